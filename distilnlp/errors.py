@@ -1,0 +1,18 @@
+"""The errors that a user of distilnlp sees. Each message says what was expected, what came, and the fix."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class DistillationError(ValueError):
+    """Something that the user gave cannot be distilled as it stands: a recipe, a model, a data set or an option."""
+
+
+class NonFiniteLossError(FloatingPointError):
+    """A component of the objective became NaN or infinite; the message names the component and the step."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `" Did you mean 'x'?"` for the known name nearest to `name`, or an empty string if none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,83 @@
+"""Tiny models, tokenizers and data sets that the tests share: made in memory, no network, no files of the repository."""
+
+from typing import Any
+
+import torch
+from datasets import ClassLabel, Dataset, Features, Value
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerFast
+
+WORDS = "the a film stock match goal bank plot actor price team score market scene player rate cast fund coach".split()
+SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+TOPICS = ("film", "money", "sport")
+FAMILIES = ("bert", "roberta", "electra", "mpnet", "distilbert", "modernbert")
+
+SHAPE = {
+    "hidden_size": 16,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "vocab_size": len(WORDS) + len(SPECIALS),
+    "max_position_embeddings": 40,
+    "pad_token_id": 0,
+}
+DISTILBERT_NAMES = {
+    "hidden_size": "dim",
+    "num_hidden_layers": "n_layers",
+    "num_attention_heads": "n_heads",
+    "intermediate_size": "hidden_dim",
+}
+
+
+def tiny_model(family: str = "bert", labels: tuple[str, ...] = TOPICS, seed: int = 0, **shape: Any) -> PreTrainedModel:
+    """A tiny classifier with random weights, a head that looks trained (non-zero biases) and no real knowledge."""
+    shape = {**SHAPE, **shape}
+    if family == "distilbert":
+        shape = {DISTILBERT_NAMES.get(key, key): value for key, value in shape.items()}
+    if family == "electra":
+        shape["embedding_size"] = shape["hidden_size"]
+    if family == "modernbert":
+        shape |= {"cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2, "eos_token_id": 3, "local_attention": 8}
+    config = AutoConfig.for_model(family, **shape)
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {name: index for index, name in enumerate(labels)}
+    torch.manual_seed(seed)
+    model = AutoModelForSequenceClassification.from_config(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    return model.eval()
+
+
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """A word-level tokenizer over `WORDS` with BERT's special tokens and segment ids."""
+    vocabulary = {word: index for index, word in enumerate(SPECIALS + WORDS)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+        model_max_length=40,
+    )
+
+
+def tiny_rows(count: int = 24, unlabelled: int = 0, seed: int = 0) -> Dataset:
+    """`count` labelled texts about `TOPICS`, then `unlabelled` texts whose label is null; lengths are ragged."""
+    generator = torch.Generator().manual_seed(seed)
+    texts, labels = [], []
+    for row in range(count + unlabelled):
+        length = int(torch.randint(2, 12, (1,), generator=generator))
+        chosen = torch.randint(0, len(WORDS), (length,), generator=generator)
+        texts.append(" ".join(WORDS[index] for index in chosen))
+        labels.append(row % len(TOPICS) if row < count else None)
+    features = Features({"text": Value("string"), "label": ClassLabel(names=list(TOPICS))})
+    return Dataset.from_dict({"text": texts, "label": labels}, features=features)
