@@ -8,6 +8,10 @@ class DistillationError(ValueError):
     """Something that the user gave cannot be distilled as it stands: a recipe, a model, a data set or an option."""
 
 
+class UnreachableError(DistillationError):
+    """A model or data set that is not on this machine and that the Hub did not give."""
+
+
 class NonFiniteLossError(FloatingPointError):
     """A component of the objective became NaN or infinite; the message names the component and the step."""
 

@@ -1,7 +1,7 @@
 """Signals: what a model gives to the losses. The ground floor: everything else in the package reads these types."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from inspect import Parameter, signature
 from typing import Any
 
@@ -25,10 +25,12 @@ class Signals:
     Attributes:
         logits: `[items, classes]`, in the student's label order.
         hidden_states: one `[batch, length, width]` tensor per hidden-state index (0 = embeddings), if requested.
+        projected: the student's hidden states in the teacher's width, by projection key; empty where none is needed.
     """
 
     logits: Tensor
     hidden_states: tuple[Tensor, ...] | None = None
+    projected: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,12 @@ def label_names_of(config: PreTrainedConfig) -> tuple[str, ...] | None:
     names = tuple(str(config.id2label[index]) for index in range(config.num_labels))
     is_placeholder = names == tuple(f"LABEL_{index}" for index in range(config.num_labels))
     return None if is_placeholder else names
+
+
+def read_signals(outputs: Any, request: SignalRequest) -> Signals:
+    """Read the requested signals from the outputs of a transformers model."""
+    hidden_states = outputs.hidden_states if request.hidden_states else None
+    return Signals(logits=outputs.logits, hidden_states=hidden_states, projected=outputs.get("projected") or {})
 
 
 def named_inputs(model: nn.Module) -> frozenset[str]:

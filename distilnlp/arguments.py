@@ -1,0 +1,143 @@
+"""The arguments of a distillation: everything of `TrainingArguments`, and the objective."""
+
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from transformers import TrainingArguments
+
+from distilnlp.errors import DistillationError, did_you_mean
+from distilnlp.launching import check_process_count, use_cpu_without_accelerator
+from distilnlp.objective import Objective, parse_losses
+from distilnlp.signals import SignalProfile
+from distilnlp.tasks import Task
+
+TEACHER_DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
+
+
+@dataclass
+class DistillationTrainingArguments(TrainingArguments):
+    """Arguments of `DistillationTrainer`: those of `TrainingArguments`, which keep their meaning, and these.
+
+    The objective is `hard_loss_weight` · hard loss + `soft_loss_weight` · T² · KL(teacher ‖ student at temperature T)
+    + the `losses`, each with its own weight.
+
+    Raises:
+        DistillationError: a temperature or weight that is not finite or not positive, all weights zero, an unknown
+            loss, or an option of the Trainer that this objective cannot honour.
+    """
+
+    temperature: float = field(
+        default=2.0,
+        metadata={"help": "Temperature that softens the logits of teacher and student in the soft loss. T > 0."},
+    )
+    soft_loss_weight: float = field(
+        default=1.0,
+        metadata={"help": "Weight of the soft loss, T² · KL(teacher ‖ student). 0 turns it off."},
+    )
+    hard_loss_weight: float = field(
+        default=0.5,
+        metadata={"help": "Weight of the hard loss against the labels. 0 turns it off; rows without label have none."},
+    )
+    losses: list[dict[str, Any]] | str | None = field(
+        default=None,
+        metadata={
+            "help": "Further losses, a list (or JSON list) of {name, weight, layer_mapping}: "
+            "hidden_state_mse, hidden_state_cosine. layer_mapping is pairs of (student, teacher) hidden-state indices "
+            "(0 = embeddings) or uniform, first, last."
+        },
+    )
+    teacher_dtype: str = field(
+        default="auto",
+        metadata={
+            "help": "Dtype the teacher runs in: " + ", ".join(TEACHER_DTYPES) + ". auto = bfloat16 where the hardware "
+            "is fast at it, else the teacher's own."
+        },
+    )
+    eval_soft_loss: bool = field(
+        default=False,
+        metadata={
+            "help": "Run the teacher in evaluation too and report eval_soft_loss. eval_loss stays the hard loss."
+        },
+    )
+    logging_nan_inf_filter: bool = field(
+        default=False,
+        metadata={
+            "help": "Off: a NaN or infinite loss stops the run with the component's name. On, the Trainer hides it "
+            "from the logs and waits for the device at every step."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        use_cpu_without_accelerator()
+        super().__post_init__()
+        check_process_count(self.world_size)
+        if isinstance(self.losses, str):
+            self.losses = _parse_json_list(self.losses)
+        self._check_numbers()
+        self._check_unsupported()
+
+    def build_objective(self, task: Task, student: SignalProfile, teacher: SignalProfile | None) -> Objective:
+        """Build the objective that these arguments describe; see `Objective`."""
+        return Objective(
+            task,
+            temperature=self.temperature,
+            hard_loss_weight=self.hard_loss_weight,
+            soft_loss_weight=self.soft_loss_weight,
+            losses=parse_losses(self._loss_entries),
+            student=student,
+            teacher=teacher,
+        )
+
+    @property
+    def _loss_entries(self) -> list[dict[str, Any]]:
+        return [] if self.losses is None else list(self.losses)  # type: ignore[arg-type]  # a string was parsed above
+
+    def _check_numbers(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise DistillationError(
+                f"temperature must be finite and positive, but it is {self.temperature}. Values from 1 to 8 are usual."
+            )
+        weights = {name: getattr(self, name) for name in ("soft_loss_weight", "hard_loss_weight")}
+        for name, weight in weights.items():
+            if not (math.isfinite(weight) and weight >= 0):
+                raise DistillationError(f"{name} must be finite and positive (0 turns it off), but it is {weight}.")
+        if not any([*weights.values(), *(loss.weight for loss in parse_losses(self._loss_entries))]):
+            raise DistillationError(
+                "every loss weight is zero, so there is nothing to train on. Give soft_loss_weight, hard_loss_weight "
+                "or an entry of losses a positive weight."
+            )
+
+    def _check_unsupported(self) -> None:
+        if self.teacher_dtype not in TEACHER_DTYPES:
+            hint = did_you_mean(self.teacher_dtype, TEACHER_DTYPES)
+            raise DistillationError(
+                f"teacher_dtype must be one of {', '.join(TEACHER_DTYPES)}, but it is {self.teacher_dtype!r}.{hint}"
+            )
+        for name, (supported, reason) in UNSUPPORTED_OPTIONS.items():
+            value = getattr(self, name)
+            if value != supported:
+                raise DistillationError(
+                    f"{name} must stay {supported!r} here, but it is {value!r}: {reason} Remove {name}."
+                )
+
+
+UNSUPPORTED_OPTIONS: dict[str, tuple[Any, str]] = {
+    "label_smoothing_factor": (
+        0.0,
+        "the hard loss does not smooth labels, for the teacher's soft targets already do that job.",
+    ),
+    "average_tokens_across_devices": (True, "each component is averaged over the items of all processes."),
+    "use_liger_kernel": (False, "its fused loss gives no logits, and the soft loss needs them."),
+}
+
+
+def _parse_json_list(text: str) -> list[dict[str, Any]]:
+    try:
+        parsed = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DistillationError(f"losses must be a list or a JSON list, but it is {text!r}: {error}.") from None
+    if not isinstance(parsed, list):
+        raise DistillationError(f'losses must be a list, such as [{{"name": "hidden_state_mse"}}], but it is {text!r}.')
+    return parsed

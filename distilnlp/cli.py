@@ -1,0 +1,133 @@
+"""The `distilnlp` command. `distilnlp distill recipe.yaml` runs a recipe, `distilnlp evaluate` measures a student."""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from distilnlp.errors import DistillationError, NonFiniteLossError
+
+# Flags that stand for keys of a recipe.
+SHORTCUTS = {
+    "teacher": ("teacher.model", "local folder or Hub id of the teacher"),
+    "data": ("data.source", "Hub id, folder, file (CSV, JSON lines, Parquet, text) or module:function"),
+    "output": ("output", "folder of the run"),
+    "num-layers": ("student.num_layers", "depth of the student; default: half of the teacher's"),
+}
+DISTILL_HELP = """\
+Any other key of the recipe is a flag too: --training.learning_rate 3e-5 --data.text_columns '[premise, hypothesis]'.
+Values are read as YAML. All keys: see docs/recipes.md.
+
+examples:
+  distilnlp distill recipes/sst2.yaml
+  distilnlp distill --teacher my-classifier --data train.csv --output out
+  distilnlp distill recipes/sst2.yaml --student.num_layers 2 --output out/two-layers --dry-run
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status: 0, 1 after a failed training, 2 for wrong input."""
+    parser = _build_parser()
+    args, extra = parser.parse_known_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("distilnlp").setLevel(logging.INFO)
+    for noisy in ("httpx", "httpx2", "absl", "datasets"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        args.command(args, extra)
+    except NonFiniteLossError as error:
+        print(f"distilnlp: training stopped: {error}", file=sys.stderr)
+        return 1
+    except DistillationError as error:
+        print(f"distilnlp: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="distilnlp", description="Distil a Hugging Face classifier into a small student."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    distill = commands.add_parser(
+        "distill",
+        help="run a recipe, or distil a teacher on your data",
+        epilog=DISTILL_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    distill.add_argument("recipe", nargs="?", help="a YAML file; without it --teacher, --data and --output are needed")
+    for flag, (key, text) in SHORTCUTS.items():
+        distill.add_argument(f"--{flag}", dest=key, metavar="VALUE", help=f"{text} ({key})")
+    distill.add_argument("--dry-run", action="store_true", help="check everything, print the plan, train nothing")
+    distill.add_argument("--overwrite", action="store_true", help="delete another run in the output folder")
+    distill.set_defaults(command=_distill)
+
+    evaluate = commands.add_parser("evaluate", help="measure a student, and its teacher beside it", allow_abbrev=False)
+    evaluate.add_argument("student", help="local folder or Hub id of the student")
+    evaluate.add_argument("--data", required=True, dest="data.source", help=SHORTCUTS["data"][1])
+    evaluate.add_argument("--teacher", help="local folder or Hub id of its teacher")
+    evaluate.add_argument("--split", help="split to measure on; default: test, else validation, else train")
+    evaluate.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
+    evaluate.set_defaults(command=_evaluate)
+    return parser
+
+
+def _distill(args: argparse.Namespace, extra: Sequence[str]) -> None:
+    from distilnlp.evaluation import summary_table
+    from distilnlp.recipe import load_recipe
+    from distilnlp.runs import dry_run, run
+
+    shortcuts = {key: getattr(args, key) for key, _ in SHORTCUTS.values() if getattr(args, key) is not None}
+    recipe = load_recipe(args.recipe, {**shortcuts, **parse_overrides(extra)})
+    if args.dry_run:
+        print(dry_run(recipe))
+        return
+    results = run(recipe, overwrite=args.overwrite)
+    print(
+        f"\n{summary_table(results['models'])}\n\nstudent   {recipe.output}/student\nfigures   {recipe.output}/results.json"
+    )
+
+
+def _evaluate(args: argparse.Namespace, extra: Sequence[str]) -> None:
+    from distilnlp.data import DataConfig
+    from distilnlp.evaluation import summary_table
+    from distilnlp.runs import evaluate_saved
+    from distilnlp.validation import parse_section
+
+    keys = {key.removeprefix("data."): value for key, value in parse_overrides(extra).items()}
+    data = parse_section(DataConfig, {"source": getattr(args, "data.source"), **keys}, "data")
+    reports = evaluate_saved(args.student, data, args.teacher, args.split)
+    print(summary_table(reports))
+    if args.json:
+        args.json.write_text(json.dumps(reports, indent=2) + "\n", encoding="utf-8")
+
+
+def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
+    """Turn `--section.key value` and `--section.key=value` into values by dotted key, read as YAML.
+
+    Raises:
+        DistillationError: a word that is no flag, or a flag without a value.
+    """
+    overrides: dict[str, Any] = {}
+    remaining = list(words)
+    while remaining:
+        flag = remaining.pop(0)
+        if not flag.startswith("--"):
+            raise DistillationError(f"expected a flag such as --training.learning_rate, but got {flag!r}.")
+        key, has_value, value = flag[2:].partition("=")
+        if not has_value:
+            if not remaining:
+                raise DistillationError(f"the flag {flag} has no value. Write {flag} VALUE.")
+            value = remaining.pop(0)
+        overrides[key] = yaml.safe_load(value)
+    return overrides
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""Load rows from whatever a recipe names: Hub id, folder, files, or a Python function."""
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
+
+from distilnlp.errors import DistillationError, UnreachableError, did_you_mean
+
+BUILDERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet", ".txt": "text"}
+
+
+def load_source(source: str | dict[str, str | list[str]], config: str | None = None) -> DatasetDict:
+    """Load a source as a `DatasetDict`; a source without splits becomes the split `train`.
+
+    Args:
+        source: see `DataConfig.source`.
+        config: configuration name of a Hub data set.
+
+    Raises:
+        DistillationError: there is no such file, folder, function or data set, or it cannot be read.
+    """
+    if isinstance(source, dict):
+        return DatasetDict({split: _load_files(_as_list(files)) for split, files in source.items()})
+    if ":" in source and not Path(source).exists():
+        return _as_splits(_call(source), source)
+    path = Path(source).expanduser()
+    if path.is_file():
+        return DatasetDict(train=_load_files([source]))
+    if path.is_dir():
+        return _load_folder(path)
+    if path.suffix in BUILDERS or source.startswith((".", "/", "~")):
+        raise DistillationError(_missing_file(path))
+    return _load_from_hub(source, config)
+
+
+def _load_files(files: list[str]) -> Dataset:
+    paths = [Path(file).expanduser() for file in files]
+    for path in paths:
+        if not path.is_file():
+            raise DistillationError(_missing_file(path))
+    suffixes = {path.suffix.lower() for path in paths}
+    if len(suffixes) != 1 or not suffixes <= set(BUILDERS):
+        raise DistillationError(
+            f"the files of one split must share one of the endings {', '.join(BUILDERS)}, but they end in "
+            f"{sorted(suffixes)}. Rename or convert them."
+        )
+    suffix = suffixes.pop()
+    options = {"sep": "\t"} if suffix == ".tsv" else {}
+    try:
+        return load_dataset(BUILDERS[suffix], data_files=[str(path) for path in paths], split="train", **options)
+    except Exception as error:  # datasets raises many kinds; all mean that the file is not what its ending says
+        raise DistillationError(f"cannot read {files} as {BUILDERS[suffix]}: {error.__cause__ or error}") from error
+
+
+def _load_folder(path: Path) -> DatasetDict:
+    if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
+        return _as_splits(load_from_disk(str(path)), str(path))
+    try:
+        return _as_splits(load_dataset(str(path)), str(path))
+    except Exception as error:  # see _load_files
+        raise DistillationError(
+            f"cannot read the folder {path} as a data set: {error}. Expected files such as train.csv and test.csv, or "
+            "a folder written by Dataset.save_to_disk."
+        ) from error
+
+
+def _load_from_hub(name: str, config: str | None) -> DatasetDict:
+    try:
+        return _as_splits(load_dataset(name, config), name)
+    except Exception as error:  # see _load_files
+        raise UnreachableError(
+            f"cannot load {name!r} (configuration {config!r}): there is no such local file or folder, and the Hub gave: "
+            f"{error}. Check the spelling, the configuration and the network."
+        ) from error
+
+
+def _call(reference: str) -> Any:
+    module_name, _, function_name = reference.rpartition(":")
+    module = _module_from_file(Path(module_name)) if module_name.endswith(".py") else _import(module_name)
+    function: Callable[[], Any] | None = getattr(module, function_name, None)
+    if not callable(function):
+        hint = did_you_mean(function_name, dir(module))
+        raise DistillationError(f"{module_name} has no function {function_name!r}.{hint}")
+    return function()
+
+
+def _import(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise DistillationError(
+            f"cannot import {name!r}: {error}. Install it, or give a file as `path/to/file.py:function`."
+        ) from error
+
+
+def _module_from_file(path: Path) -> Any:
+    if not path.is_file():
+        raise DistillationError(_missing_file(path))
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None  # the ending is .py
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _as_splits(loaded: Any, source: str) -> DatasetDict:
+    if isinstance(loaded, DatasetDict):
+        return loaded
+    if isinstance(loaded, Dataset):
+        return DatasetDict(train=loaded)
+    raise DistillationError(
+        f"{source} must give a datasets.DatasetDict or Dataset, but it gave {type(loaded).__name__}. Return a "
+        "DatasetDict with the splits as keys."
+    )
+
+
+def _missing_file(path: Path) -> str:
+    siblings = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
+    return f"there is no file {path} (seen from {Path.cwd()}).{did_you_mean(path.name, siblings)} Check the path."
+
+
+def _as_list(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value

@@ -1,0 +1,94 @@
+"""What an evaluation must know of a task. A new task is one more `EvaluationTask`; the report reads nothing else."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+from transformers import PreTrainedConfig
+
+from distilnlp.errors import DistillationError
+from distilnlp.evaluation.calibration import expected_calibration_error
+from distilnlp.evaluation.fidelity import agreement, mean_kl
+from distilnlp.evaluation.intervals import Interval, bootstrap_intervals
+from distilnlp.evaluation.metrics import UNLABELLED, check_label_ids, classification_scores
+from distilnlp.evaluation.prediction import Example, predict_logits
+from distilnlp.signals import label_names_of
+
+LABEL_COLUMNS = ("labels", "label", "label_ids")
+
+
+@dataclass(frozen=True)
+class EvaluationTask:
+    """The parts of an evaluation that differ between tasks.
+
+    Attributes:
+        read_labels: `(examples, first model's config) -> labels`; raises where the model cannot be scored on them.
+        predict: `(model, examples, collator, batch_size, description) -> logits`, one row per label.
+        align: `(logits, own config, first model's config) -> logits` in the first model's label order.
+        scores: `(logits, labels, resamples, seed) -> Interval` per metric, the most telling metric first.
+        fidelity: `(student_logits, reference_logits) -> value` per measure.
+        calibration_error: `(logits, labels) -> value`; None where the task has no such thing.
+    """
+
+    read_labels: Callable[[Sequence[Example], PreTrainedConfig], NDArray]
+    predict: Callable[..., NDArray]
+    align: Callable[[NDArray, PreTrainedConfig, PreTrainedConfig], NDArray]
+    scores: Callable[[NDArray, NDArray, int, int], dict[str, Interval]]
+    fidelity: Mapping[str, Callable[[NDArray, NDArray], float]]
+    calibration_error: Callable[[NDArray, NDArray], float] | None
+
+
+def read_class_ids(examples: Sequence[Example], config: PreTrainedConfig) -> NDArray:
+    """Return the label ids `[items]` of the examples, -100 where a label is null or absent.
+
+    Raises:
+        DistillationError: no row has a label, or a label is not a class id of the model.
+    """
+    values = [next((row[name] for name in LABEL_COLUMNS if name in row), None) for row in examples]
+    labels = np.asarray([UNLABELLED if value is None else value for value in values])
+    check_label_ids(labels, config.num_labels or 0)
+    return labels
+
+
+def align_classes(logits: NDArray, own: PreTrainedConfig, first: PreTrainedConfig) -> NDArray:
+    """Return logits `[items, classes]` with the classes in the order of the first model.
+
+    A config without label names, only `LABEL_0`, `LABEL_1`…, is taken to be in that order already.
+
+    Raises:
+        DistillationError: the two models do not have the same labels.
+    """
+    own_names, names = label_names_of(own), label_names_of(first)
+    if own.num_labels != first.num_labels or (own_names and names and set(own_names) != set(names)):
+        raise DistillationError(
+            f"expected models with the same labels, but the first has {names or first.num_labels} and another has "
+            f"{own_names or own.num_labels}. Evaluate models of one task together, and give their configs the same "
+            "names in id2label."
+        )
+    if own_names is None or names is None:
+        return logits
+    return logits[:, [own_names.index(name) for name in names]]
+
+
+def _classification_intervals(logits: NDArray, labels: NDArray, resamples: int, seed: int) -> dict[str, Interval]:
+    labelled = labels != UNLABELLED
+    scores = partial(classification_scores, num_classes=logits.shape[-1])
+    return bootstrap_intervals(scores, logits[labelled].argmax(-1), labels[labelled], resamples=resamples, seed=seed)
+
+
+def _classification_calibration(logits: NDArray, labels: NDArray) -> float:
+    labelled = labels != UNLABELLED
+    return expected_calibration_error(softmax(logits[labelled].astype(np.float64), axis=-1), labels[labelled])
+
+
+SINGLE_LABEL_CLASSIFICATION = EvaluationTask(
+    read_labels=read_class_ids,
+    predict=predict_logits,
+    align=align_classes,
+    scores=_classification_intervals,
+    fidelity={"agreement": agreement, "kl": mean_kl},
+    calibration_error=_classification_calibration,
+)

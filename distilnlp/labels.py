@@ -1,0 +1,77 @@
+"""Label names: compared by name wherever two sides must agree, and put into one order where only the order differs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from datasets import ClassLabel, Dataset
+
+from distilnlp.errors import DistillationError
+
+NO_LABEL = -100
+LABEL_COLUMNS = ("label", "labels", "label_ids")
+
+
+def label_order(source: Sequence[str], target: Sequence[str], source_owner: str, target_owner: str) -> list[int] | None:
+    """Return for each target label its index in the source, or None where both already have one order.
+
+    Args:
+        source: label names of the side that is reordered.
+        target: label names in the order that is wanted.
+        source_owner: whose labels the source's are, for the message ("the teacher").
+        target_owner: whose labels the target's are.
+
+    Raises:
+        DistillationError: the two sides do not name the same labels.
+    """
+    if set(source) != set(target) or len(source) != len(target):
+        only_source = sorted(set(source) - set(target))
+        only_target = sorted(set(target) - set(source))
+        raise DistillationError(
+            f"{source_owner} and {target_owner} must name the same labels, but only {source_owner} has {only_source} and "
+            f"only {target_owner} has {only_target}. Rename the labels in the data or in the config's id2label, so that "
+            "both sides use the same names."
+        )
+    order = [list(source).index(name) for name in target]
+    return None if order == sorted(order) else order
+
+
+def align_dataset_labels(dataset: Any, label_names: Sequence[str] | None, num_labels: int, split: str) -> Any:
+    """Return the data set with label ids that mean what the student's logits mean; other objects pass unchanged.
+
+    Raises:
+        DistillationError: the data names other labels than the student, or has a label id that the student lacks.
+    """
+    if not isinstance(dataset, Dataset):
+        return dataset
+    column = next((name for name in LABEL_COLUMNS if name in dataset.column_names), None)
+    if column is None:
+        return dataset
+    feature = dataset.features[column]
+    if isinstance(feature, ClassLabel) and label_names is not None:
+        order = label_order(feature.names, label_names, f"the {split} data", "the student")
+        if order is not None:
+            dataset = _renumber(dataset, column, order, label_names)
+    _check_label_ids(dataset.unique(column), num_labels, column, split)
+    return dataset
+
+
+def _renumber(dataset: Dataset, column: str, order: list[int], label_names: Sequence[str]) -> Dataset:
+    new_id = {old: new for new, old in enumerate(order)}
+
+    def renumber(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        return {column: [new_id.get(label, label) for label in rows[column]]}
+
+    features = dataset.features.copy()
+    features[column] = ClassLabel(names=list(label_names))
+    return dataset.map(renumber, batched=True, features=features, desc="Reordering labels")
+
+
+def _check_label_ids(labels: Sequence[Any], num_labels: int, column: str, split: str) -> None:
+    allowed = {None, NO_LABEL, *range(num_labels)}
+    unknown = [label for label in labels if label not in allowed]
+    if unknown:
+        raise DistillationError(
+            f"column {column!r} of the {split} data must hold class ids from 0 to {num_labels - 1}, or null or "
+            f"{NO_LABEL} for a row without a label, but it holds {unknown[:5]}. Encode the labels as class ids, in the "
+            "order of the student's id2label."
+        )

@@ -1,0 +1,62 @@
+"""Layer mappings: pairs of (student, teacher) hidden-state indices, 0 = embeddings."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from distilnlp.errors import DistillationError, did_you_mean
+
+LayerMapping = list[tuple[int, int]]
+MappingStrategy = Literal["uniform", "first", "last"]
+
+
+def resolve_layer_mapping(
+    mapping: str | Sequence[Sequence[int]], student_states: int, teacher_states: int
+) -> LayerMapping:
+    """Turn a named strategy into pairs, or check pairs that were given.
+
+    Args:
+        mapping: pairs, or a strategy for the student's layers 1…L: `uniform` spreads them evenly so that the last maps
+            to the last, `first` maps layer i to layer i, `last` maps them to the teacher's last L layers. The
+            strategies leave out the embeddings (index 0); give pairs to include them.
+        student_states: number of the student's hidden states (layers + 1).
+        teacher_states: number of the teacher's hidden states; 0 for a teacher that gives none.
+
+    Raises:
+        DistillationError: the teacher gives no hidden states, the strategy is unknown, or an index is out of range.
+    """
+    if teacher_states == 0:
+        raise DistillationError(
+            "a loss on hidden states needs a teacher that gives hidden states, but this one gives only logits (an "
+            "ensemble or a teacher of your own). Use one live model as teacher, or remove the loss."
+        )
+    if not isinstance(mapping, str):
+        return _checked_pairs(mapping, student_states, teacher_states)
+    return _mapping_by_name(mapping, student_states - 1, teacher_states - 1)
+
+
+def _mapping_by_name(strategy: str, student_layers: int, teacher_layers: int) -> LayerMapping:
+    offset = max(teacher_layers - student_layers, 0)
+    by_name = {
+        "uniform": lambda layer: round(layer * teacher_layers / student_layers),
+        "first": lambda layer: min(layer, teacher_layers),
+        "last": lambda layer: min(layer + offset, teacher_layers),
+    }
+    if strategy not in by_name:
+        raise DistillationError(
+            f"layer_mapping must be pairs of (student, teacher) hidden-state indices or one of {sorted(by_name)}, but "
+            f"it is {strategy!r}.{did_you_mean(strategy, by_name)}"
+        )
+    return [(layer, by_name[strategy](layer)) for layer in range(1, student_layers + 1)]
+
+
+def _checked_pairs(pairs: Sequence[Sequence[int]], student_states: int, teacher_states: int) -> LayerMapping:
+    if not pairs:
+        raise DistillationError("layer_mapping is empty: give at least one (student, teacher) pair, or a strategy.")
+    for student, teacher in pairs:
+        for owner, index, count in (("student", student, student_states), ("teacher", teacher, teacher_states)):
+            if not 0 <= index < count:
+                raise DistillationError(
+                    f"layer_mapping pair ({student}, {teacher}): the {owner}'s index must be between 0 (embeddings) "
+                    f"and {count - 1} (its last layer), but it is {index}."
+                )
+    return [(student, teacher) for student, teacher in pairs]

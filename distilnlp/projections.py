@@ -1,0 +1,90 @@
+"""Learned projections of student hidden states: trained with the student, never part of it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from distilnlp.errors import DistillationError
+
+ATTACHED_AS = "distillation_projections"
+FILE_NAME = "projections.safetensors"
+
+
+class Projections(nn.Module):
+    """Linear maps of chosen hidden states, which ride on the student while it trains.
+
+    As a submodule of the student they are wrapped, synchronised, clipped and optimised with it. They run inside its
+    forward pass (a hook), so that DDP and sharded set-ups see them used. They leave no trace in the student's
+    state dict: no save of the student, by whomever, can contain them.
+
+    Args:
+        layers: a linear map for each projection key.
+        states: for each projection key, the hidden-state index it reads.
+    """
+
+    def __init__(self, layers: Mapping[str, nn.Module], states: Mapping[str, int]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleDict(layers)
+        self.states = dict(states)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def forward(self, hidden_states: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """Return `{key: [batch, length, teacher width]}`."""
+        return {key: layer(hidden_states[self.states[key]]) for key, layer in self.layers.items()}
+
+    def state_dict(self, *args: Any, destination: Any = None, **kwargs: Any) -> Any:
+        """Give the weights when asked directly; give nothing to a student that collects its own state."""
+        return super().state_dict(*args, **kwargs) if destination is None else destination
+
+    def save(self, folder: str | Path) -> None:
+        """Write the weights into a checkpoint folder."""
+        save_file(self.state_dict(), Path(folder) / FILE_NAME)
+
+    def load(self, folder: str | Path) -> None:
+        """Read the weights from a checkpoint folder.
+
+        Raises:
+            DistillationError: the checkpoint has no projections, or those of another student or teacher.
+        """
+        path = Path(folder) / FILE_NAME
+        if not path.is_file():
+            raise DistillationError(
+                f"expected the projections of the feature losses in {path}, but there is no such file: the checkpoint "
+                "was written without these losses. Resume with the losses it was trained with, or start anew."
+            )
+        try:
+            self.load_state_dict(load_file(path))
+        except RuntimeError as error:
+            raise DistillationError(
+                f"the projections in {path} belong to other losses, layers or widths: {error} Resume with the losses "
+                "it was trained with, or start anew."
+            ) from error
+
+
+@contextmanager
+def attached(projections: Projections, student: nn.Module) -> Iterator[None]:
+    """Let the projections ride on a student: its outputs then have `projected`, a dict of projected hidden states."""
+    if not len(projections):
+        yield
+        return
+    reference = next(student.parameters())
+    student.add_module(ATTACHED_AS, projections.to(device=reference.device, dtype=reference.dtype))
+    hook = student.register_forward_hook(_project)
+    try:
+        yield
+    finally:
+        hook.remove()
+        delattr(student, ATTACHED_AS)
+
+
+def _project(student: nn.Module, _inputs: Any, outputs: Any) -> Any:
+    # Reads the submodule from the module it was called on, so that a replica uses its own copy of the weights.
+    if outputs.get("hidden_states") is not None:
+        outputs["projected"] = getattr(student, ATTACHED_AS)(outputs["hidden_states"])
+    return outputs

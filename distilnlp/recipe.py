@@ -1,0 +1,201 @@
+"""Recipes: YAML, with every key overridable, checked against the sections below before anything runs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import yaml
+from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
+from transformers import TrainingArguments
+
+from distilnlp.arguments import DistillationTrainingArguments
+from distilnlp.data import DataConfig
+from distilnlp.errors import DistillationError, did_you_mean
+from distilnlp.hardware import bf16_is_fast
+from distilnlp.validation import Section, parse_section
+
+# What the runner decides itself, each with what to use instead.
+RESERVED_ARGUMENTS = {
+    "output_dir": "set `output` of the recipe",
+    "resume_from_checkpoint": "run the same command again: it goes on where it stopped",
+    "push_to_hub": "after the run: hf upload USER/NAME OUTPUT/student",
+    "do_train": "leave it out",
+    "do_eval": "leave it out",
+    "do_predict": "leave it out",
+}
+
+# Fast where the result is the same: rows of like length share a batch, ten checkpoints a run.
+COMMON_DEFAULTS: dict[str, Any] = {
+    "per_device_train_batch_size": 16,
+    "per_device_eval_batch_size": 32,
+    "train_sampling_strategy": "group_by_length",
+    "lr_scheduler_type": "linear",
+    "warmup_steps": 0.1,
+    "logging_steps": 0.05,
+    "save_strategy": "steps",
+    "save_steps": 0.1,
+    "save_total_limit": 1,
+    "report_to": "none",
+}
+FINETUNE_DEFAULTS: dict[str, Any] = {**COMMON_DEFAULTS, "num_train_epochs": 5, "learning_rate": 5e-5}
+DISTILL_DEFAULTS: dict[str, Any] = {**COMMON_DEFAULTS, "num_train_epochs": 5, "learning_rate": 2e-4}
+
+
+class TeacherConfig(Section):
+    """The large model that the student learns from."""
+
+    model: str = Field(description="local folder or Hub id of a classifier, or of an encoder to fine-tune first")
+    finetune: bool | dict[str, Any] = Field(
+        default=False,
+        description="fine-tune it on the labelled rows first: true, or arguments of TrainingArguments to set",
+    )
+
+    @field_validator("finetune")
+    @classmethod
+    def _check_finetune(cls, value: bool | dict[str, Any]) -> bool | dict[str, Any]:
+        return check_arguments(value, TrainingArguments) if isinstance(value, dict) else value
+
+
+class StudentConfig(Section):
+    """The small model: some of the teacher's layers, or its DistilBERT form."""
+
+    num_layers: int | None = Field(default=None, ge=1, description="its depth; null = half of the teacher's layers")
+    layers: list[int] | None = Field(default=None, description="the teacher's layers to keep, counted from 0")
+    layer_strategy: Literal["uniform", "first", "last"] = Field(
+        default="uniform", description="which layers num_layers keeps"
+    )
+    model_type: str | None = Field(default=None, description="distilbert turns a BERT teacher into DistilBERT's form")
+
+    @model_validator(mode="after")
+    def _check_depth(self) -> "StudentConfig":
+        if self.num_layers is not None and self.layers is not None:
+            raise ValueError("give num_layers or layers, not both")
+        return self
+
+
+class EvaluationConfig(Section):
+    """What is measured at the end."""
+
+    bootstrap_resamples: int = Field(default=1000, ge=100, description="resamples behind the 95% intervals")
+    speed: bool = Field(default=True, description="measure latency and throughput")
+
+
+class Recipe(Section):
+    """All of a run. `training` holds every argument of DistillationTrainingArguments."""
+
+    output: str = Field(description="folder of the run")
+    teacher: TeacherConfig
+    data: DataConfig
+    student: StudentConfig = StudentConfig()
+    training: dict[str, Any] = Field(
+        default_factory=dict, description="arguments of DistillationTrainingArguments: the objective and the training"
+    )
+    baseline: bool | dict[str, Any] = Field(
+        default=False,
+        description="also train the same student on the labels alone: true, or arguments that differ from `training`",
+    )
+    evaluation: EvaluationConfig = EvaluationConfig()
+    seed: int = Field(default=0, description="seed of every stage")
+
+    @field_validator("training")
+    @classmethod
+    def _check_training(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return check_arguments(value, DistillationTrainingArguments)
+
+    @field_validator("baseline")
+    @classmethod
+    def _check_baseline(cls, value: bool | dict[str, Any]) -> bool | dict[str, Any]:
+        return check_arguments(value, TrainingArguments) if isinstance(value, dict) else value
+
+
+def load_recipe(path: str | Path | None, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Read a recipe, apply overrides and validate it all.
+
+    Args:
+        path: a YAML file; None = the overrides alone.
+        overrides: values by dotted key, such as `{"training.learning_rate": 3e-5}`.
+
+    Raises:
+        DistillationError: no such file, no valid YAML, an unknown key, or a value that does not fit.
+    """
+    values = {} if path is None else _read_yaml(Path(path))
+    for key, value in (overrides or {}).items():
+        _set(values, key.split("."), value)
+    return parse_section(Recipe, values)
+
+
+def check_arguments(values: Mapping[str, Any], arguments: type[TrainingArguments]) -> dict[str, Any]:
+    """Return the values in the types of the fields of an arguments class.
+
+    Raises:
+        ValueError: an unknown or reserved name, or a value of another type.
+    """
+    known = {field.name: field.type for field in fields(arguments) if field.init}
+    checked = {}
+    for name, value in values.items():
+        if name in RESERVED_ARGUMENTS:
+            raise ValueError(f"{name} is decided by the runner; {RESERVED_ARGUMENTS[name]}")
+        if name not in known:
+            raise ValueError(f"{name!r} is no argument of {arguments.__name__}.{did_you_mean(name, known)}")
+        try:
+            checked[name] = TypeAdapter(known[name]).validate_python(value)
+        except ValidationError as error:
+            raise ValueError(f"{name} = {value!r}: {error.errors()[0]['msg']}") from None
+    return checked
+
+
+def training_arguments(recipe: Recipe, output_dir: Path) -> DistillationTrainingArguments:
+    """Build the arguments of the distillation: the recipe's over the defaults."""
+    return _arguments({**DISTILL_DEFAULTS, **recipe.training}, recipe.seed, output_dir)
+
+
+def baseline_arguments(recipe: Recipe, output_dir: Path) -> DistillationTrainingArguments:
+    """Build the arguments of the baseline: those of the distillation, the labels alone."""
+    own = recipe.baseline if isinstance(recipe.baseline, dict) else {}
+    return _arguments({**DISTILL_DEFAULTS, **recipe.training, **own, **LABELS_ALONE}, recipe.seed, output_dir)
+
+
+def finetune_arguments(recipe: Recipe, output_dir: Path) -> DistillationTrainingArguments:
+    """Build the arguments of the teacher's fine-tuning."""
+    own = recipe.teacher.finetune if isinstance(recipe.teacher.finetune, dict) else {}
+    return _arguments({**FINETUNE_DEFAULTS, **own, **LABELS_ALONE}, recipe.seed, output_dir)
+
+
+LABELS_ALONE: dict[str, Any] = {"soft_loss_weight": 0.0, "hard_loss_weight": 1.0, "losses": None}
+
+
+def _arguments(values: dict[str, Any], seed: int, output_dir: Path) -> DistillationTrainingArguments:
+    # The Trainer takes half precision on a CPU only if it is told that the CPU is meant.
+    hardware = {"use_cpu": not torch.accelerator.is_available(), "seed": seed}
+    if "bf16" not in values and "fp16" not in values:
+        hardware["bf16"] = bf16_is_fast()
+    try:
+        return DistillationTrainingArguments(output_dir=str(output_dir), **{**hardware, **values})
+    except DistillationError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise DistillationError(f"the training arguments do not fit together: {error}") from error
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        siblings = [item.name for item in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+        raise DistillationError(f"there is no recipe {path}.{did_you_mean(path.name, siblings)} Check the path.")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise DistillationError(f"{path} is no valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise DistillationError(f"{path} must hold keys and values, but it holds {type(values).__name__}.")
+    return values
+
+
+def _set(values: dict[str, Any], keys: Sequence[str], value: Any) -> None:
+    for key in keys[:-1]:
+        inner = values.setdefault(key, {})
+        if not isinstance(inner, dict):  # `finetune: true` gives way to `--teacher.finetune.learning_rate`
+            inner = values[key] = {}
+        values = inner
+    values[keys[-1]] = value

@@ -1,0 +1,50 @@
+"""Measure a saved student, and its teacher beside it, on any data: `distilnlp evaluate`."""
+
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from distilnlp.data import DataConfig, evaluation_split, tokenise
+from distilnlp.errors import DistillationError
+from distilnlp.evaluation import ModelReport, evaluate_models
+from distilnlp.runs.plan import load_pretrained
+from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION, task_of
+
+
+def evaluate_saved(
+    student: str, data: DataConfig, teacher: str | None = None, split: str | None = None
+) -> dict[str, ModelReport]:
+    """Measure a student, and its teacher if given, on labelled rows.
+
+    Args:
+        student: local folder or Hub id.
+        data: where the rows are.
+        teacher: local folder or Hub id; it comes first in the report and fidelity is measured against it.
+        split: which split; None = test, else validation, else train.
+
+    Raises:
+        DistillationError: a model or the data cannot be loaded, or they do not fit together.
+    """
+    names = {"teacher": teacher, "student": student} if teacher else {"student": student}
+    models = {role: load_pretrained(SINGLE_LABEL_CLASSIFICATION.auto_class, name) for role, name in names.items()}
+    tokenizers = {role: load_pretrained(AutoTokenizer, name) for role, name in names.items()}
+    _check_one_vocabulary(tokenizers)
+    for model in models.values():
+        task_of(model)
+        model.to("cuda" if torch.cuda.is_available() else "cpu")
+    first = next(iter(models.values()))
+    labels = [first.config.id2label[index] for index in range(first.config.num_labels)]
+    tokenizer = next(iter(tokenizers.values()))
+    rows = tokenise(evaluation_split(data, labels, split), tokenizer, data.max_length, "Tokenising")
+    collator: Any = SINGLE_LABEL_CLASSIFICATION.collator(tokenizer)
+    return evaluate_models(models, list(rows), collator, reference="teacher" if teacher else None)
+
+
+def _check_one_vocabulary(tokenizers: dict[str, PreTrainedTokenizerBase]) -> None:
+    vocabularies = [tokenizer.get_vocab() for tokenizer in tokenizers.values()]
+    if any(vocabulary != vocabularies[0] for vocabulary in vocabularies):
+        raise DistillationError(
+            "the student and the teacher must have one vocabulary, but theirs differ. Measure them one at a time, each "
+            "without --teacher."
+        )

@@ -1,0 +1,225 @@
+"""The stages of a run: fine-tune the teacher, build the student, distil, train the baseline, evaluate."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from datasets import Dataset
+from transformers import PreTrainedModel
+
+from distilnlp.arguments import DistillationTrainingArguments
+from distilnlp.checkpoints import last_complete_checkpoint
+from distilnlp.data import tokenise
+from distilnlp.evaluation import SpeedPlan, compute_classification_metrics, evaluate_models
+from distilnlp.recipe import (
+    DISTILL_DEFAULTS,
+    FINETUNE_DEFAULTS,
+    Recipe,
+    baseline_arguments,
+    finetune_arguments,
+    training_arguments,
+)
+from distilnlp.runs.environment import describe_environment
+from distilnlp.runs.fingerprints import model_fingerprint
+from distilnlp.runs.folder import check_folder, claim_folder, clear_folder
+from distilnlp.runs.model_card import write_model_card
+from distilnlp.runs.plan import Plan, describe, make_plan, student_options
+from distilnlp.runs.stages import Stage, write_json
+from distilnlp.students import build_student
+from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION
+from distilnlp.trainer import DistillationTrainer
+
+logger = logging.getLogger(__name__)
+
+TASK = SINGLE_LABEL_CLASSIFICATION
+FINISHED = "finished"
+
+
+def run(recipe: Recipe, overwrite: bool = False) -> dict[str, Any]:
+    """Carry out a recipe and return the content of its `results.json`.
+
+    Args:
+        recipe: what to do; see `load_recipe`.
+        overwrite: delete what another run left in the output folder.
+
+    Raises:
+        DistillationError: something does not fit; before any training.
+    """
+    state = PartialState()
+    if overwrite and state.is_main_process:
+        clear_folder(recipe)
+    state.wait_for_everyone()
+    check_folder(recipe)
+    plan = make_plan(recipe)
+    logger.info("plan\n%s", describe(plan))
+    state.wait_for_everyone()
+    if state.is_main_process:
+        claim_folder(recipe)
+    state.wait_for_everyone()
+    return Pipeline(plan).run()
+
+
+class Pipeline:
+    """Carries out a plan, stage by stage. Under a launcher every process runs the same stages."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.recipe = plan.recipe
+        self.folder = Path(plan.recipe.output)
+        self.state = PartialState()
+        with self.state.main_process_first():
+            self.train = self._tokenise(plan.data.train, "Tokenising the training data")
+            self.labelled = self._tokenise(plan.data.labelled, "Tokenising the labelled rows")
+            self.test = self._tokenise(plan.data.test, "Tokenising the test data")
+            validation = plan.data.validation
+            self.validation = None if validation is None else self._tokenise(validation, "Tokenising validation data")
+
+    def run(self) -> dict[str, Any]:
+        """Run every stage that is not up to date, and return the results."""
+        teacher_folder, teacher_id = self._finetune_teacher()
+        initial = self._build_student(teacher_folder, teacher_id)
+        student = self._distill(teacher_folder, initial)
+        baseline = self._train_baseline(initial) if self.recipe.baseline else None
+        return self._evaluate(teacher_folder, student, baseline)
+
+    # ---- The stages ----
+
+    def _finetune_teacher(self) -> tuple[Path | str, str]:
+        """Return where the finished teacher is, and what identifies it."""
+        name = self.recipe.teacher.model
+        fingerprint = model_fingerprint(name, self.plan.teacher)
+        if not self.recipe.teacher.finetune:
+            return name, fingerprint
+        own = self.recipe.teacher.finetune if isinstance(self.recipe.teacher.finetune, dict) else {}
+        inputs = {"encoder": fingerprint, "arguments": {**FINETUNE_DEFAULTS, **own}, **self._data_inputs()}
+        stage = self._stage("teacher", "teacher", inputs)
+
+        def make(work: Path) -> Path:
+            return self._train(work, self.plan.teacher, None, finetune_arguments(self.recipe, work), self.labelled)
+
+        return stage.run(make), stage.digest
+
+    def _build_student(self, teacher: Path | str, teacher_id: str) -> Stage:
+        inputs = {"teacher": teacher_id, "student": self.recipe.student.model_dump()}
+        stage = self._stage("student_init", "work/initial_student", inputs)
+
+        def make(work: Path) -> Path:
+            model = self._load(teacher)
+            self._save(build_student(model, **student_options(self.recipe, model)), work / FINISHED)
+            return work / FINISHED
+
+        stage.run(make)
+        return stage
+
+    def _distill(self, teacher: Path | str, initial: Stage) -> Stage:
+        inputs = {
+            "initial_student": initial.digest,
+            "arguments": {**DISTILL_DEFAULTS, **self.recipe.training},
+            **self._data_inputs(),
+        }
+        stage = self._stage("student", "student", inputs)
+
+        def make(work: Path) -> Path:
+            args = training_arguments(self.recipe, work)
+            return self._train(work, self._load(initial.result), self._load(teacher), args, self.train)
+
+        stage.run(make)
+        return stage
+
+    def _train_baseline(self, initial: Stage) -> Stage:
+        own = self.recipe.baseline if isinstance(self.recipe.baseline, dict) else {}
+        inputs = {
+            "initial_student": initial.digest,
+            "arguments": {**DISTILL_DEFAULTS, **self.recipe.training, **own},
+            **self._data_inputs(),
+        }
+        stage = self._stage("baseline", "baseline", inputs)
+
+        def make(work: Path) -> Path:
+            args = baseline_arguments(self.recipe, work)
+            return self._train(work, self._load(initial.result), None, args, self.labelled)
+
+        stage.run(make)
+        return stage
+
+    def _evaluate(self, teacher: Path | str, student: Stage, baseline: Stage | None) -> dict[str, Any]:
+        folders: dict[str, Path | str] = {"teacher": teacher, "student": student.result}
+        digests = {"student": student.digest}
+        if baseline is not None:
+            folders["baseline"], digests["baseline"] = baseline.result, baseline.digest
+        inputs = {**digests, "evaluation": self.recipe.evaluation.model_dump(), **self._data_inputs()}
+        stage = self._stage("evaluation", "results.json", inputs)
+
+        def make(work: Path) -> Path:
+            if self.state.is_main_process:
+                write_json(work / FINISHED, self._measure(folders))
+            return work / FINISHED
+
+        stage.run(make)
+        results = json.loads(stage.result.read_text(encoding="utf-8"))
+        if self.state.is_main_process:
+            write_model_card(student.result, self.plan, results)
+        return results
+
+    # ---- What the stages share ----
+
+    def _stage(self, name: str, output: str, inputs: dict[str, Any]) -> Stage:
+        return Stage(self.folder, name, output, inputs, self.state)
+
+    def _data_inputs(self) -> dict[str, Any]:
+        return {"data": self.plan.data.fingerprint, "max_length": self.plan.max_length, "seed": self.recipe.seed}
+
+    def _tokenise(self, dataset: Dataset, desc: str) -> Dataset:
+        return tokenise(dataset, self.plan.tokenizer, self.plan.max_length, desc)
+
+    def _load(self, folder: Path | str) -> PreTrainedModel:
+        return TASK.auto_class.from_pretrained(
+            str(folder), id2label=self.plan.teacher.config.id2label, label2id=self.plan.teacher.config.label2id
+        )
+
+    def _save(self, model: PreTrainedModel, folder: Path) -> None:
+        if self.state.is_main_process:
+            model.save_pretrained(folder)
+
+    def _train(
+        self,
+        work: Path,
+        model: PreTrainedModel,
+        teacher: PreTrainedModel | None,
+        args: DistillationTrainingArguments,
+        rows: Dataset,
+    ) -> Path:
+        """Train, or go on from the last checkpoint, and save the finished model with its tokenizer."""
+        trainer = DistillationTrainer(
+            model=model,
+            teacher_model=teacher,
+            args=args,
+            train_dataset=rows,
+            eval_dataset=self.validation,
+            processing_class=self.plan.tokenizer,
+            compute_metrics=compute_classification_metrics,
+        )
+        trainer.train(resume_from_checkpoint=last_complete_checkpoint(work))
+        trainer.save_model(str(work / FINISHED))
+        if self.state.is_main_process:
+            (work / FINISHED / "training_args.bin").unlink(
+                missing_ok=True
+            )  # a pickle has no place in a deployed folder
+        return work / FINISHED
+
+    def _measure(self, folders: dict[str, Path | str]) -> dict[str, Any]:
+        models = {name: self._load(folder).to(self.state.device) for name, folder in folders.items()}
+        plan = SpeedPlan() if self.recipe.evaluation.speed else None
+        reports = evaluate_models(
+            models,
+            list(self.test),
+            TASK.collator(self.plan.tokenizer),
+            reference="teacher",
+            resamples=self.recipe.evaluation.bootstrap_resamples,
+            speed_plan=plan,
+        )
+        data = self.plan.data
+        rows = {"train": len(data.train), "labelled": len(data.labelled), "test": len(data.test)}
+        return {"models": reports, "rows": rows, "environment": describe_environment()}

@@ -1,0 +1,117 @@
+"""The plan of a student: class, config and weights, changed step by step before any model exists."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from distilnlp.errors import DistillationError
+from distilnlp.students.families import Family, find_family
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """What a student will be made of. Each step of the construction takes one blueprint and returns another.
+
+    Attributes:
+        model_class: class of the student, with its head.
+        config: config of the student; its own copy.
+        weights: parameters by name; they share memory with the teacher until `assemble` copies them.
+    """
+
+    model_class: type[PreTrainedModel]
+    config: PreTrainedConfig
+    weights: Mapping[str, Tensor]
+
+    @property
+    def base_prefix(self) -> str:
+        """What the names of the base model's weights begin with: `"bert."` under a head, `""` in a bare model."""
+        prefix = f"{self.model_class.base_model_prefix}."
+        return prefix if any(name.startswith(prefix) for name in self.weights) else ""
+
+
+def blueprint_of(teacher: PreTrainedModel) -> Blueprint:
+    """Describe a full copy of the teacher."""
+    config = copy.deepcopy(teacher.config)
+    # A student that carried the teacher's name would be taken for the teacher's checkpoint.
+    config.name_or_path = ""
+    # The weights decide: a model converted in memory, with `.half()` say, still has the old dtype in its config.
+    config.dtype = teacher.dtype
+    return Blueprint(type(teacher), config, teacher.state_dict())
+
+
+def keep_layers(blueprint: Blueprint, layers: Sequence[int]) -> Blueprint:
+    """Keep these layers only, renumbered from 0, in the weights and in the config.
+
+    Raises:
+        DistillationError: if a layer other than the first would take the place of a first layer that is special.
+    """
+    family = find_family(blueprint.config.model_type)
+    _check_first_layer(blueprint.config.model_type, family, layers)
+    prefix = f"{blueprint.base_prefix}{family.layers}."
+    return replace(
+        blueprint,
+        config=_cut_config(blueprint.config, family, layers),
+        weights=_renumber(blueprint.weights, prefix, layers),
+    )
+
+
+def _check_first_layer(model_type: str, family: Family, layers: Sequence[int]) -> None:
+    if family.first_layer_is_special and layers[0] != 0:
+        raise DistillationError(
+            f"A {model_type} student must begin with the teacher's layer 0; got layers {list(layers)}. Layer 0 has no "
+            f"norm before its attention and layer {layers[0]} has one, which would be lost in first place. "
+            'Put 0 first in layers, or use layer_strategy "uniform" or "first".'
+        )
+
+
+def _cut_config(config: PreTrainedConfig, family: Family, layers: Sequence[int]) -> PreTrainedConfig:
+    config = copy.deepcopy(config)
+    config.num_hidden_layers = len(layers)  # transformers maps this onto the name that the family uses
+    for name in family.per_layer_settings:
+        values = getattr(config, name)
+        setattr(config, name, [values[layer] for layer in layers])
+    keeps_numbers = list(layers) == list(range(len(layers)))
+    for name in family.pattern_settings:
+        if hasattr(config, name) and not keeps_numbers:
+            delattr(config, name)
+    return config
+
+
+def _renumber(weights: Mapping[str, Tensor], prefix: str, layers: Sequence[int]) -> dict[str, Tensor]:
+    """Drop the weights of the layers that are not kept and give the others their new number; the rest stays."""
+    new_number = {str(layer): position for position, layer in enumerate(layers)}
+    kept = {}
+    for name, weight in weights.items():
+        if not name.startswith(prefix):
+            kept[name] = weight
+            continue
+        number, _, rest = name.removeprefix(prefix).partition(".")
+        if number in new_number:
+            kept[f"{prefix}{new_number[number]}.{rest}"] = weight
+    return kept
+
+
+def assemble(blueprint: Blueprint, device: torch.device) -> PreTrainedModel:
+    """Build the model of a blueprint, in eval mode, with its own copy of the weights.
+
+    Raises:
+        DistillationError: if the weights are not exactly those that the model needs.
+    """
+    student = blueprint.model_class(blueprint.config)
+    weights = {name: weight.detach().clone() for name, weight in blueprint.weights.items()}
+    try:
+        # `assign` takes over the dtype of each weight; casting the model would also cast buffers that stay in float32.
+        student.load_state_dict(weights, assign=True)
+    except RuntimeError as error:
+        raise DistillationError(
+            f"The teacher's weights must be exactly those of a {blueprint.model_class.__name__} with its config; "
+            f"they are not. {error}\nUse a teacher as from_pretrained loads it: adapters merged, nothing quantized, "
+            "no module replaced."
+        ) from error
+    student.tie_weights()  # the copies made above are separate, also where the teacher shares one tensor
+    student.to(device)  # type: ignore[arg-type]  # transformers wraps `to` in a way that hides its signature
+    return student.eval()

@@ -1,0 +1,37 @@
+"""Teachers of every kind, behind one protocol."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from distilnlp.errors import DistillationError
+from distilnlp.teachers.ensemble import EnsembleTeacher
+from distilnlp.teachers.live import LiveTeacher, has_untrained_head
+from distilnlp.teachers.protocol import Teacher
+from distilnlp.teachers.reordered import in_label_order
+
+__all__ = ["EnsembleTeacher", "LiveTeacher", "Teacher", "as_teacher", "has_untrained_head", "in_label_order"]
+
+
+def as_teacher(teacher: Any, dtype: str = "auto") -> Teacher:
+    """Turn what a user passes as `teacher_model` into a teacher: a model, a list of these, or a Teacher.
+
+    Args:
+        teacher: a transformers model, an object with the `Teacher` protocol, or a list of either.
+        dtype: for models: see `LiveTeacher`.
+
+    Raises:
+        DistillationError: it is none of these.
+    """
+    if isinstance(teacher, PreTrainedModel):
+        return LiveTeacher(teacher, dtype)
+    if isinstance(teacher, Sequence) and not isinstance(teacher, str):
+        return EnsembleTeacher([as_teacher(member, dtype) for member in teacher])
+    if isinstance(teacher, Teacher) and callable(teacher):
+        return teacher
+    raise DistillationError(
+        "teacher_model must be a transformers model, a list of them, or an object with the Teacher protocol "
+        f"(columns, profile, to, __call__), but it is {type(teacher).__name__}: {teacher!r:.80}. Load the model first, "
+        "for example with AutoModelForSequenceClassification.from_pretrained."
+    )

@@ -1,0 +1,93 @@
+"""A live teacher: a transformers model that runs beside the student."""
+
+import copy
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from distilnlp.errors import DistillationError
+from distilnlp.hardware import bf16_is_fast
+from distilnlp.signals import (
+    Batch,
+    SignalProfile,
+    SignalRequest,
+    Signals,
+    named_inputs,
+    profile_of,
+    read_signals,
+    select_inputs,
+)
+
+
+class LiveTeacher:
+    """A frozen transformers model: eval mode, no gradient, its own dtype, the inputs that its own signature names.
+
+    Args:
+        model: the teacher. It is put in eval mode and frozen. If `dtype` is another than its own, a cast copy is used
+            and the weights of the model itself stay as they are.
+        dtype: the dtype to run in; None keeps the model's; `"auto"` is bf16 for a float32 model where the hardware
+            is fast at it, and otherwise keeps the model's.
+
+    Raises:
+        DistillationError: the model's classification head was never trained.
+    """
+
+    def __init__(self, model: PreTrainedModel, dtype: torch.dtype | str | None = None) -> None:
+        if has_untrained_head(model):
+            raise DistillationError(
+                f"expected a teacher that was fine-tuned for the task, but the classification head of this "
+                f"{type(model).__name__} was never trained: all its biases are exactly zero, as new heads are. "
+                "Fine-tune the teacher first (in a recipe: a `finetune` section under `teacher`), or pass one that is."
+            )
+        self.columns = named_inputs(model)
+        self.profile: SignalProfile = profile_of(model)
+        self._model = model if dtype is None else _in_dtype(model, dtype)
+        self._model.eval().requires_grad_(False)
+
+    def to(self, device: torch.device) -> None:
+        """Move the model to a device."""
+        self._model.to(device)  # type: ignore[arg-type]
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch, request: SignalRequest) -> Signals:
+        """Run the model on the inputs it names."""
+        if self._model.training:  # somebody trains or reuses the same object: dropout must not reach the targets
+            self._model.eval()
+        inputs = select_inputs(batch, self.columns)
+        outputs = self._model(**inputs, output_hidden_states=request.hidden_states, return_dict=True)
+        return read_signals(outputs, request)
+
+
+def has_untrained_head(model: PreTrainedModel) -> bool:
+    """Tell whether a classification head still has the exactly zero biases that it was created with.
+
+    The head is the last linear layer with one output a label outside the base model. A head without bias cannot be
+    judged and counts as trained.
+    """
+    base = model.base_model_prefix
+    heads = [
+        module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear)
+        and module.out_features == model.config.num_labels
+        and name.split(".")[0] != base
+    ]
+    if not heads or heads[-1].bias is None:
+        return False
+    return not heads[-1].bias.detach().any().item()
+
+
+def _in_dtype(model: PreTrainedModel, dtype: torch.dtype | str) -> PreTrainedModel:
+    if dtype == "auto":
+        dtype = torch.bfloat16 if model.dtype == torch.float32 and bf16_is_fast() else model.dtype
+    if not isinstance(dtype, torch.dtype):
+        dtype = getattr(torch, dtype)
+    return model if dtype == model.dtype else _cast_copy(model, dtype)
+
+
+def _cast_copy(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
+    # Not copy.deepcopy: a model that a Trainer has prepared carries a wrapped forward that still calls the original.
+    clone = type(model)(copy.deepcopy(model.config)).to(dtype)
+    clone.load_state_dict(model.state_dict())
+    return clone.to(model.device)

@@ -1,0 +1,61 @@
+"""A teacher whose logits are put into the student's label order."""
+
+import dataclasses
+
+import torch
+
+from distilnlp.errors import DistillationError
+from distilnlp.labels import label_order
+from distilnlp.signals import Batch, SignalProfile, SignalRequest, Signals
+from distilnlp.teachers.protocol import Teacher
+
+
+class ReorderedTeacher:
+    """Gives another teacher's signals with its classes in a new order.
+
+    Args:
+        teacher: the teacher whose answers are used.
+        order: for each class of the result, its index in that teacher's logits.
+    """
+
+    def __init__(self, teacher: Teacher, order: list[int]) -> None:
+        self._teacher = teacher
+        self._order = torch.tensor(order)
+        self.columns = teacher.columns
+        names = teacher.profile.label_names
+        self.profile = dataclasses.replace(
+            teacher.profile, label_names=None if names is None else tuple(names[index] for index in order)
+        )
+
+    def to(self, device: torch.device) -> None:
+        """Move the teacher and the order to a device."""
+        self._teacher.to(device)
+        self._order = self._order.to(device)
+
+    def __call__(self, batch: Batch, request: SignalRequest) -> Signals:
+        """Return the teacher's signals, classes reordered."""
+        signals = self._teacher(batch, request)
+        return dataclasses.replace(signals, logits=signals.logits.index_select(-1, self._order))
+
+
+def in_label_order(teacher: Teacher, wanted: SignalProfile, owner: str) -> Teacher:
+    """Return a teacher whose classes are in the wanted order, compared by label name where both sides name them.
+
+    Args:
+        teacher: the teacher.
+        wanted: the profile whose order is wanted.
+        owner: whose profile that is, for messages ("the student").
+
+    Raises:
+        DistillationError: the teacher names other labels, or has another number of classes.
+    """
+    given = teacher.profile
+    if given.num_labels != wanted.num_labels:
+        raise DistillationError(
+            f"the teacher and {owner} must have the same number of labels, but the teacher has {given.num_labels} and "
+            f"{owner} {wanted.num_labels}. Build the student from this teacher, or use a teacher of the same task."
+        )
+    if given.label_names is None or wanted.label_names is None:
+        return teacher  # nothing to compare: the same number of classes is all that can be known
+    order = label_order(given.label_names, wanted.label_names, "the teacher", owner)
+    return teacher if order is None else ReorderedTeacher(teacher, order)

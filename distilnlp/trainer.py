@@ -1,0 +1,277 @@
+"""DistillationTrainer: the Trainer of transformers, with a teacher and an objective. Glue only."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, Trainer
+
+from distilnlp.arguments import DistillationTrainingArguments
+from distilnlp.checkpoints import last_complete_checkpoint
+from distilnlp.component_log import ComponentLog
+from distilnlp.errors import DistillationError, NonFiniteLossError
+from distilnlp.labels import align_dataset_labels
+from distilnlp.objective import HardLoss, SoftLoss
+from distilnlp.projections import attached
+from distilnlp.signals import SignalRequest, Signals, named_inputs, profile_of, read_signals, select_inputs
+from distilnlp.tasks import Task, task_of
+from distilnlp.teachers import Teacher, as_teacher, in_label_order
+
+EVAL_SOFT_LOSS = "soft_loss"
+
+
+class DistillationTrainer(Trainer):
+    """A `transformers.Trainer` whose loss is an objective over the labels and a teacher's signals.
+
+    Every argument, callback and method of the Trainer keeps its meaning. The scale is exact: each component is its sum
+    over its own valid items divided by their number in the whole accumulated batch on all processes, so that batch
+    size, accumulation and processes can be traded for one another. Method: Hinton et al. (arXiv 1503.02531).
+
+    Args:
+        model: the student, a transformers model with a classification head.
+        teacher_model: a fine-tuned model, a list of them (the mean of their probabilities), or any object with the
+            `Teacher` protocol. It runs in eval mode, without gradient, and is neither trained nor saved. None for
+            training on the labels alone (`soft_loss_weight=0`).
+        args: the arguments; None = the defaults with `output_dir="trainer_output"`.
+        train_dataset: rows as for the Trainer. A row whose label is null or -100 has no hard loss and a full soft loss.
+        data_collator: None = the task's, which pads and understands null labels.
+        kwargs: every other argument of the Trainer.
+
+    Raises:
+        DistillationError: teacher, student and data do not fit together; before any training.
+    """
+
+    # The objective divides by the counts of the whole accumulated batch, so the Trainer must not divide again.
+    loss_is_scaled_for_ga = True
+
+    args: DistillationTrainingArguments
+
+    def __init__(
+        self,
+        model: PreTrainedModel | None = None,
+        teacher_model: PreTrainedModel | Teacher | Sequence[Any] | None = None,
+        args: DistillationTrainingArguments | None = None,
+        data_collator: Any = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        processing_class: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        args = args or DistillationTrainingArguments(output_dir="trainer_output")
+        _check_constructor(model, teacher_model, args, kwargs)
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=data_collator,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            processing_class=processing_class,
+            **kwargs,
+        )
+        self.model_accepts_loss_kwargs = False  # the student computes no loss of its own
+        _check_parallelism(self)
+        self._given_teacher = None if teacher_model is None else as_teacher(teacher_model, args.teacher_dtype)
+        if self._given_teacher is not None:
+            self._given_teacher.to(self.args.device)
+        self._fit_to_student()
+        if data_collator is None and processing_class is not None:
+            self.data_collator = self.task.collator(processing_class)
+        self.train_dataset = self._with_student_labels(train_dataset, "training")
+        self.eval_dataset = self._with_student_labels(eval_dataset, "evaluation")
+
+    def _fit_to_student(self) -> None:
+        """Build what depends on both the student and the teacher."""
+        profile = profile_of(self.model)
+        self.task: Task = task_of(self.model)
+        given = self._given_teacher
+        self.teacher: Teacher | None = None if given is None else in_label_order(given, profile, "the student")
+        self._student_inputs = named_inputs(self.model)
+        self.objective = self.args.build_objective(
+            self.task, profile, None if self.teacher is None else self.teacher.profile
+        )
+        if self.teacher is None and self.objective.needs_teacher:
+            raise DistillationError(
+                "teacher_model is missing: pass the fine-tuned model that the student learns from. Only the hard loss "
+                "works without (soft_loss_weight=0 and no losses)."
+            )
+        self._component_log = ComponentLog(self.objective.names, self.accelerator)
+        self._eval_log = ComponentLog([EVAL_SOFT_LOSS], self.accelerator)
+
+    def _with_student_labels(self, dataset: Any, split: str) -> Any:
+        if isinstance(dataset, dict):
+            return type(dataset)({name: self._with_student_labels(part, name) for name, part in dataset.items()})
+        profile = profile_of(self.model)
+        return align_dataset_labels(dataset, profile.label_names, profile.num_labels, split)
+
+    # ---- Data ----
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        teacher_columns = frozenset() if self.teacher is None else self.teacher.columns
+        # The length column is read by the sampler that puts rows of like length together; models never see it.
+        self._signature_columns = sorted({*self._signature_columns, *teacher_columns, self.args.length_column_name})
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], Tensor | None]:
+        """Fetch the micro-batches of one optimizer step and count each component's items over all processes."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if not batches:
+            return batches, None
+        counts = torch.stack([self.objective.count(batch) for batch in batches]).sum(dim=0).to(device)
+        num_items = self.accelerator.reduce(counts, reduction="sum")
+        self._component_log.weigh((num_items > 0).float())
+        return batches, num_items
+
+    # ---- Loss ----
+
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Return the objective while training, the hard loss while evaluating.
+
+        Args:
+            model: the student, possibly wrapped.
+            inputs: a batch; the student and the teacher each get the entries that they name.
+            return_outputs: return `(loss, outputs)`.
+            num_items_in_batch: `[components]` counts from `get_batch_samples`; None = the counts of this batch.
+        """
+        if model.training:
+            loss, outputs = self._training_loss(model, inputs, num_items_in_batch)
+        else:
+            loss, outputs = self._evaluation_loss(model, inputs)
+        return (loss, outputs) if return_outputs else loss
+
+    def _training_loss(self, model: nn.Module, inputs: dict[str, Any], num_items: Tensor | None) -> tuple[Tensor, Any]:
+        teacher = self._teacher_signals(inputs, self.objective.request)
+        student, outputs = self._run_student(model, inputs, self.objective.request)
+        values = self.objective(student, teacher, inputs, num_items)
+        self._component_log.add(values)
+        # DDP averages gradients over the processes; the counts are global, so the sum is what is wanted.
+        scale = 1 if num_items is None else self.accelerator.num_processes
+        return self.objective.total(values) * scale, outputs
+
+    def _teacher_signals(self, inputs: dict[str, Any], request: SignalRequest) -> Signals | None:
+        if self.teacher is None or not self.objective.needs_teacher:
+            return None
+        return self.teacher(inputs, request)
+
+    def _run_student(self, model: nn.Module, inputs: dict[str, Any], request: SignalRequest) -> tuple[Signals, Any]:
+        own = select_inputs(inputs, self._student_inputs)
+        outputs = model(**own, output_hidden_states=request.hidden_states, return_dict=True)
+        return read_signals(outputs, request), outputs
+
+    def _evaluation_loss(self, model: nn.Module, inputs: dict[str, Any]) -> tuple[Tensor, Any]:
+        student, outputs = self._run_student(model, inputs, SignalRequest())
+        if self.args.eval_soft_loss and self.teacher is not None:
+            self._log_eval_soft_loss(student, inputs)
+        return HardLoss(self.task, weight=1.0)(student, None, inputs, None), outputs
+
+    def _log_eval_soft_loss(self, student: Signals, inputs: dict[str, Any]) -> None:
+        soft_loss = SoftLoss(self.task, 1.0, self.args.temperature)
+        num_items = self.accelerator.reduce(soft_loss.count(inputs), reduction="sum")
+        value = soft_loss(student, self.teacher(inputs, SignalRequest()), inputs, num_items)  # type: ignore[misc]
+        self._eval_log.weigh(num_items)
+        self._eval_log.add(value * num_items)
+
+    def prediction_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Evaluate a batch. Without labels the Trainer hands all of it to the student, so it gets its own part only."""
+        if not any(inputs.get(name) is not None for name in self.label_names):
+            inputs = select_inputs(inputs, self._student_inputs)
+        return super().prediction_step(model, inputs, *args, **kwargs)
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluate the student; with `eval_soft_loss` also report the soft loss, for which the teacher runs."""
+        self._eval_log.clear()
+        output = super().evaluation_loop(*args, **kwargs)
+        prefix = kwargs.get("metric_key_prefix", "eval")
+        components = self._eval_log.read(self.state.global_step)
+        output.metrics.update({f"{prefix}_{name}": value for name, value in components.items()})
+        return output
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log, with the mean of every component since the last log beside the loss."""
+        if "loss" in logs or "train_loss" in logs:
+            components = self._component_log.read(self.state.global_step)
+            self._component_log.clear()
+            if "loss" in logs:
+                logs.update(components)
+        super().log(logs, start_time)
+
+    # ---- Projections and checkpoints ----
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+        """Train as the Trainer does; `resume_from_checkpoint=True` passes over a checkpoint that was cut off."""
+        if resume_from_checkpoint is True:
+            resume_from_checkpoint = last_complete_checkpoint(self.args.output_dir) or True
+        return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
+        if self.model_init is not None:
+            self._fit_to_student()
+        with attached(self.objective.projections, self.model):
+            return super()._inner_training_loop(*args, **kwargs)
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        self._component_log.read(self.state.global_step)  # a NaN must not replace the last good checkpoint
+        _check_weights_finite(self.model, self.state.global_step)
+        super()._save_checkpoint(*args, **kwargs)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        if len(self.objective.projections) and self.args.should_save:
+            self.objective.projections.save(output_dir)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if len(self.objective.projections) and checkpoint is not None:
+            self.objective.projections.load(checkpoint)
+
+    # ---- Hub ----
+
+    def create_model_card(self, **kwargs: Any) -> None:  # type: ignore[override]
+        """Write the Trainer's model card, tagged as distilled. Takes what `Trainer.create_model_card` takes."""
+        tags = kwargs.pop("tags", None) or []
+        kwargs["tags"] = sorted({*([tags] if isinstance(tags, str) else tags), "distilnlp", "knowledge-distillation"})
+        super().create_model_card(**kwargs)
+
+
+def _check_constructor(model: Any, teacher: Any, args: Any, kwargs: dict[str, Any]) -> None:
+    if not isinstance(args, DistillationTrainingArguments):
+        raise DistillationError(
+            f"args must be DistillationTrainingArguments, but they are {type(args).__name__}. Use the same arguments "
+            "with DistillationTrainingArguments(...): it takes every one of TrainingArguments."
+        )
+    if model is not None and model is teacher:
+        raise DistillationError(
+            "the student and the teacher are one and the same object. Make a student with build_student(teacher, ...)."
+        )
+    if kwargs.get("compute_loss_func") is not None:
+        raise DistillationError(
+            "compute_loss_func cannot be honoured: the objective is the loss. Remove it, or use the plain Trainer."
+        )
+
+
+def _check_parallelism(trainer: Trainer) -> None:
+    sizes = {
+        "context": trainer.get_cp_size(),
+        "sequence": trainer.get_sp_size(),
+        "tensor": trainer.get_tp_size(),
+    }
+    for name, size in sizes.items():
+        if size > 1:
+            raise DistillationError(
+                f"{name} parallelism of {size} splits a batch in a way that the objective cannot count. Use data "
+                "parallelism: one whole student a process."
+            )
+
+
+def _check_weights_finite(model: nn.Module, step: int) -> None:
+    finite = torch.stack([parameter.isfinite().all() for parameter in model.parameters()])
+    if not finite.all():
+        raise NonFiniteLossError(
+            f"the student's weights became NaN or infinite at or before optimizer step {step}, although the loss was "
+            "finite: a gradient overflowed. The last checkpoint is from before that and is kept. Lower the learning "
+            "rate, set max_grad_norm, or train in float32."
+        )

@@ -1,0 +1,59 @@
+"""One way to check what a user wrote against a pydantic model, with errors that name the place and the fix."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from distilnlp.errors import DistillationError, did_you_mean
+
+
+class Section(BaseModel):
+    """A part of a recipe: immutable, and an unknown key is an error rather than ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+SectionType = TypeVar("SectionType", bound=Section)
+
+
+def parse_section(section: type[SectionType], values: Mapping[str, Any], where: str = "") -> SectionType:
+    """Validate `values` against a section's fields.
+
+    Args:
+        section: the pydantic model.
+        values: what the user wrote.
+        where: prefix for the place in messages, such as `training.losses[0]`.
+
+    Raises:
+        DistillationError: an unknown key or an unfit value; every problem found is listed.
+    """
+    try:
+        return section.model_validate(values)
+    except ValidationError as error:
+        problems = [_describe(section, problem, where) for problem in error.errors()]
+        raise DistillationError("\n".join(problems)) from None
+
+
+def _describe(section: type[Section], problem: Any, where: str) -> str:
+    location = [str(part) for part in problem["loc"] if not str(part).startswith(("function-", "union"))]
+    place = ".".join(part for part in [where, *location] if part)
+    if problem["type"] == "extra_forbidden":
+        known = sorted(_fields_at(section, location[:-1]))
+        return f"unknown key {place!r}.{did_you_mean(location[-1], known)} The keys there are: {', '.join(known)}."
+    if problem["type"] == "missing":
+        return f"{place!r} is missing: it is required."
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{place!r} = {problem['input']!r} does not fit: {message}."
+
+
+def _fields_at(section: type[Section], path: list[str]) -> list[str]:
+    """Return the field names of the nested section that a path of keys leads to."""
+    for key in path:
+        annotation = section.model_fields[key].annotation if key in section.model_fields else None
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        nested = [item for item in candidates if isinstance(item, type) and issubclass(item, Section)]
+        if not nested:
+            return []
+        section = nested[0]
+    return list(section.model_fields)

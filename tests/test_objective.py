@@ -1,0 +1,217 @@
+"""The objective: what each component counts, how layers are paired, which projections exist, and what is refused."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from distilnlp.errors import DistillationError
+from distilnlp.layer_mapping import resolve_layer_mapping
+from distilnlp.objective import LossConfig, Objective, parse_losses
+from distilnlp.signals import SignalProfile, SignalRequest, Signals
+from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION
+from distilnlp.teachers import as_teacher
+from tests.conftest import tiny_teacher
+
+BOTH = [{"name": "hidden_state_cosine", "weight": 3.0}, {"name": "hidden_state_mse", "weight": 2.0}]
+NARROW = SignalProfile(None, num_labels=3, num_hidden_states=3, hidden_size=8)
+WIDE = SignalProfile(None, num_labels=3, num_hidden_states=5, hidden_size=16)
+
+
+def objective(losses: list[dict[str, Any]] = BOTH, teacher: SignalProfile = WIDE, **weights: float) -> Objective:
+    weights = {"hard_loss_weight": 0.5, "soft_loss_weight": 1.0, **weights}
+    return Objective(
+        SINGLE_LABEL_CLASSIFICATION,
+        temperature=2.0,
+        losses=parse_losses(losses),
+        student=NARROW,
+        teacher=teacher,
+        **weights,
+    )
+
+
+def batch(labels: list[int] | None = None) -> dict[str, Tensor]:
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 1, 0]])
+    ragged = {"input_ids": torch.ones_like(mask), "attention_mask": mask}
+    return ragged if labels is None else {**ragged, "labels": torch.tensor(labels)}
+
+
+def signals(profile: SignalProfile, seed: int = 0) -> Signals:
+    generator = torch.Generator().manual_seed(seed)
+    states = [torch.randn(3, 4, profile.hidden_size, generator=generator) for _ in range(profile.num_hidden_states)]
+    return Signals(logits=torch.randn(3, 3, generator=generator), hidden_states=tuple(states))
+
+
+# ---- Components ----
+
+
+def test_components_are_in_the_order_hard_soft_then_as_listed() -> None:
+    assert objective().names == ["hard_loss", "soft_loss", "hidden_state_cosine", "hidden_state_mse"]
+
+
+def test_a_component_without_weight_is_left_out() -> None:
+    without = objective([{"name": "hidden_state_mse", "weight": 0}], hard_loss_weight=0.0)
+    assert without.names == ["soft_loss"]
+    assert without.request == SignalRequest(hidden_states=False)
+    assert len(without.projections) == 0
+
+
+def test_hidden_states_are_requested_for_feature_losses_alone() -> None:
+    assert objective().request == SignalRequest(hidden_states=True)
+    assert objective([]).request == SignalRequest(hidden_states=False)
+
+
+@pytest.mark.parametrize(
+    ("labels", "labelled"), [([0, -100, 2], 2), ([-100, -100, -100], 0), (None, 0)], ids=["some", "none", "no column"]
+)
+def test_each_component_counts_its_own_items(labels: list[int] | None, labelled: int) -> None:
+    assert objective().count(batch(labels)).tolist() == [labelled, 3, 9, 9]
+
+
+def test_without_attention_mask_every_token_counts() -> None:
+    assert objective().count({"input_ids": torch.ones(2, 5, dtype=torch.long)}).tolist() == [0, 2, 10, 10]
+
+
+@pytest.mark.parametrize("labels", [[-100, -100, -100], None], ids=["no label", "no column"])
+def test_without_labels_the_hard_loss_is_zero_and_keeps_its_graph(labels: list[int] | None) -> None:
+    student = signals(NARROW)
+    student.logits.requires_grad_()
+    value = objective([])(student, signals(WIDE, 1), batch(labels))[0]
+    value.backward()
+    assert value.item() == 0
+    assert (student.logits.grad == 0).all()
+
+
+def test_values_are_unweighted_and_the_total_is_weighted() -> None:
+    same_width = objective(BOTH, teacher=SignalProfile(None, 3, 5, hidden_size=8))
+    student, teacher = signals(NARROW), signals(SignalProfile(None, 3, 5, hidden_size=8), 1)
+    values = same_width(student, teacher, batch([0, 1, 2]))
+    doubled = objective(BOTH, SignalProfile(None, 3, 5, 8), hard_loss_weight=1.0)(student, teacher, batch([0, 1, 2]))
+    assert torch.equal(values, doubled)
+    expected = sum(weight * value for weight, value in zip([0.5, 1.0, 3.0, 2.0], values.tolist(), strict=True))
+    assert same_width.total(values).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_num_items_divides_each_component_by_its_own() -> None:
+    own_width = SignalProfile(None, 3, 5, hidden_size=8)
+    student, teacher, rows = signals(NARROW), signals(own_width, 1), batch([0, -100, 2])
+    means = objective(BOTH, own_width)(student, teacher, rows)
+    counts, given = torch.tensor([2, 3, 9, 9]), torch.tensor([10, 20, 30, 40])
+    assert torch.allclose(objective(BOTH, own_width)(student, teacher, rows, given), means * counts / given)
+
+
+def test_a_feature_loss_is_the_mean_over_its_pairs() -> None:
+    own_width = SignalProfile(None, 3, 5, hidden_size=8)
+    student, teacher = signals(NARROW), signals(own_width, 1)
+
+    def value(pairs: list[list[int]]) -> Tensor:
+        mse = [{"name": "hidden_state_mse", "layer_mapping": pairs}]
+        return objective(mse, own_width)(student, teacher, batch())[2]
+
+    assert torch.allclose(value([[0, 1], [2, 3]]), (value([[0, 1]]) + value([[2, 3]])) / 2)
+
+
+# ---- Projections ----
+
+
+def test_each_loss_projects_the_states_it_reads() -> None:
+    pairs = [[0, 0], [2, 4]]
+    made = objective([{"name": "hidden_state_mse", "layer_mapping": pairs}, {"name": "hidden_state_cosine"}]).projections
+    assert sorted(made.states.values()) == [0, 1, 2, 2]
+    assert len(made) == 4
+    projected = made(signals(NARROW).hidden_states)
+    assert {value.shape for value in projected.values()} == {(3, 4, 16)}
+
+
+def test_equal_widths_need_no_projection() -> None:
+    assert len(objective(teacher=SignalProfile(None, 3, 5, hidden_size=8)).projections) == 0
+
+
+# ---- Layer mappings ----
+
+
+@pytest.mark.parametrize(
+    ("strategy", "student_layers", "teacher_layers", "expected"),
+    [
+        ("uniform", 3, 12, [(1, 4), (2, 8), (3, 12)]),
+        ("uniform", 4, 4, [(1, 1), (2, 2), (3, 3), (4, 4)]),
+        ("first", 2, 6, [(1, 1), (2, 2)]),
+        ("last", 2, 6, [(1, 5), (2, 6)]),
+        ("first", 3, 2, [(1, 1), (2, 2), (3, 2)]),
+        ("last", 3, 2, [(1, 1), (2, 2), (3, 2)]),
+    ],
+)
+def test_strategies(
+    strategy: str, student_layers: int, teacher_layers: int, expected: list[tuple[int, int]]
+) -> None:
+    assert resolve_layer_mapping(strategy, student_layers + 1, teacher_layers + 1) == expected
+
+
+@pytest.mark.parametrize("strategy", ["uniform", "first", "last"])
+@pytest.mark.parametrize("student_layers", [1, 2, 5, 7])
+@pytest.mark.parametrize("teacher_layers", [1, 3, 5, 12])
+def test_a_strategy_pairs_every_student_layer_in_order(strategy: str, student_layers: int, teacher_layers: int) -> None:
+    pairs = resolve_layer_mapping(strategy, student_layers + 1, teacher_layers + 1)
+    teachers = [teacher for _, teacher in pairs]
+    assert [student for student, _ in pairs] == list(range(1, student_layers + 1))
+    assert teachers == sorted(teachers)
+    assert all(1 <= teacher <= teacher_layers for teacher in teachers), "strategies leave out the embeddings"
+    if strategy == "uniform":
+        assert teachers[-1] == teacher_layers
+
+
+def test_pairs_are_taken_as_they_are() -> None:
+    assert resolve_layer_mapping([[0, 0], (2, 4)], 3, 5) == [(0, 0), (2, 4)]
+
+
+@pytest.mark.parametrize(
+    ("mapping", "teacher_states", "message"),
+    [
+        ("unifrom", 5, "Did you mean 'uniform'"),
+        ([], 5, "empty"),
+        ([(3, 1)], 5, r"student's index must be between 0 \(embeddings\) and 2 .*it is 3"),
+        ([(1, 5)], 5, r"teacher's index must be between 0 \(embeddings\) and 4 .*it is 5"),
+        ([(1, 1), (-1, 4)], 5, "student's index .*it is -1"),
+        ("uniform", 0, "only logits"),
+        ([(1, 1)], 0, "only logits"),
+    ],
+)
+def test_a_mapping_that_does_not_fit_is_refused(mapping: Any, teacher_states: int, message: str) -> None:
+    with pytest.raises(DistillationError, match=message):
+        resolve_layer_mapping(mapping, 3, teacher_states)
+
+
+def test_an_ensemble_gives_no_hidden_states() -> None:
+    ensemble = as_teacher([tiny_teacher(), tiny_teacher(seed=2)])
+    with pytest.raises(DistillationError, match="ensemble"):
+        objective(teacher=ensemble.profile)
+
+
+# ---- The list `losses` ----
+
+
+def test_entries_become_configs() -> None:
+    entry = {"name": "hidden_state_mse", "weight": 2, "layer_mapping": [[1, 2]]}
+    assert parse_losses([entry]) == [LossConfig(name="hidden_state_mse", weight=2.0, layer_mapping=[(1, 2)])]
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ([{"name": "hidden_state_mes"}], r"losses\[0\].*Did you mean 'hidden_state_mse'"),
+        ([BOTH[0], {"name": "attention"}], r"losses\[1\].*'attention'"),
+        ([{"name": "hidden_state_mse", "wieght": 1}], r"losses\[0\]\.wieght.*Did you mean 'weight'"),
+        ([{"weight": 1}], r"losses\[0\]\.name.*missing"),
+        ([{"name": "hidden_state_mse", "weight": -1}], r"losses\[0\]\.weight.*-1"),
+        ([{"name": "hidden_state_mse", "weight": math.nan}], r"losses\[0\]\.weight.*nan"),
+        ([{"name": "hidden_state_mse", "weight": math.inf}], r"losses\[0\]\.weight.*inf"),
+        ([{"name": "hidden_state_mse", "layer_mapping": [[1, 2, 3]]}], r"losses\[0\]\.layer_mapping"),
+        ([BOTH[0], BOTH[0]], "twice"),
+        (["hidden_state_mse"], r"losses\[0\].*hidden_state_mse"),
+    ],
+)
+def test_an_entry_that_does_not_fit_is_refused(entries: list[Any], message: str) -> None:
+    with pytest.raises(DistillationError, match=message):
+        parse_losses(entries)
