@@ -57,9 +57,7 @@ class DistillationTrainingArguments(TrainingArguments):
     )
     eval_soft_loss: bool = field(
         default=False,
-        metadata={
-            "help": "Run the teacher in evaluation too and report eval_soft_loss. eval_loss stays the hard loss."
-        },
+        metadata={"help": "Run the teacher in evaluation too and report eval_soft_loss; eval_loss is the hard loss."},
     )
     logging_nan_inf_filter: bool = field(
         default=False,

@@ -50,9 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="distilnlp", description="Distil a Hugging Face classifier into a small student."
-    )
+    parser = argparse.ArgumentParser(prog="distilnlp", description="Distil a classifier into a small student.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     distill = commands.add_parser(
         "distill",
@@ -89,9 +87,8 @@ def _distill(args: argparse.Namespace, extra: Sequence[str]) -> None:
         print(dry_run(recipe))
         return
     results = run(recipe, overwrite=args.overwrite)
-    print(
-        f"\n{summary_table(results['models'])}\n\nstudent   {recipe.output}/student\nfigures   {recipe.output}/results.json"
-    )
+    print(f"\n{summary_table(results['models'])}\n")
+    print(f"student   {recipe.output}/student\nfigures   {recipe.output}/results.json")
 
 
 def _evaluate(args: argparse.Namespace, extra: Sequence[str]) -> None:

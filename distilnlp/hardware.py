@@ -9,5 +9,7 @@ def bf16_is_fast() -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if torch.backends.mps.is_available():
         return False
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # older releases cannot tell: then the answer is no
+    capabilities: dict[str, bool] = getattr(
+        torch.cpu, "get_capabilities", dict
+    )()  # older releases cannot tell: then the answer is no
     return bool(capabilities.get("avx512_bf16") or capabilities.get("bf16"))

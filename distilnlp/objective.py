@@ -1,8 +1,9 @@
 """The objective: the weighted sum of hard, soft and feature losses, each with its own count of valid items."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -52,42 +53,40 @@ def parse_losses(entries: Sequence[dict[str, Any]]) -> list[LossConfig]:
     return losses
 
 
-class Component(Protocol):
+class Component(ABC):
     """One term of the objective."""
 
     name: str
     weight: float
 
+    @abstractmethod
     def count(self, batch: Batch) -> Tensor:
         """Return how many items of a batch this component counts (a scalar int64 tensor)."""
-        ...
 
+    @abstractmethod
     def __call__(self, student: Signals, teacher: Any, batch: Batch, num_items: Tensor | None) -> Tensor:
         """Return the unweighted loss, a scalar: its sum over those items / `num_items` (None = the items here)."""
-        ...
 
 
 @dataclass(frozen=True)
-class HardLoss:
+class HardLoss(Component):
     """The task's loss against the labels; rows without a label do not count."""
 
     task: Task
     weight: float
     name: str = "hard_loss"
 
-    def count(self, batch: Batch) -> Tensor:  # noqa: D102
+    def count(self, batch: Batch) -> Tensor:
         return self.task.labelled_items(batch).sum()
 
-    def __call__(  # noqa: D102
-        self, student: Signals, teacher: Any, batch: Batch, num_items: Tensor | None
-    ) -> Tensor:
+    def __call__(self, student: Signals, teacher: Any, batch: Batch, num_items: Tensor | None) -> Tensor:
         if "labels" not in batch:
             return student.logits.sum() * 0.0
         return self.task.hard_loss(student.logits, batch["labels"], num_items)
 
 
 @dataclass(frozen=True)
-class SoftLoss:
+class SoftLoss(Component):
     """The task's loss against the teacher's logits, softened by the temperature; every valid item counts."""
 
     task: Task
@@ -95,16 +94,16 @@ class SoftLoss:
     temperature: float
     name: str = "soft_loss"
 
-    def count(self, batch: Batch) -> Tensor:  # noqa: D102
+    def count(self, batch: Batch) -> Tensor:
         return self.task.valid_items(batch).sum()
 
-    def __call__(self, student: Signals, teacher: Any, batch: Batch, num_items: Tensor | None) -> Tensor:  # noqa: D102
+    def __call__(self, student: Signals, teacher: Any, batch: Batch, num_items: Tensor | None) -> Tensor:
         mask = self.task.valid_items(batch)
         return self.task.soft_loss(student.logits, teacher.logits, self.temperature, mask, num_items)
 
 
 @dataclass(frozen=True)
-class FeatureLoss:
+class FeatureLoss(Component):
     """A loss on hidden states, averaged over the pairs of a layer mapping; real tokens count."""
 
     name: str
@@ -112,10 +111,10 @@ class FeatureLoss:
     distance: Callable[..., Tensor]
     layer_mapping: LayerMapping
 
-    def count(self, batch: Batch) -> Tensor:  # noqa: D102
+    def count(self, batch: Batch) -> Tensor:
         return _token_mask(batch).sum()
 
-    def __call__(self, student: Signals, teacher: Any, batch: Batch, num_items: Tensor | None) -> Tensor:  # noqa: D102
+    def __call__(self, student: Signals, teacher: Any, batch: Batch, num_items: Tensor | None) -> Tensor:
         if student.hidden_states is None or teacher.hidden_states is None:
             raise DistillationError(f"{self.name} needs hidden states of student and teacher, but one gave none.")
         mask = _token_mask(batch)

@@ -132,7 +132,7 @@ def check_arguments(values: Mapping[str, Any], arguments: type[TrainingArguments
     Raises:
         ValueError: an unknown or reserved name, or a value of another type.
     """
-    known = {field.name: field.type for field in fields(arguments) if field.init}
+    known: dict[str, Any] = {field.name: field.type for field in fields(arguments) if field.init}
     checked = {}
     for name, value in values.items():
         if name in RESERVED_ARGUMENTS:

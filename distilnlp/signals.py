@@ -6,7 +6,7 @@ from inspect import Parameter, signature
 from typing import Any
 
 from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 Batch = Mapping[str, Tensor]
 
@@ -52,7 +52,7 @@ class SignalProfile:
 
 def profile_of(model: PreTrainedModel) -> SignalProfile:
     """Read from its config what a transformers model can emit."""
-    config = model.config
+    config: Any = model.config
     return SignalProfile(
         label_names=label_names_of(config),
         num_labels=config.num_labels,
@@ -61,8 +61,8 @@ def profile_of(model: PreTrainedModel) -> SignalProfile:
     )
 
 
-def label_names_of(config: PreTrainedConfig) -> tuple[str, ...] | None:
-    """Return the label names in logit order, or None where the config only has the placeholders `LABEL_0`, `LABEL_1`…"""
+def label_names_of(config: Any) -> tuple[str, ...] | None:
+    """Return the label names in logit order; None where the config only has the placeholders `LABEL_0`, `LABEL_1`…"""
     names = tuple(str(config.id2label[index]) for index in range(config.num_labels))
     is_placeholder = names == tuple(f"LABEL_{index}" for index in range(config.num_labels))
     return None if is_placeholder else names

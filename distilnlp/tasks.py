@@ -99,12 +99,13 @@ def task_of(model: PreTrainedModel) -> Task:
     Raises:
         DistillationError: no task has such a head yet.
     """
+    config: Any = model.config
     for task in TASKS.values():
         has_head = type(model) in task.model_classes.values()
-        if has_head and model.config.problem_type in task.problem_types and model.config.num_labels > 1:
+        if has_head and config.problem_type in task.problem_types and config.num_labels > 1:
             return task
     raise DistillationError(
         f"the tasks that can be distilled are {sorted(TASKS)}, but the student is a {type(model).__name__} with "
-        f"problem_type={model.config.problem_type!r} and {model.config.num_labels} label(s). Use a model of the "
+        f"problem_type={config.problem_type!r} and {config.num_labels} label(s). Use a model of the "
         "class AutoModelForSequenceClassification with two labels or more."
     )

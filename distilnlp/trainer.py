@@ -12,7 +12,7 @@ from distilnlp.checkpoints import last_complete_checkpoint
 from distilnlp.component_log import ComponentLog
 from distilnlp.errors import DistillationError, NonFiniteLossError
 from distilnlp.labels import align_dataset_labels
-from distilnlp.objective import HardLoss, SoftLoss
+from distilnlp.objective import HardLoss, Objective, SoftLoss
 from distilnlp.projections import attached
 from distilnlp.signals import SignalRequest, Signals, named_inputs, profile_of, read_signals, select_inputs
 from distilnlp.tasks import Task, task_of
@@ -46,6 +46,8 @@ class DistillationTrainer(Trainer):
     loss_is_scaled_for_ga = True
 
     args: DistillationTrainingArguments
+    model: Any
+    objective: Objective
 
     def __init__(
         self,
@@ -110,7 +112,9 @@ class DistillationTrainer(Trainer):
         super()._set_signature_columns_if_needed()
         teacher_columns = frozenset() if self.teacher is None else self.teacher.columns
         # The length column is read by the sampler that puts rows of like length together; models never see it.
-        self._signature_columns = sorted({*self._signature_columns, *teacher_columns, self.args.length_column_name})
+        self._signature_columns: Any = sorted(
+            {*self._signature_columns, *teacher_columns, self.args.length_column_name}
+        )
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
@@ -184,7 +188,7 @@ class DistillationTrainer(Trainer):
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluate the student; with `eval_soft_loss` also report the soft loss, for which the teacher runs."""
         self._eval_log.clear()
-        output = super().evaluation_loop(*args, **kwargs)
+        output: Any = super().evaluation_loop(*args, **kwargs)
         prefix = kwargs.get("metric_key_prefix", "eval")
         components = self._eval_log.read(self.state.global_step)
         output.metrics.update({f"{prefix}_{name}": value for name, value in components.items()})
@@ -204,7 +208,7 @@ class DistillationTrainer(Trainer):
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """Train as the Trainer does; `resume_from_checkpoint=True` passes over a checkpoint that was cut off."""
         if resume_from_checkpoint is True:
-            resume_from_checkpoint = last_complete_checkpoint(self.args.output_dir) or True
+            resume_from_checkpoint = last_complete_checkpoint(str(self.args.output_dir)) or True
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:

@@ -103,7 +103,7 @@ def encode_labels(dataset: Dataset, column: str, data_names: Sequence[str] | Non
     unknown = [value for value in dataset.unique(column) if value not in lookup]
     if unknown:
         raise DistillationError(
-            f"label column {column!r} holds {unknown[:5]}, but the labels are {list(names)} (ids 0 to {len(names) - 1}; "
+            f"label column {column!r} holds {unknown[:5]}, but the labels are {list(names)} (ids 0, 1, …; "
             f"null or {NO_LABEL} = no label). Use the teacher's label names, or set data.label_names."
         )
     return [lookup[value] for value in dataset[column]]
@@ -129,8 +129,8 @@ def agree_on_labels(
         teacher_names = given or (teacher_names if data_names is None else None)
         if teacher_names is None:
             raise DistillationError(
-                f"the data names its labels {list(data_names or [])}, but the teacher has only the placeholders LABEL_0, "
-                "LABEL_1, …, so their order cannot be compared. Set data.label_names to the names in the order of the "
+                f"the data names its labels {list(data_names or [])}, but the teacher has only placeholders (LABEL_0, "
+                "LABEL_1, …), so their order cannot be compared. Set data.label_names to the names in the order of the "
                 "teacher's logits."
             )
     if data_names is not None:

@@ -149,9 +149,9 @@ def _find_test_split(splits: DatasetDict, config: DataConfig) -> Dataset | None:
         return _split(splits, config.test_split, "data.test_split")
     for name in ("test", "validation"):
         column = config.label_column
-        if name in splits and column in splits[name].column_names:
-            if set(splits[name].unique(column)) - hidden_labels(splits[name], column):
-                return splits[name]
+        has_column = name in splits and column in splits[name].column_names
+        if has_column and set(splits[name].unique(column)) - hidden_labels(splits[name], column):
+            return splits[name]
     return None
 
 

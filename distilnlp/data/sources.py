@@ -73,7 +73,7 @@ def _load_from_hub(name: str, config: str | None) -> DatasetDict:
         return _as_splits(load_dataset(name, config), name)
     except Exception as error:  # see _load_files
         raise UnreachableError(
-            f"cannot load {name!r} (configuration {config!r}): there is no such local file or folder, and the Hub gave: "
+            f"cannot load {name!r} (configuration {config!r}): there is no such file or folder here, and the Hub gave: "
             f"{error}. Check the spelling, the configuration and the network."
         ) from error
 

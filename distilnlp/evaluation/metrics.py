@@ -11,8 +11,7 @@ from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 from transformers import EvalPrediction
 
 from distilnlp.errors import DistillationError
-
-UNLABELLED = -100
+from distilnlp.labels import NO_LABEL
 
 
 class _LocalMetric(evaluate.Metric):
@@ -87,7 +86,7 @@ def compute_classification_metrics(eval_prediction: EvalPrediction) -> dict[str,
     labels = np.asarray(eval_prediction.label_ids)
     check_finite(logits, "the model under evaluation")
     check_label_ids(labels, logits.shape[-1])
-    labelled = labels != UNLABELLED
+    labelled = labels != NO_LABEL
     results = classification_metrics().compute(predictions=logits[labelled].argmax(-1), references=labels[labelled])
     return {name: float(value) for name, value in results.items()}
 
@@ -147,7 +146,7 @@ def check_label_ids(labels: NDArray, num_classes: int) -> None:
             f"expected one class id per row, but the labels have the type {labels.dtype} and the shape {labels.shape}. "
             "Encode each label as one whole number, for instance with the dataset's `class_encode_column`."
         )
-    known = labels[labels != UNLABELLED]
+    known = labels[labels != NO_LABEL]
     if not len(known):
         raise DistillationError(
             f"expected labelled rows to evaluate on, but none of the {len(labels)} rows has a label. Name an "

@@ -13,11 +13,10 @@ from distilnlp.errors import DistillationError
 from distilnlp.evaluation.calibration import expected_calibration_error
 from distilnlp.evaluation.fidelity import agreement, mean_kl
 from distilnlp.evaluation.intervals import Interval, bootstrap_intervals
-from distilnlp.evaluation.metrics import UNLABELLED, check_label_ids, classification_scores
+from distilnlp.evaluation.metrics import check_label_ids, classification_scores
 from distilnlp.evaluation.prediction import Example, predict_logits
+from distilnlp.labels import LABEL_COLUMNS, NO_LABEL, label_order
 from distilnlp.signals import label_names_of
-
-LABEL_COLUMNS = ("labels", "label", "label_ids")
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def read_class_ids(examples: Sequence[Example], config: PreTrainedConfig) -> NDA
         DistillationError: no row has a label, or a label is not a class id of the model.
     """
     values = [next((row[name] for name in LABEL_COLUMNS if name in row), None) for row in examples]
-    labels = np.asarray([UNLABELLED if value is None else value for value in values])
+    labels = np.asarray([NO_LABEL if value is None else value for value in values])
     check_label_ids(labels, config.num_labels or 0)
     return labels
 
@@ -62,25 +61,25 @@ def align_classes(logits: NDArray, own: PreTrainedConfig, first: PreTrainedConfi
         DistillationError: the two models do not have the same labels.
     """
     own_names, names = label_names_of(own), label_names_of(first)
-    if own.num_labels != first.num_labels or (own_names and names and set(own_names) != set(names)):
+    if own.num_labels != first.num_labels:
         raise DistillationError(
-            f"expected models with the same labels, but the first has {names or first.num_labels} and another has "
-            f"{own_names or own.num_labels}. Evaluate models of one task together, and give their configs the same "
-            "names in id2label."
+            f"expected models with the same labels, but the first has {first.num_labels} and another has "
+            f"{own.num_labels}. Evaluate models of one task together."
         )
     if own_names is None or names is None:
         return logits
-    return logits[:, [own_names.index(name) for name in names]]
+    order = label_order(own_names, names, "one model", "the first model")
+    return logits if order is None else logits[:, order]
 
 
 def _classification_intervals(logits: NDArray, labels: NDArray, resamples: int, seed: int) -> dict[str, Interval]:
-    labelled = labels != UNLABELLED
+    labelled = labels != NO_LABEL
     scores = partial(classification_scores, num_classes=logits.shape[-1])
     return bootstrap_intervals(scores, logits[labelled].argmax(-1), labels[labelled], resamples=resamples, seed=seed)
 
 
 def _classification_calibration(logits: NDArray, labels: NDArray) -> float:
-    labelled = labels != UNLABELLED
+    labelled = labels != NO_LABEL
     return expected_calibration_error(softmax(logits[labelled].astype(np.float64), axis=-1), labels[labelled])
 
 

@@ -105,6 +105,12 @@ def without_network() -> Iterator[None]:
 
 
 def load_pretrained(auto_class: Any, name: str, **kwargs: Any) -> Any:
+    """Load with an auto class of transformers.
+
+    Raises:
+        UnreachableError: the name is no local path and the Hub did not give it.
+        DistillationError: the local folder cannot be loaded.
+    """
     try:
         return auto_class.from_pretrained(name, **kwargs)
     except (OSError, ValueError) as error:

@@ -1,6 +1,7 @@
 """A live teacher: a transformers model that runs beside the student."""
 
 import copy
+from typing import Any
 
 import torch
 from torch import nn
@@ -81,13 +82,12 @@ def has_untrained_head(model: PreTrainedModel) -> bool:
 def _in_dtype(model: PreTrainedModel, dtype: torch.dtype | str) -> PreTrainedModel:
     if dtype == "auto":
         dtype = torch.bfloat16 if model.dtype == torch.float32 and bf16_is_fast() else model.dtype
-    if not isinstance(dtype, torch.dtype):
-        dtype = getattr(torch, dtype)
-    return model if dtype == model.dtype else _cast_copy(model, dtype)
+    wanted: torch.dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+    return model if wanted == model.dtype else _cast_copy(model, wanted)
 
 
 def _cast_copy(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
     # Not copy.deepcopy: a model that a Trainer has prepared carries a wrapped forward that still calls the original.
-    clone = type(model)(copy.deepcopy(model.config)).to(dtype)
-    clone.load_state_dict(model.state_dict())
+    clone: Any = type(model)(copy.deepcopy(model.config))
+    clone.to(dtype).load_state_dict(model.state_dict())
     return clone.to(model.device)
