@@ -4,7 +4,7 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +32,15 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status: 0, 1 after a failed training, 2 for wrong input."""
-    parser = _build_parser()
-    args, extra = parser.parse_known_args(argv)
+    parser, flags = _build_parser()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("distilnlp").setLevel(logging.INFO)
     for noisy in ("httpx", "httpx2", "absl", "datasets"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
-        args.command(args, extra)
+        words, overrides = split_overrides(sys.argv[1:] if argv is None else argv, flags)
+        args = parser.parse_args(words)
+        args.command(args, overrides)
     except NonFiniteLossError as error:
         print(f"distilnlp: training stopped: {error}", file=sys.stderr)
         return 1
@@ -49,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _build_parser() -> argparse.ArgumentParser:
+def _build_parser() -> tuple[argparse.ArgumentParser, set[str]]:
+    """Return the parser, and the flags that it knows; all others are keys of a recipe."""
     parser = argparse.ArgumentParser(prog="distilnlp", description="Distil a classifier into a small student.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     distill = commands.add_parser(
@@ -73,16 +75,17 @@ def _build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--split", help="split to measure on; default: test, else validation, else train")
     evaluate.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
     evaluate.set_defaults(command=_evaluate)
-    return parser
+    flags = {flag for command in (distill, evaluate) for flag in command._option_string_actions}
+    return parser, flags
 
 
-def _distill(args: argparse.Namespace, extra: Sequence[str]) -> None:
+def _distill(args: argparse.Namespace, overrides: Mapping[str, Any]) -> None:
     from distilnlp.evaluation import summary_table
     from distilnlp.recipe import load_recipe
     from distilnlp.runs import dry_run, run
 
     shortcuts = {key: getattr(args, key) for key, _ in SHORTCUTS.values() if getattr(args, key) is not None}
-    recipe = load_recipe(args.recipe, {**shortcuts, **parse_overrides(extra)})
+    recipe = load_recipe(args.recipe, {**shortcuts, **overrides})
     if args.dry_run:
         print(dry_run(recipe))
         return
@@ -91,13 +94,13 @@ def _distill(args: argparse.Namespace, extra: Sequence[str]) -> None:
     print(f"student   {recipe.output}/student\nfigures   {recipe.output}/results.json")
 
 
-def _evaluate(args: argparse.Namespace, extra: Sequence[str]) -> None:
+def _evaluate(args: argparse.Namespace, overrides: Mapping[str, Any]) -> None:
     from distilnlp.data import DataConfig
     from distilnlp.evaluation import summary_table
     from distilnlp.runs import evaluate_saved
     from distilnlp.validation import parse_section
 
-    keys = {key.removeprefix("data."): value for key, value in parse_overrides(extra).items()}
+    keys = {key.removeprefix("data."): value for key, value in overrides.items()}
     data = parse_section(DataConfig, {"source": getattr(args, "data.source"), **keys}, "data")
     reports = evaluate_saved(args.student, data, args.teacher, args.split)
     print(summary_table(reports))
@@ -105,25 +108,34 @@ def _evaluate(args: argparse.Namespace, extra: Sequence[str]) -> None:
         args.json.write_text(json.dumps(reports, indent=2) + "\n", encoding="utf-8")
 
 
-def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
-    """Turn `--section.key value` and `--section.key=value` into values by dotted key, read as YAML.
+def split_overrides(words: Sequence[str], flags: set[str]) -> tuple[list[str], dict[str, Any]]:
+    """Take the flags that are keys of a recipe, `--section.key value` or `--section.key=value`, out of a command line.
+
+    Args:
+        words: the command line.
+        flags: the command's own flags, which stay.
+
+    Returns:
+        The words that stay, and the values by dotted key, read as YAML.
 
     Raises:
-        DistillationError: a word that is no flag, or a flag without a value.
+        DistillationError: a key without a value.
     """
+    own: list[str] = []
     overrides: dict[str, Any] = {}
     remaining = list(words)
     while remaining:
-        flag = remaining.pop(0)
-        if not flag.startswith("--"):
-            raise DistillationError(f"expected a flag such as --training.learning_rate, but got {flag!r}.")
-        key, has_value, value = flag[2:].partition("=")
+        word = remaining.pop(0)
+        flag, has_value, value = word.partition("=")
+        if not flag.startswith("--") or flag in flags:
+            own.append(word)
+            continue
         if not has_value:
             if not remaining:
                 raise DistillationError(f"the flag {flag} has no value. Write {flag} VALUE.")
             value = remaining.pop(0)
-        overrides[key] = yaml.safe_load(value)
-    return overrides
+        overrides[flag[2:]] = yaml.safe_load(value)
+    return own, overrides
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def tiny_student(family: str = "bert", **options: Any) -> PreTrainedModel:
     """Smaller and narrower than the teacher, and without dropout, so that runs can be compared."""
     options = {"seed": 1, "num_hidden_layers": 2, "hidden_size": 8, **options}
     no_dropout = {"dropout": 0.0, "attention_dropout": 0.0} if family == "distilbert" else NO_DROPOUT
-    return sharp(tiny_model(family, **no_dropout, **options), 5.0)
+    return sharp(tiny_model(family, **no_dropout, **options))
 
 
 def tiny_arguments(folder: Path, **options: Any) -> DistillationTrainingArguments:
@@ -106,10 +106,19 @@ def tiny_arguments(folder: Path, **options: Any) -> DistillationTrainingArgument
 
 @pytest.fixture
 def make_trainer(tmp_path: Path) -> Callable[..., DistillationTrainer]:
-    """Build a trainer; whatever is not given is tiny. Names of the trainer's own arguments go to it, others to `args`."""
-    own = {"callbacks", "compute_metrics", "data_collator", "eval_dataset", "model_init", "preprocess_logits_for_metrics"}
+    """Build a trainer; what is not given is tiny. The trainer's own arguments go to it, every other to `args`."""
+    own = {
+        "callbacks",
+        "compute_metrics",
+        "data_collator",
+        "eval_dataset",
+        "model_init",
+        "preprocess_logits_for_metrics",
+    }
 
-    def make(student: Any = None, teacher: Any = None, train_dataset: Any = None, **options: Any) -> DistillationTrainer:
+    def make(
+        student: Any = None, teacher: Any = None, train_dataset: Any = None, **options: Any
+    ) -> DistillationTrainer:
         of_trainer = {name: options.pop(name) for name in own & set(options)}
         if student is None and "model_init" not in of_trainer:
             student = tiny_student()

@@ -1,4 +1,4 @@
-"""The gradients that reach the optimizer, for several objectives: run in one process by tests, or in several as a script.
+"""The gradients that reach the optimizer, for several objectives: in one process for tests, or in two as a script.
 
     ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes 2 -m tests.distributed_gradients OUT
 
@@ -21,12 +21,22 @@ from tests.tiny import tiny_tokenizer
 
 LABELLED, UNLABELLED = 3, 5  # so that some micro-batches, and with two processes a whole process, have no label
 BATCH_SIZE = LABELLED + UNLABELLED
-FEATURES = [{"name": "hidden_state_mse", "weight": 0.7}, {"name": "hidden_state_cosine", "layer_mapping": [[0, 0], [2, 3]]}]
+FEATURES = [
+    {"name": "hidden_state_mse", "weight": 0.7},
+    {"name": "hidden_state_cosine", "layer_mapping": [[0, 0], [2, 3]]},
+]
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "hard and soft": {"hard_loss_weight": 0.5, "soft_loss_weight": 1.0, "temperature": 3.0},
     "soft": {"hard_loss_weight": 0.0, "soft_loss_weight": 2.0, "temperature": 2.0},
     "all": {"hard_loss_weight": 0.3, "soft_loss_weight": 0.6, "temperature": 4.0, "losses": FEATURES},
     "features": {"hard_loss_weight": 0.0, "soft_loss_weight": 0.0, "losses": FEATURES},
+    # Recomputing activations, the Trainer tells DDP to expect every parameter in the loss: also the head's.
+    "features, recomputed": {
+        "hard_loss_weight": 0.0,
+        "soft_loss_weight": 0.0,
+        "losses": FEATURES,
+        "activation_checkpointing": True,
+    },
 }
 
 

@@ -161,7 +161,11 @@ def test_cosine_reads_the_direction_alone() -> None:
 
 MASK = mask_of([3, 1])
 CASES = {
-    "cross_entropy": (partial(cross_entropy, labels=torch.tensor([2, -100, 0])), (3, 4), torch.tensor([True, False, True])),
+    "cross_entropy": (
+        partial(cross_entropy, labels=torch.tensor([2, -100, 0])),
+        (3, 4),
+        torch.tensor([True, False, True]),
+    ),
     "forward_kl": (
         partial(forward_kl, teacher_logits=numbers(9, 2, 3, 4), temperature=2.0, mask=MASK),
         (2, 3, 4),

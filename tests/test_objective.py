@@ -118,7 +118,9 @@ def test_a_feature_loss_is_the_mean_over_its_pairs() -> None:
 
 def test_each_loss_projects_the_states_it_reads() -> None:
     pairs = [[0, 0], [2, 4]]
-    made = objective([{"name": "hidden_state_mse", "layer_mapping": pairs}, {"name": "hidden_state_cosine"}]).projections
+    made = objective(
+        [{"name": "hidden_state_mse", "layer_mapping": pairs}, {"name": "hidden_state_cosine"}]
+    ).projections
     assert sorted(made.states.values()) == [0, 1, 2, 2]
     assert len(made) == 4
     projected = made(signals(NARROW).hidden_states)
@@ -143,9 +145,7 @@ def test_equal_widths_need_no_projection() -> None:
         ("last", 3, 2, [(1, 1), (2, 2), (3, 2)]),
     ],
 )
-def test_strategies(
-    strategy: str, student_layers: int, teacher_layers: int, expected: list[tuple[int, int]]
-) -> None:
+def test_strategies(strategy: str, student_layers: int, teacher_layers: int, expected: list[tuple[int, int]]) -> None:
     assert resolve_layer_mapping(strategy, student_layers + 1, teacher_layers + 1) == expected
 
 

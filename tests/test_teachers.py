@@ -27,7 +27,12 @@ def batch(length: int = 12) -> dict[str, Tensor]:
     mask = (torch.arange(length) < torch.tensor([[length], [7], [4]])).long()
     input_ids = torch.randint(5, SHAPE["vocab_size"], (3, length), generator=generator) * mask
     segments = (torch.arange(length) >= 3).long() * mask
-    return {"input_ids": input_ids, "attention_mask": mask, "token_type_ids": segments, "labels": torch.tensor([0, 1, 2])}
+    return {
+        "input_ids": input_ids,
+        "attention_mask": mask,
+        "token_type_ids": segments,
+        "labels": torch.tensor([0, 1, 2]),
+    }
 
 
 def answers(model: PreTrainedModel) -> Tensor:
@@ -138,7 +143,9 @@ def test_the_dtype_holds_under_the_autocast_of_the_student() -> None:
 def test_a_teacher_that_a_trainer_just_trained_in_bf16(asked: str | None, tmp_path: Path) -> None:
     """Such a model carries a forward that runs under autocast; its answers must be those of the saved model."""
     model = tiny_teacher()
-    plain = TrainingArguments(str(tmp_path), max_steps=1, bf16=True, use_cpu=True, save_strategy="no", disable_tqdm=True)
+    plain = TrainingArguments(
+        str(tmp_path), max_steps=1, bf16=True, use_cpu=True, save_strategy="no", disable_tqdm=True
+    )
     Trainer(model, plain, train_dataset=tiny_data(), processing_class=tiny_tokenizer()).train()
     model.save_pretrained(tmp_path)
     expected = answers(AutoModelForSequenceClassification.from_pretrained(tmp_path))
@@ -247,7 +254,9 @@ def test_placeholder_names_are_no_names() -> None:
 
 def test_other_label_names_are_refused_with_both_sides() -> None:
     teacher = as_teacher(tiny_teacher(labels=("film", "money", "weather")))
-    with pytest.raises(DistillationError, match=r"only the teacher has \['weather'\] and only the student has \['sport'\]"):
+    with pytest.raises(
+        DistillationError, match=r"only the teacher has \['weather'\] and only the student has \['sport'\]"
+    ):
         in_label_order(teacher, profile_of(tiny_student()), "the student")
 
 

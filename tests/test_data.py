@@ -1,0 +1,217 @@
+"""Data: sources, columns, labels, splits; and each wrong input with its message."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+
+from distilnlp.data import DataConfig, load_source, prepare_data, tokenise
+from distilnlp.data.columns import encode_labels
+from distilnlp.errors import DistillationError, UnreachableError
+from distilnlp.validation import parse_section
+from tests.tiny import TOPICS, tiny_rows, tiny_tokenizer
+
+CSV = "text,label\nthe film,film\na stock,money\nthe goal,sport\na scene,film\nthe bank,money\na team,sport\n"
+
+
+def write(folder: Path, name: str, content: str) -> str:
+    path = folder / name
+    path.write_text(content, encoding="utf-8")
+    return str(path)
+
+
+def config(source: Any, **options: Any) -> DataConfig:
+    return parse_section(DataConfig, {"source": source, **options}, "data")
+
+
+def prepared(source: Any, names: tuple[str, ...] | None = TOPICS, **options: Any) -> Any:
+    return prepare_data(config(source, **options), names)
+
+
+@pytest.fixture
+def splits(tmp_path: Path) -> dict[str, str]:
+    return {"train": write(tmp_path, "train.csv", CSV), "test": write(tmp_path, "test.csv", CSV)}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("rows.csv", "text,label\nthe film,film\n"),
+        ("rows.tsv", "text\tlabel\nthe film\tfilm\n"),
+        ("rows.jsonl", '{"text": "the film", "label": "film"}\n'),
+        ("rows.json", '[{"text": "the film", "label": "film"}]'),
+    ],
+)
+def test_every_file_kind_gives_the_same_row(tmp_path: Path, name: str, content: str) -> None:
+    loaded = load_source(write(tmp_path, name, content))
+    assert loaded["train"][:] == {"text": ["the film"], "label": ["film"]}
+
+
+def test_parquet_folders_and_text_files(tmp_path: Path) -> None:
+    rows = tiny_rows(6)
+    rows.to_parquet(str(tmp_path / "rows.parquet"))
+    assert load_source(str(tmp_path / "rows.parquet"))["train"]["text"] == rows["text"]
+    DatasetDict(train=rows).save_to_disk(str(tmp_path / "saved"))
+    assert load_source(str(tmp_path / "saved"))["train"]["label"] == rows["label"]
+    assert load_source(write(tmp_path, "lines.txt", "the film\na stock\n"))["train"]["text"] == ["the film", "a stock"]
+
+
+def test_a_folder_of_files_has_their_splits(tmp_path: Path) -> None:
+    write(tmp_path, "train.csv", CSV)
+    write(tmp_path, "test.csv", CSV)
+    assert set(load_source(str(tmp_path))) == {"train", "test"}
+
+
+def test_a_function_gives_its_data_set(tmp_path: Path) -> None:
+    code = "from datasets import Dataset\ndef rows():\n    return Dataset.from_dict({'text': ['a']})\ndef three():\n    return 3\n"
+    path = write(tmp_path, "mine.py", code)
+    assert load_source(f"{path}:rows")["train"]["text"] == ["a"]
+    with pytest.raises(DistillationError, match=r"no function 'row'\. Did you mean 'rows'"):
+        load_source(f"{path}:row")
+    with pytest.raises(DistillationError, match="must give a datasets.DatasetDict or Dataset, but it gave int"):
+        load_source(f"{path}:three")
+    with pytest.raises(DistillationError, match="cannot import 'no_such_package'"):
+        load_source("no_such_package:rows")
+
+
+def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+    write(tmp_path, "train.csv", CSV)
+    with pytest.raises(DistillationError, match=r"there is no file .*tran\.csv.*Did you mean 'train\.csv'"):
+        load_source(str(tmp_path / "tran.csv"))
+    with pytest.raises(UnreachableError, match="cannot load 'nobody/nothing'"):
+        load_source("nobody/nothing")
+    with pytest.raises(DistillationError, match="must share one of the endings"):
+        load_source({"train": [write(tmp_path, "a.csv", CSV), write(tmp_path, "b.txt", "a")]})
+    with pytest.raises(DistillationError, match="cannot read"):
+        load_source(write(tmp_path, "broken.jsonl", '{"text": \n'))
+
+
+def test_labels_are_ids_in_the_teachers_order(splits: dict[str, str]) -> None:
+    data = prepared(splits, ("sport", "film", "money"))
+    assert data.label_names == ["sport", "film", "money"]
+    assert data.train["label"] == [1, 2, 0, 1, 2, 0]
+
+
+def test_a_class_label_in_another_order_is_reordered(tmp_path: Path) -> None:
+    features = Features({"text": Value("string"), "label": ClassLabel(names=["sport", "film", "money"])})
+    rows = Dataset.from_dict({"text": ["the goal", "a film", "x", "y"], "label": [0, 1, 2, -1]}, features=features)
+    DatasetDict(train=rows, test=rows).save_to_disk(str(tmp_path / "saved"))
+    data = prepared(str(tmp_path / "saved"), ("film", "money", "sport"))
+    assert data.train["label"] == [2, 0, 1, -100]
+    assert len(data.test) == 3  # the row with a hidden label cannot be tested on
+
+
+def test_unlabelled_rows_come_from_nulls_and_further_files(tmp_path: Path) -> None:
+    source = {"train": write(tmp_path, "a.csv", CSV + "a rate,\n"), "test": write(tmp_path, "b.csv", CSV)}
+    data = prepared(source, unlabelled=[write(tmp_path, "more.txt", "the fund\n\n  \nthe coach\n")])
+    assert data.train["label"] == [0, 1, 2, 0, 1, 2, -100, -100, -100]
+    assert data.train["text"][-2:] == ["the fund", "the coach"]  # empty lines are no texts
+    assert len(data.labelled) == 6
+
+
+def test_bare_ids_mean_the_teachers_and_are_checked(tmp_path: Path) -> None:
+    source = {
+        "train": write(tmp_path, "a.csv", "text,label\na,0\nb,2\n"),
+        "test": write(tmp_path, "b.csv", "text,label\na,1\n"),
+    }
+    assert prepared(source).train["label"] == [0, 2]
+    with pytest.raises(DistillationError, match=r"holds \[2\], but the labels are \['no', 'yes'\]"):
+        prepared(source, ("no", "yes"))
+
+
+def test_minus_one_is_a_label_like_any_other_in_a_file(tmp_path: Path) -> None:
+    source = {
+        "train": write(tmp_path, "a.csv", "text,label\na,-1\nb,1\n"),
+        "test": write(tmp_path, "b.csv", "text,label\na,1\n"),
+    }
+    with pytest.raises(DistillationError, match=r"holds \[-1\]"):
+        prepared(source, ("no", "yes"))
+
+
+def test_an_untrained_teacher_takes_the_datas_labels(splits: dict[str, str], tmp_path: Path) -> None:
+    assert prepared(splits, None).label_names == ["film", "money", "sport"]
+    source = {
+        "train": write(tmp_path, "a.csv", "text,label\na,0\nb,1\n"),
+        "test": write(tmp_path, "b.csv", "text,label\na,1\n"),
+    }
+    assert prepared(source, None).label_names == ["0", "1"]
+    assert prepared(source, None, label_names=["no", "yes"]).label_names == ["no", "yes"]
+    gap = {
+        "train": write(tmp_path, "c.csv", "text,label\na,1\nb,3\n"),
+        "test": write(tmp_path, "d.csv", "text,label\na,1\n"),
+    }
+    with pytest.raises(DistillationError, match="without a gap"):
+        prepared(gap, None)
+
+
+def test_a_teacher_with_placeholders_needs_label_names(splits: dict[str, str]) -> None:
+    placeholders = ("LABEL_0", "LABEL_1", "LABEL_2")
+    with pytest.raises(DistillationError, match="only placeholders.*Set data.label_names"):
+        prepared(splits, placeholders)
+    data = prepared(splits, placeholders, label_names=["sport", "money", "film"])
+    assert data.train["label"] == [2, 1, 0, 2, 1, 0]
+
+
+def test_labels_that_differ_from_the_teachers_are_named(splits: dict[str, str]) -> None:
+    with pytest.raises(
+        DistillationError, match=r"only the data has \['sport'\] and only the teacher has \['weather'\]"
+    ):
+        prepared(splits, ("film", "money", "weather"), label_names=["film", "money", "sport"])
+    with pytest.raises(DistillationError, match=r"only the data has \['sport'\]"):
+        prepared(splits, ("film", "money", "weather"))
+
+
+def test_wrong_columns_are_named_with_the_nearest(splits: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(DistillationError, match=r"data\.text_columns names the column 'txt'.*Did you mean 'text'"):
+        prepared(splits, text_columns=["txt"])
+    with pytest.raises(DistillationError, match=r"data\.label_column names|no split has the label column 'lable'"):
+        prepared(splits, label_column="lable")
+    number = {"train": write(tmp_path, "n.csv", "text,size,label\na,1,film\nb,2,money\n")}
+    with pytest.raises(DistillationError, match="text column 'size' must hold text, but it holds Value"):
+        prepared(number, text_columns=["size"])
+    two = {"train": write(tmp_path, "two.csv", "title,body,label\na,x,film\nb,y,money\n")}
+    with pytest.raises(DistillationError, match=r"expected one text column, but the data has 2: \['title', 'body'\]"):
+        prepared(two)
+
+
+def test_splits_are_found_or_named(splits: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(DistillationError, match=r"no split 'trian'.*Did you mean 'train'"):
+        prepared(splits, train_split="trian")
+    empty = {**splits, "test": write(tmp_path, "empty.csv", "text,label\n")}
+    with pytest.raises(DistillationError, match="there are no|cannot read"):
+        prepared(empty, test_split="test")
+    with pytest.raises(DistillationError, match="no labelled test rows"):
+        prepared({**splits, "test": write(tmp_path, "null.jsonl", '{"text": "a", "label": null}\n')}, test_split="test")
+
+
+def test_a_share_is_held_out_where_there_is_no_test_split(tmp_path: Path) -> None:
+    rows = tiny_rows(30, unlabelled=10)
+    DatasetDict(train=rows).save_to_disk(str(tmp_path / "saved"))
+    data = prepared(str(tmp_path / "saved"), test_size=0.2)
+    assert (len(data.train), len(data.labelled), len(data.test)) == (34, 24, 6)
+    assert sorted(data.test["label"]) == [0, 0, 1, 1, 2, 2]  # stratified
+    assert prepared(str(tmp_path / "saved"), test_size=0.2).test["text"] == data.test["text"]
+    with pytest.raises(DistillationError, match="cannot hold out"):
+        DatasetDict(train=tiny_rows(3)).save_to_disk(str(tmp_path / "small"))
+        prepared(str(tmp_path / "small"))
+
+
+def test_the_fingerprint_follows_the_content(splits: dict[str, str], tmp_path: Path) -> None:
+    fingerprint = prepared(splits).fingerprint
+    write(tmp_path, "copy.csv", CSV)
+    assert prepared({**splits, "train": str(tmp_path / "copy.csv")}).fingerprint == fingerprint
+    changed = write(tmp_path, "changed.csv", CSV.replace("the film", "the actor"))
+    assert prepared({**splits, "train": changed}).fingerprint != fingerprint
+
+
+def test_pairs_are_tokenised_together_and_cut() -> None:
+    rows = Dataset.from_dict({"text": ["the film"], "text_pair": ["a stock market"], "label": [1]})
+    encoded = tokenise(rows, tiny_tokenizer(), max_length=6, desc="")
+    assert encoded["length"] == [6]
+    assert encoded["token_type_ids"][0][-1] == 1
+    assert encoded.column_names == ["label", "input_ids", "token_type_ids", "attention_mask", "length"]
+
+
+def test_a_data_set_without_label_column_has_no_labels() -> None:
+    assert encode_labels(Dataset.from_dict({"text": ["a", "b"]}), "label", None, TOPICS) == [-100, -100]

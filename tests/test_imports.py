@@ -1,0 +1,115 @@
+"""Imports run one way: every module stands on a floor, and reads its own floor and those below alone."""
+
+import ast
+import graphlib
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import distilnlp
+
+PACKAGE = Path(distilnlp.__file__).parent
+
+# From the ground up. A new module or folder of the package gets its place here, as low as it can stand.
+FLOORS = [
+    {"errors", "validation"},
+    {"signals", "labels", "hardware", "layer_mapping", "checkpoints", "launching"},
+    {"losses"},
+    {"tasks"},
+    {"projections", "component_log"},
+    {"objective"},
+    {"students"},
+    {"teachers"},
+    {"arguments"},
+    {"trainer"},
+    {"evaluation"},
+    {"data", "recipe"},
+    {"runs"},
+    {"cli"},
+]
+FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
+ROOT = "distilnlp"
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+BELOW_THE_ROOT = [name for name in MODULES if name != ROOT]
+
+
+def imports_of(module: str) -> set[str]:
+    """Every module that a module imports, wherever in its text; of our own package the exact module."""
+    path, found = MODULES[module], set()
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            source = ".".join([*above, *([node.module] if node.module else [])])
+            found |= {
+                f"{source}.{alias.name}" if f"{source}.{alias.name}" in MODULES else source for alias in node.names
+            }
+    return found
+
+
+def part_of(module: str) -> str:
+    return module.split(".")[1]
+
+
+def own(modules: set[str]) -> set[str]:
+    return {name for name in modules if name == ROOT or name.startswith(f"{ROOT}.")}
+
+
+def test_every_module_has_its_floor() -> None:
+    parts = {part_of(module) for module in BELOW_THE_ROOT}
+    assert parts - FLOOR_OF.keys() == set(), "place these in FLOORS"
+    assert FLOOR_OF.keys() - parts == set(), "these are gone: take them out of FLOORS"
+    assert len(FLOOR_OF) == sum(map(len, FLOORS)), "a module stands on one floor"
+
+
+@pytest.mark.parametrize("module", BELOW_THE_ROOT)
+def test_a_module_reads_its_own_floor_and_those_below(module: str) -> None:
+    read = own(imports_of(module))
+    assert ROOT not in read, "import from the module that defines it: the package's root stands above all"
+    above = {name for name in read if FLOOR_OF[part_of(name)] > FLOOR_OF[part_of(module)]}
+    assert above == set()
+
+
+def test_no_two_modules_read_each_other() -> None:
+    graph = {module: own(imports_of(module)) - {module} for module in BELOW_THE_ROOT}
+    assert list(graphlib.TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module.startswith(f"{ROOT}.losses")])
+def test_losses_are_functions_of_tensors(module: str) -> None:
+    assert {name for name in own(imports_of(module)) if part_of(name) != "losses"} == set()
+    assert {name.split(".")[0] for name in imports_of(module)} <= {"torch", ROOT, "math", "collections"}
+
+
+def test_importing_the_package_prints_nothing_and_warns_of_nothing() -> None:
+    command = [sys.executable, "-W", "error::FutureWarning", "-c", "import distilnlp"]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=PACKAGE.parent)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+# ---- The public names ----
+
+
+def test_the_public_names_are_sorted_and_exist() -> None:
+    assert distilnlp.__all__ == sorted(distilnlp.__all__)
+    assert all(hasattr(distilnlp, name) for name in distilnlp.__all__)
+
+
+@pytest.mark.parametrize("name", distilnlp.__all__)
+def test_a_public_name_has_a_docstring_of_its_own(name: str) -> None:
+    public = getattr(distilnlp, name)
+    docstring = vars(public).get("__doc__") if inspect.isclass(public) else public.__doc__
+    assert docstring
+    assert not docstring.startswith(f"{name}("), "this is the signature that dataclasses write by themselves"

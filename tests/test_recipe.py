@@ -1,0 +1,107 @@
+"""Recipes: every key checked with its place, every shipped recipe valid."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from distilnlp.errors import DistillationError
+from distilnlp.recipe import Recipe, baseline_arguments, finetune_arguments, load_recipe, training_arguments
+
+RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.yaml"))
+LEAST = {"output": "out", "teacher.model": "teacher", "data.source": "train.csv"}
+
+
+def recipe(**overrides: Any) -> Recipe:
+    return load_recipe(None, {**LEAST, **overrides})
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_shipped_recipe_is_valid_and_has_a_header(path: Path, tmp_path: Path) -> None:
+    loaded = load_recipe(path)
+    training_arguments(loaded, tmp_path)
+    baseline_arguments(loaded, tmp_path)
+    finetune_arguments(loaded, tmp_path)
+    header = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+    for part in ("Needs:", "Run:", "Expect:"):
+        assert any(part in line for line in header), f"{path.name} does not say {part}"
+
+
+def test_there_are_recipes_to_check() -> None:
+    assert {"quickstart", "sst2", "ag_news", "mnli"} <= {path.stem for path in RECIPES}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"traning": {}}, r"unknown key 'traning'\. Did you mean 'training'"),
+        ({"data.txt_columns": ["a"]}, r"unknown key 'data\.txt_columns'\. Did you mean 'text_columns'"),
+        ({"training.learning_rat": 1}, r"'learning_rat' is no argument.*Did you mean 'learning_rate'"),
+        ({"training.learning_rate": "fast"}, "learning_rate = 'fast'"),
+        ({"training.output_dir": "x"}, "output_dir is decided by the runner; set `output`"),
+        ({"training.push_to_hub": True}, "push_to_hub is decided by the runner.*hf upload"),
+        ({"teacher.finetune": {"epochs": 3}}, r"'epochs' is no argument of TrainingArguments"),
+        ({"baseline": {"temprature": 3}}, r"'temprature' is no argument"),
+        ({"student.layer_strategy": "unifrom"}, "Input should be 'uniform', 'first' or 'last'"),
+        ({"student.num_layers": 0}, "student.num_layers.*greater than or equal to 1"),
+        ({"student.num_layers": 1, "student.layers": [0]}, "give num_layers or layers, not both"),
+        ({"data.text_columns": ["a", "b", "c"]}, "at most 2"),
+        ({"data.test_size": 1.5}, "data.test_size"),
+        ({"output": None}, "'output'"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named(overrides: dict[str, Any], message: str) -> None:
+    with pytest.raises(DistillationError, match=message):
+        recipe(**overrides)
+
+
+def test_every_problem_is_reported_at_once() -> None:
+    with pytest.raises(DistillationError) as caught:
+        recipe(**{"data.max_lenght": 3, "student.num_layers": -1})
+    assert "data.max_lenght" in str(caught.value)
+    assert "student.num_layers" in str(caught.value)
+
+
+def test_what_is_required_is_said() -> None:
+    with pytest.raises(DistillationError, match="'teacher' is missing"):
+        load_recipe(None, {"output": "out", "data.source": "train.csv"})
+
+
+def test_overrides_win_over_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    content = {"output": "a", "teacher": {"model": "t", "finetune": True}, "data": {"source": "x"}, "seed": 1}
+    path.write_text(yaml.safe_dump(content))
+    loaded = load_recipe(path, {"output": "b", "training.temperature": 3, "teacher.finetune.learning_rate": "1e-5"})
+    assert (loaded.output, loaded.seed) == ("b", 1)
+    assert loaded.training == {"temperature": 3.0}
+    assert loaded.teacher.finetune == {"learning_rate": 1e-5}  # YAML reads 1e-5 as text
+
+
+def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("output: [")
+    with pytest.raises(DistillationError, match=r"no recipe .*recpe\.yaml.*Did you mean 'recipe\.yaml'"):
+        load_recipe(tmp_path / "recpe.yaml")
+    with pytest.raises(DistillationError, match="no valid YAML"):
+        load_recipe(tmp_path / "recipe.yaml")
+    (tmp_path / "recipe.yaml").write_text("- a\n- b\n")
+    with pytest.raises(DistillationError, match="must hold keys and values, but it holds list"):
+        load_recipe(tmp_path / "recipe.yaml")
+
+
+def test_the_objective_is_checked_with_the_arguments(tmp_path: Path) -> None:
+    with pytest.raises(DistillationError, match="temperature must be finite and positive"):
+        training_arguments(recipe(**{"training.temperature": -1}), tmp_path)
+    with pytest.raises(DistillationError, match="do not fit together"):
+        training_arguments(recipe(**{"training.optim": "adamw_torhc"}), tmp_path)
+
+
+def test_the_baseline_differs_only_in_the_labels_and_what_it_says(tmp_path: Path) -> None:
+    options = {"training.learning_rate": 1e-3, "training.temperature": 4, "baseline": {"num_train_epochs": 9}}
+    distilled, baseline = (
+        training_arguments(recipe(**options), tmp_path),
+        baseline_arguments(recipe(**options), tmp_path),
+    )
+    assert (baseline.learning_rate, baseline.num_train_epochs) == (1e-3, 9)
+    assert (baseline.soft_loss_weight, baseline.hard_loss_weight) == (0, 1)
+    assert (distilled.soft_loss_weight, distilled.num_train_epochs) == (1, 5)

@@ -1,0 +1,217 @@
+"""Runs: the stages end to end on tiny models, reuse, resumption after a kill, and what is refused before training."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datasets import DatasetDict
+from safetensors.torch import load_file
+from transformers import AutoConfig, AutoModelForSequenceClassification, pipeline
+
+from distilnlp.errors import DistillationError
+from distilnlp.recipe import Recipe, load_recipe
+from distilnlp.runs import dry_run, evaluate_saved, run
+from distilnlp.runs.plan import make_plan
+from distilnlp.runs.stages import Stage
+from tests.tiny import TOPICS, tiny_model, tiny_rows, tiny_tokenizer
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a teacher and data."""
+    save_model(tmp_path / "teacher", tiny_model(hidden_size=16, num_hidden_layers=2))
+    DatasetDict(train=tiny_rows(24, unlabelled=8), test=tiny_rows(12, seed=1)).save_to_disk(str(tmp_path / "data"))
+    return tmp_path
+
+
+def save_model(path: Path, model: Any) -> None:
+    model.save_pretrained(path)
+    tiny_tokenizer().save_pretrained(path)
+
+
+def recipe(folder: Path, **overrides: Any) -> Recipe:
+    least = {
+        "output": str(folder / "out"),
+        "teacher.model": str(folder / "teacher"),
+        "data.source": str(folder / "data"),
+        "student.num_layers": 1,
+        "training.num_train_epochs": 1,
+        "training.bf16": False,
+        "training.disable_tqdm": True,
+        "evaluation.speed": False,
+    }
+    return load_recipe(None, {**least, **overrides})
+
+
+def test_a_run_leaves_a_student_that_loads_anywhere(folder: Path) -> None:
+    results = run(recipe(folder, **{"baseline": True, "teacher.finetune": {"num_train_epochs": 1}}))
+    out = folder / "out"
+    assert set(results["models"]) == {"teacher", "student", "baseline"}
+    assert json.loads((out / "results.json").read_text()) == results
+    classify = pipeline("text-classification", model=str(out / "student"))
+    assert classify("the film")[0]["label"] in TOPICS
+    assert AutoConfig.from_pretrained(out / "student").num_hidden_layers == 1
+    assert not list(out.rglob("training_args.bin"))
+    assert not list(out.rglob("checkpoint-*"))
+    card = (out / "student" / "README.md").read_text()
+    assert "knowledge-distillation" in card
+    assert str(folder) not in card  # nothing about this machine
+    for name in ("teacher", "student", "baseline"):
+        assert f"| {name}" in card
+
+
+def test_a_distilbert_student_works_in_a_pipeline(folder: Path) -> None:
+    """Its tokenizer must not give it segment ids, which it does not take."""
+    run(recipe(folder, **{"student.model_type": "distilbert"}))
+    assert pipeline("text-classification", model=str(folder / "out" / "student"))("the film")[0]["label"] in TOPICS
+
+
+def test_stages_are_reused_until_something_that_concerns_them_changes(folder: Path, caplog: Any) -> None:
+    caplog.set_level("INFO", logger="distilnlp")
+    options = {"teacher.finetune": {"num_train_epochs": 1}}
+    run(recipe(folder, **options))
+    before = (folder / "out" / "teacher" / "model.safetensors").stat().st_mtime_ns
+    caplog.clear()
+    run(recipe(folder, **options))
+    assert caplog.text.count(": reused,") == 4  # teacher, student_init, student, evaluation
+    caplog.clear()
+    run(recipe(folder, **options, **{"training.temperature": 4}))
+    assert "teacher: reused" in caplog.text
+    assert "student: starts anew, for these have changed: arguments" in caplog.text
+    assert (folder / "out" / "teacher" / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_folder_of_another_run_is_refused_and_overwritten_on_demand(folder: Path) -> None:
+    run(recipe(folder))
+    other = recipe(folder, **{"data.max_length": 12})
+    with pytest.raises(DistillationError, match=r"holds another run: data\.max_length differ"):
+        run(other)
+    run(other, overwrite=True)
+    foreign = folder / "foreign"
+    foreign.mkdir()
+    (foreign / "thesis.tex").write_text("precious")
+    for overwrite in (False, True):
+        with pytest.raises(DistillationError):
+            run(recipe(folder, output=str(foreign)), overwrite=overwrite)
+    assert (foreign / "thesis.tex").read_text() == "precious"
+
+
+def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(folder: Path) -> None:
+    """No dropout, so that the two runs are the same computation."""
+    model = tiny_model(num_hidden_layers=2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    save_model(folder / "teacher", model)
+    options = {"training.num_train_epochs": 60, "training.save_steps": 4}
+    run(recipe(folder, **options, output=str(folder / "whole")))
+    killed = recipe(folder, **options)
+    words = flags(killed)
+    command = [sys.executable, "-m", "distilnlp.cli", "distill", *words]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for(lambda: list((folder / "out" / "work" / "student").glob("checkpoint-*/trainer_state.json")), process)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not (folder / "out" / "student").exists()
+    run(killed)
+    ours, theirs = (load_file(folder / name / "student" / "model.safetensors") for name in ("out", "whole"))
+    for name, weight in theirs.items():
+        torch.testing.assert_close(ours[name], weight, rtol=0, atol=1e-6)
+
+
+def flags(recipe: Recipe) -> list[str]:
+    """The recipe as flags of the command line."""
+    words = []
+    for section, value in recipe.model_dump(mode="json", exclude_defaults=True).items():
+        for key, inner in value.items() if isinstance(value, dict) else [("", value)]:
+            text = inner if isinstance(inner, str) else json.dumps(inner)
+            words += [f"--{section}.{key}".rstrip("."), text]
+    return words
+
+
+def wait_for(condition: Any, process: subprocess.Popen[str], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, f"the run ended before it could be killed: {process.communicate()[1][-2000:]}"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_stage_that_was_cut_off_keeps_its_work_and_one_with_other_inputs_does_not(tmp_path: Path) -> None:
+    def fail(work: Path) -> Path:
+        (work / "half").write_text("done")
+        raise KeyboardInterrupt
+
+    def finish(work: Path) -> Path:
+        (work / "whole").write_text(str(sorted(path.name for path in work.iterdir())))
+        return work / "whole"
+
+    with pytest.raises(KeyboardInterrupt):
+        Stage(tmp_path, "a", "result", {"x": 1}).run(fail)
+    assert Stage(tmp_path, "a", "result", {"x": 1}).run(finish).read_text() == "['half']"
+    with pytest.raises(KeyboardInterrupt):
+        Stage(tmp_path, "a", "result", {"x": 2}).run(fail)
+    assert Stage(tmp_path, "a", "result", {"x": 3}).run(finish).read_text() == "[]"
+
+
+def test_the_plan_is_checked_before_training(folder: Path) -> None:
+    cases = {
+        "no trained classification head": {"teacher.model": str(folder / "encoder")},
+        r"eval_strategy asks for evaluation.*data\.validation_split": {"training.eval_strategy": "epoch"},
+        "data.max_length must be at most 40": {"data.max_length": 64},
+        r"layer_mapping pair \(5, 1\)": {"training.losses": [{"name": "hidden_state_mse", "layer_mapping": [[5, 1]]}]},
+        "cannot load the model": {"teacher.model": str(folder / "nowhere")},
+        "layers": {"student.num_layers": None, "student.layers": [7]},
+    }
+    model = AutoModelForSequenceClassification.from_config(tiny_model().config)
+    save_model(folder / "encoder", model)
+    for message, overrides in cases.items():
+        with pytest.raises(DistillationError, match=message):
+            make_plan(recipe(folder, **overrides))
+
+
+def test_a_dry_run_says_what_would_happen_and_writes_nothing(folder: Path) -> None:
+    text = dry_run(recipe(folder))
+    assert "32 rows, 24 of them with a label" in text
+    assert "learning_rate" in text
+    assert not (folder / "out").exists()
+
+
+def test_a_dry_run_without_the_model_checks_the_data(folder: Path) -> None:
+    absent = {"teacher.model": "nobody/nothing"}
+    text = dry_run(recipe(folder, **absent))
+    assert "NOT CHECKED" in text
+    assert "The data is fine: 32 rows" in text
+    with pytest.raises(DistillationError, match="Did you mean 'text'"):
+        dry_run(recipe(folder, **absent, **{"data.text_columns": "txt"}))
+
+
+def test_a_saved_student_is_measured_beside_its_teacher(folder: Path) -> None:
+    run(recipe(folder))
+    data = recipe(folder).data
+    reports = evaluate_saved(str(folder / "out" / "student"), data, str(folder / "teacher"))
+    results = json.loads((folder / "out" / "results.json").read_text())["models"]
+    assert reports["student"]["metrics"] == results["student"]["metrics"]
+    assert reports["student"]["fidelity"] == results["student"]["fidelity"]
+    assert list(evaluate_saved(str(folder / "teacher"), data)) == ["student"]
+
+
+def test_two_processes_do_the_same_run(folder: Path) -> None:
+    """The whole of it under a launcher: one set of files, written once."""
+    wanted = recipe(folder, **{"training.per_device_train_batch_size": 4, "training.max_steps": 4})
+    words = flags(wanted)
+    root = Path(__file__).parent.parent
+    config = str(root / "accelerate_configs" / "cpu.yaml")
+    command = ["accelerate.commands.launch", "--config_file", config, "--main_process_port", "0"]
+    launched = [sys.executable, "-m", *command, str(root / "recipes" / "distill.py"), *words]
+    environment = {key: value for key, value in os.environ.items() if key != "ACCELERATE_USE_CPU"}
+    done = subprocess.run(launched, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    results = json.loads((folder / "out" / "results.json").read_text())
+    assert set(results["models"]) == {"teacher", "student"}
