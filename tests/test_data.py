@@ -64,12 +64,12 @@ def test_a_folder_of_files_has_their_splits(tmp_path: Path) -> None:
 
 
 def test_a_function_gives_its_data_set(tmp_path: Path) -> None:
-    code = "from datasets import Dataset\ndef rows():\n    return Dataset.from_dict({'text': ['a']})\ndef three():\n    return 3\n"
+    code = "from datasets import Dataset\nrows = lambda: Dataset.from_dict({'text': ['a']})\nthree = lambda: 3\n"
     path = write(tmp_path, "mine.py", code)
     assert load_source(f"{path}:rows")["train"]["text"] == ["a"]
     with pytest.raises(DistillationError, match=r"no function 'row'\. Did you mean 'rows'"):
         load_source(f"{path}:row")
-    with pytest.raises(DistillationError, match="must give a datasets.DatasetDict or Dataset, but it gave int"):
+    with pytest.raises(DistillationError, match=r"must give a datasets\.DatasetDict or Dataset, but it gave int"):
         load_source(f"{path}:three")
     with pytest.raises(DistillationError, match="cannot import 'no_such_package'"):
         load_source("no_such_package:rows")
@@ -147,7 +147,7 @@ def test_an_untrained_teacher_takes_the_datas_labels(splits: dict[str, str], tmp
 
 def test_a_teacher_with_placeholders_needs_label_names(splits: dict[str, str]) -> None:
     placeholders = ("LABEL_0", "LABEL_1", "LABEL_2")
-    with pytest.raises(DistillationError, match="only placeholders.*Set data.label_names"):
+    with pytest.raises(DistillationError, match=r"only placeholders.*Set data\.label_names"):
         prepared(splits, placeholders)
     data = prepared(splits, placeholders, label_names=["sport", "money", "film"])
     assert data.train["label"] == [2, 1, 0, 2, 1, 0]
@@ -179,7 +179,7 @@ def test_splits_are_found_or_named(splits: dict[str, str], tmp_path: Path) -> No
     with pytest.raises(DistillationError, match=r"no split 'trian'.*Did you mean 'train'"):
         prepared(splits, train_split="trian")
     empty = {**splits, "test": write(tmp_path, "empty.csv", "text,label\n")}
-    with pytest.raises(DistillationError, match="there are no|cannot read"):
+    with pytest.raises(DistillationError, match=r"there are no|cannot read"):
         prepared(empty, test_split="test")
     with pytest.raises(DistillationError, match="no labelled test rows"):
         prepared({**splits, "test": write(tmp_path, "null.jsonl", '{"text": "a", "label": null}\n')}, test_split="test")
@@ -192,8 +192,8 @@ def test_a_share_is_held_out_where_there_is_no_test_split(tmp_path: Path) -> Non
     assert (len(data.train), len(data.labelled), len(data.test)) == (34, 24, 6)
     assert sorted(data.test["label"]) == [0, 0, 1, 1, 2, 2]  # stratified
     assert prepared(str(tmp_path / "saved"), test_size=0.2).test["text"] == data.test["text"]
+    DatasetDict(train=tiny_rows(3)).save_to_disk(str(tmp_path / "small"))
     with pytest.raises(DistillationError, match="cannot hold out"):
-        DatasetDict(train=tiny_rows(3)).save_to_disk(str(tmp_path / "small"))
         prepared(str(tmp_path / "small"))
 
 

@@ -1,4 +1,4 @@
-"""Tiny models, tokenizers and data sets that the tests share: made in memory, no network, no files of the repository."""
+"""Tiny models, tokenizers and data sets that the tests share: made in memory, without network or files."""
 
 from typing import Any
 
