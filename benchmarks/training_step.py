@@ -5,7 +5,8 @@ python benchmarks/training_step.py --teacher 12x768 --student 6x768 --steps 60  
 
 The two take turns step by step in one process, so that a noisy machine hits both alike; the figure is the median of the
 ratios of neighbouring steps. Both load and pad batches, run the teacher and the student, compute hard and soft loss, go
-backward, clip, step AdamW (fused) and the schedule. Models have random weights, rows are random tokens of ragged length.
+backward, clip, step AdamW (fused) and the schedule. Models have random weights, rows are random tokens of ragged
+length.
 """
 
 import argparse

@@ -72,7 +72,10 @@ class DistillationTrainingArguments(TrainingArguments):
         super().__post_init__()
         check_process_count(self.world_size)
         if isinstance(self.losses, str):
-            self.losses = _parse_json_list(self.losses)
+            self.losses = _parse_json(self.losses)
+        if not isinstance(self.losses, list | tuple | None):
+            example = '[{"name": "hidden_state_mse"}]'
+            raise DistillationError(f"losses must be a list, such as {example}, but it is {self.losses!r}.")
         self._check_numbers()
         self._check_unsupported()
 
@@ -93,14 +96,14 @@ class DistillationTrainingArguments(TrainingArguments):
         return [] if self.losses is None else list(self.losses)  # type: ignore[arg-type]  # a string was parsed above
 
     def _check_numbers(self) -> None:
-        if not (math.isfinite(self.temperature) and self.temperature > 0):
+        if not (_is_finite(self.temperature) and self.temperature > 0):
             raise DistillationError(
-                f"temperature must be finite and positive, but it is {self.temperature}. Values from 1 to 8 are usual."
+                f"temperature must be finite and positive, but it is {self.temperature!r}. Usual are 1 to 8."
             )
         weights = {name: getattr(self, name) for name in ("soft_loss_weight", "hard_loss_weight")}
         for name, weight in weights.items():
-            if not (math.isfinite(weight) and weight >= 0):
-                raise DistillationError(f"{name} must be finite and positive (0 turns it off), but it is {weight}.")
+            if not (_is_finite(weight) and weight >= 0):
+                raise DistillationError(f"{name} must be finite and positive (0 turns it off), but it is {weight!r}.")
         if not any([*weights.values(), *(loss.weight for loss in parse_losses(self._loss_entries))]):
             raise DistillationError(
                 "every loss weight is zero, so there is nothing to train on. Give soft_loss_weight, hard_loss_weight "
@@ -131,11 +134,12 @@ UNSUPPORTED_OPTIONS: dict[str, tuple[Any, str]] = {
 }
 
 
-def _parse_json_list(text: str) -> list[dict[str, Any]]:
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _parse_json(text: str) -> Any:
     try:
-        parsed = json.loads(text)
+        return json.loads(text)
     except json.JSONDecodeError as error:
         raise DistillationError(f"losses must be a list or a JSON list, but it is {text!r}: {error}.") from None
-    if not isinstance(parsed, list):
-        raise DistillationError(f'losses must be a list, such as [{{"name": "hidden_state_mse"}}], but it is {text!r}.')
-    return parsed

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from datasets import ClassLabel, Dataset
+from datasets import ClassLabel, Dataset, Value
 
 from distilnlp.errors import DistillationError
 
@@ -47,27 +47,36 @@ def align_dataset_labels(dataset: Any, label_names: Sequence[str] | None, num_la
     if column is None:
         return dataset
     feature = dataset.features[column]
+    is_one_value = isinstance(feature, ClassLabel | Value)
+    labels = dataset.unique(column) if is_one_value else dataset.with_format(None)[:5][column]
+    _check_label_ids(labels, num_labels, column, split)
+    order = None
     if isinstance(feature, ClassLabel) and label_names is not None:
         order = label_order(feature.names, label_names, f"the {split} data", "the student")
-        if order is not None:
-            dataset = _renumber(dataset, column, order, label_names)
-    _check_label_ids(dataset.unique(column), num_labels, column, split)
-    return dataset
+    if order is None and None not in labels:
+        return dataset
+    return _renumber(dataset, column, order or list(range(num_labels)))
 
 
-def _renumber(dataset: Dataset, column: str, order: list[int], label_names: Sequence[str]) -> Dataset:
-    new_id = {old: new for new, old in enumerate(order)}
+def _renumber(dataset: Dataset, column: str, order: list[int]) -> Dataset:
+    """Give the labels new ids, and null, which few collators can take, the id -100."""
+    new_id: dict[int | None, int] = {old: new for new, old in enumerate(order)}
+    new_id[None] = NO_LABEL
 
     def renumber(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
         return {column: [new_id.get(label, label) for label in rows[column]]}
 
     features = dataset.features.copy()
-    features[column] = ClassLabel(names=list(label_names))
-    return dataset.map(renumber, batched=True, features=features, desc="Reordering labels")
+    features[column] = Value("int64")  # a ClassLabel has no place for -100
+    row_format = dataset.format
+    plain = dataset.with_format(None).map(renumber, batched=True, features=features, desc="Reordering labels")
+    return plain.with_format(
+        row_format["type"], row_format["columns"], row_format["output_all_columns"], **row_format["format_kwargs"]
+    )
 
 
 def _check_label_ids(labels: Sequence[Any], num_labels: int, column: str, split: str) -> None:
-    allowed = {None, NO_LABEL, *range(num_labels)}
+    allowed = [None, NO_LABEL, *range(num_labels)]
     unknown = [label for label in labels if label not in allowed]
     if unknown:
         raise DistillationError(

@@ -1,6 +1,7 @@
 """Launching: as many processes as were asked for, or an error."""
 
 import os
+import re
 from collections.abc import Sequence
 
 import psutil
@@ -9,6 +10,9 @@ import yaml
 from accelerate.commands.launch import launch_command_parser
 
 from distilnlp.errors import DistillationError
+
+# accelerate launch, accelerate-launch, python -m accelerate.commands.launch
+LAUNCH = re.compile(r"(^|-|[./]commands[./])launch(\.py)?$")
 
 
 def use_cpu_without_accelerator() -> None:
@@ -58,8 +62,8 @@ def _command_line(process: psutil.Process) -> list[str]:
 
 
 def _asked_by(command: Sequence[str]) -> int:
-    launch = next((index for index, word in enumerate(command) if word == "launch"), None)
-    if launch is None or not any("accelerate" in word for word in command[:launch]):
+    launch = next((index for index, word in enumerate(command) if LAUNCH.search(word)), None)
+    if launch is None or not any("accelerate" in word for word in command[: launch + 1]):
         return 1
     arguments, _ = launch_command_parser().parse_known_args(list(command[launch + 1 :]))
     if arguments.num_processes is not None:

@@ -1,5 +1,6 @@
 """Layer mappings: pairs of (student, teacher) hidden-state indices, 0 = embeddings."""
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -37,7 +38,7 @@ def resolve_layer_mapping(
 def _mapping_by_name(strategy: str, student_layers: int, teacher_layers: int) -> LayerMapping:
     offset = max(teacher_layers - student_layers, 0)
     by_name = {
-        "uniform": lambda layer: round(layer * teacher_layers / student_layers),
+        "uniform": lambda layer: max(1, math.floor(layer * teacher_layers / student_layers + 0.5)),
         "first": lambda layer: min(layer, teacher_layers),
         "last": lambda layer: min(layer + offset, teacher_layers),
     }

@@ -64,7 +64,7 @@ class Component(ABC):
         """Return how many items of a batch this component counts (a scalar int64 tensor)."""
 
     @abstractmethod
-    def __call__(self, student: Signals, teacher: Any, batch: Batch, num_items: Tensor | None) -> Tensor:
+    def __call__(self, student: Signals, teacher: Any, batch: Batch, num_items: Tensor | int | None) -> Tensor:
         """Return the unweighted loss, a scalar: its sum over those items / `num_items` (None = the items here)."""
 
 
@@ -79,7 +79,7 @@ class HardLoss(Component):
     def count(self, batch: Batch) -> Tensor:
         return self.task.labelled_items(batch).sum()
 
-    def __call__(self, student: Signals, teacher: Any, batch: Batch, num_items: Tensor | None) -> Tensor:
+    def __call__(self, student: Signals, teacher: Any, batch: Batch, num_items: Tensor | int | None) -> Tensor:
         if "labels" not in batch:
             return student.logits.sum() * 0.0
         return self.task.hard_loss(student.logits, batch["labels"], num_items)
@@ -97,7 +97,7 @@ class SoftLoss(Component):
     def count(self, batch: Batch) -> Tensor:
         return self.task.valid_items(batch).sum()
 
-    def __call__(self, student: Signals, teacher: Any, batch: Batch, num_items: Tensor | None) -> Tensor:
+    def __call__(self, student: Signals, teacher: Any, batch: Batch, num_items: Tensor | int | None) -> Tensor:
         mask = self.task.valid_items(batch)
         return self.task.soft_loss(student.logits, teacher.logits, self.temperature, mask, num_items)
 
@@ -114,7 +114,7 @@ class FeatureLoss(Component):
     def count(self, batch: Batch) -> Tensor:
         return _token_mask(batch).sum()
 
-    def __call__(self, student: Signals, teacher: Any, batch: Batch, num_items: Tensor | None) -> Tensor:
+    def __call__(self, student: Signals, teacher: Any, batch: Batch, num_items: Tensor | int | None) -> Tensor:
         if student.hidden_states is None or teacher.hidden_states is None:
             raise DistillationError(f"{self.name} needs hidden states of student and teacher, but one gave none.")
         mask = _token_mask(batch)
@@ -148,7 +148,7 @@ class Objective:
         teacher: what the teacher can emit; None = there is no teacher, which suits the hard loss alone.
 
     Raises:
-        DistillationError: a layer mapping that does not fit the two models.
+        DistillationError: a layer mapping that does not fit the two models, or a loss that needs a teacher without one.
     """
 
     def __init__(
@@ -162,16 +162,19 @@ class Objective:
         student: SignalProfile,
         teacher: SignalProfile | None,
     ) -> None:
-        if teacher is None:
-            teacher = SignalProfile(label_names=None, num_labels=student.num_labels)
-        features = [feature_loss(config, student, teacher) for config in losses]
+        if teacher is None and (soft_loss_weight > 0 or losses):
+            raise DistillationError(
+                "teacher_model is missing: pass the fine-tuned model that the student learns from. Only the hard loss "
+                "works without (soft_loss_weight=0 and no losses)."
+            )
+        features = [feature_loss(config, student, teacher) for config in losses if teacher is not None]
         every: list[Component] = [
             HardLoss(task, hard_loss_weight),
             SoftLoss(task, soft_loss_weight, temperature),
             *features,
         ]
         self.components = [component for component in every if component.weight > 0]
-        self.projections = _projections_for(features, student.hidden_size, teacher.hidden_size)
+        self.projections = _projections_for(features, student, teacher)
         self.request = SignalRequest(hidden_states=any(feature.weight > 0 for feature in features))
 
     @property
@@ -194,7 +197,13 @@ class Objective:
         """Return `[components]`: the unweighted losses, each its sum over valid items / its entry of `num_items`."""
         divisors = [None] * len(self.components) if num_items is None else list(num_items)
         pairs = zip(self.components, divisors, strict=True)
-        return torch.stack([component(student, teacher, batch, divisor) for component, divisor in pairs])
+        values = torch.stack([component(student, teacher, batch, divisor) for component, divisor in pairs])
+        # Every parameter of the student takes part, also where no component reads the logits: DDP waits for each.
+        return values if self._reads_logits else values + student.logits.sum() * 0.0
+
+    @property
+    def _reads_logits(self) -> bool:
+        return any(isinstance(component, HardLoss | SoftLoss) for component in self.components)
 
     def total(self, values: Tensor) -> Tensor:
         """Return the weighted sum of the components' values."""
@@ -213,8 +222,10 @@ def projection_key(loss: str, student_index: int) -> str:
     return f"{loss}_{student_index}"
 
 
-def _projections_for(features: Sequence[FeatureLoss], student_width: int, teacher_width: int) -> Projections:
-    if student_width == teacher_width:
+def _projections_for(
+    features: Sequence[FeatureLoss], student: SignalProfile, teacher: SignalProfile | None
+) -> Projections:
+    if teacher is None or student.hidden_size == teacher.hidden_size:
         return Projections({}, {})
     states = {
         projection_key(feature.name, own): own
@@ -222,7 +233,7 @@ def _projections_for(features: Sequence[FeatureLoss], student_width: int, teache
         if feature.weight > 0
         for own, _ in feature.layer_mapping
     }
-    return Projections({key: nn.Linear(student_width, teacher_width) for key in states}, states)
+    return Projections({key: nn.Linear(student.hidden_size, teacher.hidden_size) for key in states}, states)
 
 
 def _token_mask(batch: Batch) -> Tensor:

@@ -30,13 +30,14 @@ class Projections(nn.Module):
         super().__init__()
         self.layers = nn.ModuleDict(layers)
         self.states = dict(states)
+        self.register_load_state_dict_post_hook(_not_missing)
 
     def __len__(self) -> int:
         return len(self.layers)
 
-    def forward(self, hidden_states: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        """Return `{key: [batch, length, teacher width]}`."""
-        return {key: layer(hidden_states[self.states[key]]) for key, layer in self.layers.items()}
+    def forward(self, hidden_states: tuple[Tensor, ...]) -> list[Tensor]:
+        """Return one `[batch, length, teacher width]` for each projection key, in their order."""
+        return [self.layers[key](hidden_states[index]) for key, index in self.states.items()]
 
     def state_dict(self, *args: Any, destination: Any = None, **kwargs: Any) -> Any:
         """Give the weights when asked directly; give nothing to a student that collects its own state."""
@@ -67,9 +68,23 @@ class Projections(nn.Module):
             ) from error
 
 
+def _not_missing(_module: nn.Module, keys: Any) -> None:
+    """A student that gets its own state back while projections ride on it lacks nothing."""
+    keys.missing_keys[:] = [key for key in keys.missing_keys if ATTACHED_AS not in key]
+
+
+def refuse_unused(folder: str | Path) -> None:
+    """Raise a `DistillationError` if a checkpoint has projections, for a run that uses none."""
+    if (Path(folder) / FILE_NAME).is_file():
+        raise DistillationError(
+            f"the checkpoint {folder} was written with other losses: it has projections, and this run uses none. "
+            "Resume with the losses it was trained with, or start anew."
+        )
+
+
 @contextmanager
 def attached(projections: Projections, student: nn.Module) -> Iterator[None]:
-    """Let the projections ride on a student: its outputs then have `projected`, a dict of projected hidden states."""
+    """Let the projections ride on a student: its outputs then have the projected states behind its hidden states."""
     if not len(projections):
         yield
         return
@@ -84,7 +99,18 @@ def attached(projections: Projections, student: nn.Module) -> Iterator[None]:
 
 
 def _project(student: nn.Module, _inputs: Any, outputs: Any) -> Any:
-    # Reads the submodule from the module it was called on, so that a replica uses its own copy of the weights.
-    if outputs.get("hidden_states") is not None:
-        outputs["projected"] = getattr(student, ATTACHED_AS)(outputs["hidden_states"])
+    # Reads the submodule from the module it was called on, so that a replica uses its own copy of the weights. The
+    # result goes where the output's class has a place for it, for DDP builds the output anew from its class.
+    states = outputs.get("hidden_states")
+    if states is not None:
+        outputs["hidden_states"] = (*states, *getattr(student, ATTACHED_AS)(states))
     return outputs
+
+
+def split_projected(student: nn.Module, states: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+    """Separate a student's own hidden states from the projected ones that ride behind them, by projection key."""
+    projections: Projections | None = getattr(student, ATTACHED_AS, None)
+    if projections is None:
+        return states, {}
+    own = len(states) - len(projections)
+    return states[:own], dict(zip(projections.states, states[own:], strict=True))

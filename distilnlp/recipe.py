@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 import torch
 import yaml
@@ -132,7 +132,9 @@ def check_arguments(values: Mapping[str, Any], arguments: type[TrainingArguments
     Raises:
         ValueError: an unknown or reserved name, or a value of another type.
     """
-    known: dict[str, Any] = {field.name: field.type for field in fields(arguments) if field.init}
+    # Not field.type: HfArgumentParser rewrites it in place.
+    hints = get_type_hints(arguments)
+    known = {field.name: hints[field.name] for field in fields(arguments) if field.init}
     checked = {}
     for name, value in values.items():
         if name in RESERVED_ARGUMENTS:

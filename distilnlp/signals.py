@@ -71,7 +71,7 @@ def label_names_of(config: Any) -> tuple[str, ...] | None:
 def read_signals(outputs: Any, request: SignalRequest) -> Signals:
     """Read the requested signals from the outputs of a transformers model."""
     hidden_states = outputs.hidden_states if request.hidden_states else None
-    return Signals(logits=outputs.logits, hidden_states=hidden_states, projected=outputs.get("projected") or {})
+    return Signals(logits=outputs.logits, hidden_states=hidden_states)
 
 
 def named_inputs(model: nn.Module) -> frozenset[str]:

@@ -12,6 +12,7 @@ from transformers import (
     DataCollatorWithPadding,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    default_data_collator,
 )
 
 from distilnlp.errors import DistillationError
@@ -40,19 +41,23 @@ class Task:
     auto_class: Any
     model_classes: Mapping[Any, Any]
     problem_types: tuple[str | None, ...]
-    collator: Callable[[PreTrainedTokenizerBase], Callable[[list[dict[str, Any]]], dict[str, Tensor]]]
-    hard_loss: Callable[[Tensor, Tensor, Tensor | None], Tensor]
+    collator: Callable[[PreTrainedTokenizerBase | None], Callable[[list[dict[str, Any]]], dict[str, Tensor]]]
+    hard_loss: Callable[[Tensor, Tensor, Tensor | int | None], Tensor]
     soft_loss: Callable[..., Tensor]
     labelled_items: Callable[[Batch], Tensor]
     valid_items: Callable[[Batch], Tensor]
 
 
 class ClassificationCollator:
-    """Pads rows to the longest of the batch; a row whose label is null gets the label -100."""
+    """Pads rows to the longest of the batch; a row whose label is null gets the label -100.
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    Args:
+        tokenizer: pads; None for rows that have one length already.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase | None) -> None:
         self.tokenizer = tokenizer
-        self.pad = DataCollatorWithPadding(tokenizer)
+        self.pad = default_data_collator if tokenizer is None else DataCollatorWithPadding(tokenizer)
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Return a batch of tensors `[batch, length]`, and `labels` `[batch]` if the rows have a label column."""
@@ -99,13 +104,13 @@ def task_of(model: PreTrainedModel) -> Task:
     Raises:
         DistillationError: no task has such a head yet.
     """
-    config: Any = model.config
+    config: Any = getattr(model, "config", None)
     for task in TASKS.values():
-        has_head = type(model) in task.model_classes.values()
+        has_head = config is not None and type(model) in task.model_classes.values()
         if has_head and config.problem_type in task.problem_types and config.num_labels > 1:
             return task
     raise DistillationError(
         f"the tasks that can be distilled are {sorted(TASKS)}, but the student is a {type(model).__name__} with "
-        f"problem_type={config.problem_type!r} and {config.num_labels} label(s). Use a model of the "
-        "class AutoModelForSequenceClassification with two labels or more."
+        f"problem_type={getattr(config, 'problem_type', None)!r} and {getattr(config, 'num_labels', 0)} label(s). Use "
+        "a model of the class AutoModelForSequenceClassification with two labels or more."
     )

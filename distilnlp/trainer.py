@@ -1,6 +1,7 @@
 """DistillationTrainer: the Trainer of transformers, with a teacher and an objective. Glue only."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,14 +12,12 @@ from distilnlp.arguments import DistillationTrainingArguments
 from distilnlp.checkpoints import last_complete_checkpoint
 from distilnlp.component_log import ComponentLog
 from distilnlp.errors import DistillationError, NonFiniteLossError
-from distilnlp.labels import align_dataset_labels
-from distilnlp.objective import HardLoss, Objective, SoftLoss
-from distilnlp.projections import attached
+from distilnlp.labels import NO_LABEL, align_dataset_labels
+from distilnlp.objective import Component, HardLoss, Objective, SoftLoss
+from distilnlp.projections import attached, refuse_unused, split_projected
 from distilnlp.signals import SignalRequest, Signals, named_inputs, profile_of, read_signals, select_inputs
 from distilnlp.tasks import Task, task_of
 from distilnlp.teachers import Teacher, as_teacher, in_label_order
-
-EVAL_SOFT_LOSS = "soft_loss"
 
 
 class DistillationTrainer(Trainer):
@@ -77,34 +76,39 @@ class DistillationTrainer(Trainer):
         if self._given_teacher is not None:
             self._given_teacher.to(self.args.device)
         self._fit_to_student()
-        if data_collator is None and processing_class is not None:
+        if data_collator is None:
             self.data_collator = self.task.collator(processing_class)
         self.train_dataset = self._with_student_labels(train_dataset, "training")
         self.eval_dataset = self._with_student_labels(eval_dataset, "evaluation")
 
     def _fit_to_student(self) -> None:
         """Build what depends on both the student and the teacher."""
-        profile = profile_of(self.model)
         self.task: Task = task_of(self.model)
+        profile = profile_of(self.model)
         given = self._given_teacher
         self.teacher: Teacher | None = None if given is None else in_label_order(given, profile, "the student")
         self._student_inputs = named_inputs(self.model)
-        self.objective = self.args.build_objective(
-            self.task, profile, None if self.teacher is None else self.teacher.profile
-        )
-        if self.teacher is None and self.objective.needs_teacher:
-            raise DistillationError(
-                "teacher_model is missing: pass the fine-tuned model that the student learns from. Only the hard loss "
-                "works without (soft_loss_weight=0 and no losses)."
-            )
+        teacher_profile = None if self.teacher is None else self.teacher.profile
+        self._label_names = profile.label_names or (None if teacher_profile is None else teacher_profile.label_names)
+        self.objective = self.args.build_objective(self.task, profile, teacher_profile)
         self._component_log = ComponentLog(self.objective.names, self.accelerator)
-        self._eval_log = ComponentLog([EVAL_SOFT_LOSS], self.accelerator)
+        self._eval_log = ComponentLog(["loss", "soft_loss"], self.accelerator)
 
     def _with_student_labels(self, dataset: Any, split: str) -> Any:
         if isinstance(dataset, dict):
             return type(dataset)({name: self._with_student_labels(part, name) for name, part in dataset.items()})
-        profile = profile_of(self.model)
-        return align_dataset_labels(dataset, profile.label_names, profile.num_labels, split)
+        return align_dataset_labels(dataset, self._label_names, self.model.config.num_labels, split)
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        """Give the batches of an evaluation, labels in the student's order."""
+        is_new = eval_dataset is not None and not isinstance(eval_dataset, str)
+        return super().get_eval_dataloader(
+            self._with_student_labels(eval_dataset, "evaluation") if is_new else eval_dataset
+        )
+
+    def get_test_dataloader(self, test_dataset: Any) -> Any:
+        """Give the batches of a prediction, labels in the student's order."""
+        return super().get_test_dataloader(self._with_student_labels(test_dataset, "test"))
 
     # ---- Data ----
 
@@ -151,7 +155,7 @@ class DistillationTrainer(Trainer):
         teacher = self._teacher_signals(inputs, self.objective.request)
         student, outputs = self._run_student(model, inputs, self.objective.request)
         values = self.objective(student, teacher, inputs, num_items)
-        self._component_log.add(values)
+        self._component_log.add(values, self.state.global_step + 1)
         # DDP averages gradients over the processes; the counts are global, so the sum is what is wanted.
         scale = 1 if num_items is None else self.accelerator.num_processes
         return self.objective.total(values) * scale, outputs
@@ -164,40 +168,60 @@ class DistillationTrainer(Trainer):
     def _run_student(self, model: nn.Module, inputs: dict[str, Any], request: SignalRequest) -> tuple[Signals, Any]:
         own = select_inputs(inputs, self._student_inputs)
         outputs = model(**own, output_hidden_states=request.hidden_states, return_dict=True)
-        return read_signals(outputs, request), outputs
+        signals = read_signals(outputs, request)
+        if signals.hidden_states is not None:
+            own_states, projected = split_projected(self.model, signals.hidden_states)
+            signals = replace(signals, hidden_states=own_states, projected=projected)
+        return signals, outputs
 
     def _evaluation_loss(self, model: nn.Module, inputs: dict[str, Any]) -> tuple[Tensor, Any]:
         student, outputs = self._run_student(model, inputs, SignalRequest())
-        if self.args.eval_soft_loss and self.teacher is not None:
-            self._log_eval_soft_loss(student, inputs)
+        self._add_to_eval_log(student, self._without_repeated_rows(inputs))
         return HardLoss(self.task, weight=1.0)(student, None, inputs, None), outputs
 
-    def _log_eval_soft_loss(self, student: Signals, inputs: dict[str, Any]) -> None:
-        soft_loss = SoftLoss(self.task, 1.0, self.args.temperature)
-        num_items = self.accelerator.reduce(soft_loss.count(inputs), reduction="sum")
-        value = soft_loss(student, self.teacher(inputs, SignalRequest()), inputs, num_items)  # type: ignore[misc]
-        self._eval_log.weigh(num_items)
-        self._eval_log.add(value * num_items)
+    def _add_to_eval_log(self, student: Signals, inputs: dict[str, Any]) -> None:
+        """Count the losses by their own items: a mean of the batches' means would weigh ragged batches wrongly."""
+        student = replace(student, logits=student.logits[: len(next(iter(inputs.values())))])
+        losses: list[Component] = [HardLoss(self.task, 1.0), SoftLoss(self.task, 1.0, self.args.temperature)]
+        teacher = self.teacher(inputs, SignalRequest()) if self.args.eval_soft_loss and self.teacher else None
+        values = [losses[0](student, None, inputs, 1)]
+        values.append(values[0] * 0.0 if teacher is None else losses[1](student, teacher, inputs, 1))
+        counts = torch.stack([losses[0].count(inputs), losses[1].count(inputs) * (teacher is not None)])
+        self._eval_log.weigh(self.accelerator.reduce(counts, reduction="sum"))
+        self._eval_log.add(torch.stack(values), self.state.global_step)
 
-    def prediction_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """Evaluate a batch. Without labels the Trainer hands all of it to the student, so it gets its own part only."""
-        if not any(inputs.get(name) is not None for name in self.label_names):
-            inputs = select_inputs(inputs, self._student_inputs)
-        return super().prediction_step(model, inputs, *args, **kwargs)
+    def _without_repeated_rows(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Cut the rows that accelerate repeats to fill the last batch of several processes."""
+        state = self.accelerator.gradient_state
+        if self.accelerator.num_processes == 1 or not state.end_of_dataloader or state.remainder <= 0:
+            return inputs
+        rows = len(next(iter(inputs.values())))
+        own = min(max(state.remainder - rows * self.accelerator.process_index, 0), rows)
+        return {name: value[:own] for name, value in inputs.items()}
+
+    def prediction_step(
+        self, model: nn.Module, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: list[str] | None = None
+    ) -> Any:
+        """Evaluate a batch. One without labels takes the same way, as rows of which none has a label."""
+        if any(inputs.get(name) is not None for name in self.label_names):
+            return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+        absent = torch.full_like(self.task.valid_items(inputs), NO_LABEL, dtype=torch.long)
+        inputs = {**inputs, self.label_names[0]: absent}
+        _, logits, _ = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+        return None, logits, None
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
-        """Evaluate the student; with `eval_soft_loss` also report the soft loss, for which the teacher runs."""
+        """Evaluate the student: the loss is the hard loss over the labelled rows. See also `eval_soft_loss`."""
         self._eval_log.clear()
         output: Any = super().evaluation_loop(*args, **kwargs)
         prefix = kwargs.get("metric_key_prefix", "eval")
-        components = self._eval_log.read(self.state.global_step)
-        output.metrics.update({f"{prefix}_{name}": value for name, value in components.items()})
+        output.metrics.update({f"{prefix}_{name}": value for name, value in self._eval_log.read().items()})
         return output
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log, with the mean of every component since the last log beside the loss."""
         if "loss" in logs or "train_loss" in logs:
-            components = self._component_log.read(self.state.global_step)
+            components = self._component_log.read()
             self._component_log.clear()
             if "loss" in logs:
                 logs.update(components)
@@ -214,11 +238,12 @@ class DistillationTrainer(Trainer):
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
         if self.model_init is not None:
             self._fit_to_student()
+        self._component_log.clear()  # of what a failed or interrupted run left
         with attached(self.objective.projections, self.model):
             return super()._inner_training_loop(*args, **kwargs)
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        self._component_log.read(self.state.global_step)  # a NaN must not replace the last good checkpoint
+        self._component_log.read()  # a NaN must not replace the last good checkpoint
         _check_weights_finite(self.model, self.state.global_step)
         super()._save_checkpoint(*args, **kwargs)
 
@@ -228,9 +253,11 @@ class DistillationTrainer(Trainer):
             self.objective.projections.save(output_dir)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        super()._load_optimizer_and_scheduler(checkpoint)
-        if len(self.objective.projections) and checkpoint is not None:
+        if checkpoint is not None and len(self.objective.projections):
             self.objective.projections.load(checkpoint)
+        elif checkpoint is not None:
+            refuse_unused(checkpoint)
+        super()._load_optimizer_and_scheduler(checkpoint)
 
     # ---- Hub ----
 
@@ -247,7 +274,8 @@ def _check_constructor(model: Any, teacher: Any, args: Any, kwargs: dict[str, An
             f"args must be DistillationTrainingArguments, but they are {type(args).__name__}. Use the same arguments "
             "with DistillationTrainingArguments(...): it takes every one of TrainingArguments."
         )
-    if model is not None and model is teacher:
+    members = teacher if isinstance(teacher, Sequence) else [teacher]
+    if model is not None and any(model is member for member in members):
         raise DistillationError(
             "the student and the teacher are one and the same object. Make a student with build_student(teacher, ...)."
         )

@@ -3,6 +3,7 @@
 import ast
 import graphlib
 import inspect
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -97,6 +98,11 @@ def test_importing_the_package_prints_nothing_and_warns_of_nothing() -> None:
     command = [sys.executable, "-W", "error::FutureWarning", "-c", "import distilnlp"]
     run = subprocess.run(command, capture_output=True, text=True, cwd=PACKAGE.parent)
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+def test_the_tests_have_no_network() -> None:
+    with pytest.raises(ConnectionRefusedError, match="must not use the network"):
+        socket.create_connection(("192.0.2.1", 9), timeout=1)
 
 
 # ---- The public names ----

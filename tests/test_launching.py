@@ -15,6 +15,8 @@ ACCELERATE = ["python", "/usr/bin/accelerate", "launch"]
     [
         ([*ACCELERATE, "--cpu", "--num_processes", "2", "train.py"], 2),
         ([*ACCELERATE, "--num-processes=3", "train.py", "--num_processes", "9"], 3),
+        (["python", "-m", "accelerate.commands.launch", "--num_processes=2", "train.py"], 2),
+        (["python", "/usr/bin/accelerate-launch", "--num_processes", "2", "train.py"], 2),
         ([*ACCELERATE, "train.py"], 1),
         (["python", "train.py", "launch"], 1),
         (["bash"], 1),

@@ -36,10 +36,15 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     script = ["--main_process_port", str(free_port()), "-m", "tests.distributed_gradients", str(out)]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    run = subprocess.run(
-        [*launch, *script], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=LAUNCH_TIMEOUT
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
+    log = out.with_suffix(".log")
+    with log.open("w") as stream:
+        launcher = subprocess.Popen([*launch, *script], cwd=ROOT, env=environment, stdout=stream, stderr=stream)
+        try:
+            launcher.wait(LAUNCH_TIMEOUT)
+        finally:
+            launcher.terminate()  # it takes its processes with it
+            launcher.wait()
+    assert launcher.returncode == 0, log.read_text()
     return torch.load(out)
 
 

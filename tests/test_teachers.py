@@ -61,10 +61,17 @@ def test_hidden_states_come_on_request_alone() -> None:
 def test_a_live_teacher_is_frozen_and_in_eval_mode() -> None:
     model = tiny_teacher(hidden_dropout_prob=0.5).train()
     teacher = LiveTeacher(model)
+    assert not model.training
+    assert not any(parameter.requires_grad for parameter in model.parameters())
     first = teacher(batch(), LOGITS).logits
     assert torch.equal(first, teacher(batch(), LOGITS).logits)
-    assert not first.requires_grad
-    assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_answers_have_no_gradient_even_if_somebody_trains_the_model() -> None:
+    model = tiny_teacher()
+    teacher = LiveTeacher(model)
+    model.requires_grad_(True)
+    assert not teacher(batch(), LOGITS).logits.requires_grad
 
 
 def test_dropout_stays_out_when_somebody_puts_the_model_in_train_mode() -> None:

@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from distilnlp.losses.reduction import at_least_float32, mean_over_items
+from distilnlp.losses.reduction import at_least_float32, ignore_masked, mean_over_items
 
 
 def hidden_state_mse(student: Tensor, teacher: Tensor, mask: Tensor, num_items: Tensor | int | None = None) -> Tensor:
@@ -20,7 +20,7 @@ def hidden_state_mse(student: Tensor, teacher: Tensor, mask: Tensor, num_items: 
     Returns:
         A scalar, in squared units of the hidden states.
     """
-    student, teacher = at_least_float32(student), at_least_float32(teacher.detach())
+    student, teacher = at_least_float32(student), at_least_float32(ignore_masked(teacher.detach(), mask))
     per_token = (student - teacher.to(student.dtype)).square().mean(dim=-1)
     return mean_over_items(per_token, mask, num_items)
 
@@ -41,6 +41,6 @@ def hidden_state_cosine(
     Returns:
         A scalar between 0 (same direction) and 2 (opposite).
     """
-    student, teacher = at_least_float32(student), at_least_float32(teacher.detach())
+    student, teacher = at_least_float32(student), at_least_float32(ignore_masked(teacher.detach(), mask))
     per_token = 1 - F.cosine_similarity(student, teacher.to(student.dtype), dim=-1)
     return mean_over_items(per_token, mask, num_items)

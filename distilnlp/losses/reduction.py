@@ -26,6 +26,16 @@ def mean_over_items(per_item: Tensor, mask: Tensor | None = None, num_items: Ten
     return per_item.sum() / divisor
 
 
+def ignore_masked(target: Tensor, mask: Tensor | None) -> Tensor:
+    """Set the target to zero where items do not count, so that a NaN there cannot reach a gradient (0 · NaN = NaN).
+
+    Args:
+        target: `[..., width]`.
+        mask: bool `[...]`, True where the item counts; None = all count.
+    """
+    return target if mask is None else target.masked_fill(~mask.unsqueeze(-1), 0)
+
+
 def at_least_float32(tensor: Tensor) -> Tensor:
     """Return half-precision values as float32, for log-softmax and squared differences lose too much in bf16."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor

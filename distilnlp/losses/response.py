@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from distilnlp.losses.reduction import at_least_float32, mean_over_items
+from distilnlp.losses.reduction import at_least_float32, ignore_masked, mean_over_items
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, num_items: Tensor | int | None = None) -> Tensor:
@@ -45,6 +45,7 @@ def forward_kl(
         A scalar.
     """
     student = F.log_softmax(at_least_float32(student_logits) / temperature, dim=-1)
-    teacher = F.softmax(at_least_float32(teacher_logits.detach()).to(student.dtype) / temperature, dim=-1)
+    target = ignore_masked(at_least_float32(teacher_logits.detach()).to(student.dtype), mask)
+    teacher = F.softmax(target / temperature, dim=-1)
     per_item = F.kl_div(student, teacher, reduction="none").sum(dim=-1) * temperature**2
     return mean_over_items(per_item, mask, num_items)

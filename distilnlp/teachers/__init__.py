@@ -28,7 +28,7 @@ def as_teacher(teacher: Any, dtype: str = "auto") -> Teacher:
         return LiveTeacher(teacher, dtype)
     if isinstance(teacher, Sequence) and not isinstance(teacher, str):
         return EnsembleTeacher([as_teacher(member, dtype) for member in teacher])
-    if isinstance(teacher, Teacher) and callable(teacher):
+    if isinstance(teacher, Teacher) and not isinstance(teacher, type):
         return teacher
     raise DistillationError(
         "teacher_model must be a transformers model, a list of them, or an object with the Teacher protocol "

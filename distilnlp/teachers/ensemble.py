@@ -26,7 +26,8 @@ class EnsembleTeacher:
     def __init__(self, teachers: Sequence[Teacher]) -> None:
         if not teachers:
             raise DistillationError("expected one teacher or more, but the list is empty. Pass at least one model.")
-        first = teachers[0].profile
+        profiles = [teacher.profile for teacher in teachers]
+        first = next((profile for profile in profiles if profile.label_names is not None), profiles[0])
         self._teachers = [in_label_order(teacher, first, "the first teacher") for teacher in teachers]
         self.columns = frozenset().union(*(teacher.columns for teacher in teachers))
         self.profile = SignalProfile(label_names=first.label_names, num_labels=first.num_labels)

@@ -43,7 +43,7 @@ class LiveTeacher:
             )
         self.columns = named_inputs(model)
         self.profile: SignalProfile = profile_of(model)
-        self._model = model if dtype is None else _in_dtype(model, dtype)
+        self._model = _in_dtype(model, dtype)
         self._model.eval().requires_grad_(False)
 
     def to(self, device: torch.device) -> None:
@@ -53,10 +53,11 @@ class LiveTeacher:
     @torch.no_grad()
     def __call__(self, batch: Batch, request: SignalRequest) -> Signals:
         """Run the model on the inputs it names."""
-        if self._model.training:  # somebody trains or reuses the same object: dropout must not reach the targets
-            self._model.eval()
+        if any(module.training for module in self._model.modules()):
+            self._model.eval()  # somebody else uses the model, or a part of it: dropout must not reach the targets
         inputs = select_inputs(batch, self.columns)
-        outputs = self._model(**inputs, output_hidden_states=request.hidden_states, return_dict=True)
+        with torch.autocast(self._model.device.type, enabled=False):  # its own dtype, whatever the student's is
+            outputs = self._model(**inputs, output_hidden_states=request.hidden_states, return_dict=True)
         return read_signals(outputs, request)
 
 
@@ -79,15 +80,23 @@ def has_untrained_head(model: PreTrainedModel) -> bool:
     return not heads[-1].bias.detach().any().item()
 
 
-def _in_dtype(model: PreTrainedModel, dtype: torch.dtype | str) -> PreTrainedModel:
+def _in_dtype(model: PreTrainedModel, dtype: torch.dtype | str | None) -> PreTrainedModel:
+    wanted = _resolve_dtype(model, dtype)
+    # A model that a Trainer has prepared carries a wrapped forward, with an autocast of its own: use a plain copy.
+    is_wrapped = "forward" in vars(model)
+    return _cast_copy(model, wanted) if is_wrapped or wanted != model.dtype else model
+
+
+def _resolve_dtype(model: PreTrainedModel, dtype: torch.dtype | str | None) -> torch.dtype:
+    if dtype is None:
+        return model.dtype
     if dtype == "auto":
-        dtype = torch.bfloat16 if model.dtype == torch.float32 and bf16_is_fast() else model.dtype
-    wanted: torch.dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
-    return model if wanted == model.dtype else _cast_copy(model, wanted)
+        return torch.bfloat16 if model.dtype == torch.float32 and bf16_is_fast() else model.dtype
+    return getattr(torch, dtype) if isinstance(dtype, str) else dtype
 
 
 def _cast_copy(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
-    # Not copy.deepcopy: a model that a Trainer has prepared carries a wrapped forward that still calls the original.
+    # Not copy.deepcopy: a wrapped forward would be copied along, and it still calls the original.
     clone: Any = type(model)(copy.deepcopy(model.config))
     clone.to(dtype).load_state_dict(model.state_dict())
     return clone.to(model.device)
