@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import transformers
 import yaml
 
 from distilnlp.errors import DistillationError, NonFiniteLossError
@@ -37,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("distilnlp").setLevel(logging.INFO)
     for noisy in ("httpx", "httpx2", "absl", "datasets"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    transformers.logging.set_verbosity_error()  # a new head, say, is announced as a fault; the plan says what matters
     try:
         words, overrides = split_overrides(sys.argv[1:] if argv is None else argv, flags)
         args = parser.parse_args(words)

@@ -16,6 +16,7 @@ from distilnlp.labels import NO_LABEL, align_dataset_labels
 from distilnlp.objective import Component, HardLoss, Objective, SoftLoss
 from distilnlp.projections import attached, refuse_unused, split_projected
 from distilnlp.signals import SignalRequest, Signals, named_inputs, profile_of, read_signals, select_inputs
+from distilnlp.students.tokenizer import naming_inputs_of
 from distilnlp.tasks import Task, task_of
 from distilnlp.teachers import Teacher, as_teacher, in_label_order
 
@@ -246,6 +247,10 @@ class DistillationTrainer(Trainer):
         self._component_log.read()  # a NaN must not replace the last good checkpoint
         _check_weights_finite(self.model, self.state.global_step)
         super()._save_checkpoint(*args, **kwargs)
+
+    def _save(self, *args: Any, **kwargs: Any) -> None:
+        with naming_inputs_of(self.model, self.processing_class):
+            super()._save(*args, **kwargs)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from datasets import DatasetDict
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModelForSequenceClassification, pipeline
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from distilnlp.errors import DistillationError
 from distilnlp.recipe import Recipe, load_recipe
@@ -70,6 +70,8 @@ def test_a_run_leaves_a_student_that_loads_anywhere(folder: Path) -> None:
 def test_a_distilbert_student_works_in_a_pipeline(folder: Path) -> None:
     """Its tokenizer must not give it segment ids, which it does not take."""
     run(recipe(folder, **{"student.model_type": "distilbert"}))
+    tokenizer = AutoTokenizer.from_pretrained(folder / "out" / "student")
+    assert set(tokenizer("the film")) == {"input_ids", "attention_mask"}
     assert pipeline("text-classification", model=str(folder / "out" / "student"))("the film")[0]["label"] in TOPICS
 
 
