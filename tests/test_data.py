@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
-from distilnlp.data import DataConfig, load_source, prepare_data, tokenise
+from distilnlp.data import DataConfig, fingerprint, load_source, prepare_data, tokenise
 from distilnlp.data.columns import encode_labels
 from distilnlp.errors import DistillationError, UnreachableError
 from distilnlp.validation import parse_section
@@ -198,11 +198,11 @@ def test_a_share_is_held_out_where_there_is_no_test_split(tmp_path: Path) -> Non
 
 
 def test_the_fingerprint_follows_the_content(splits: dict[str, str], tmp_path: Path) -> None:
-    fingerprint = prepared(splits).fingerprint
+    before = fingerprint(prepared(splits).train)
     write(tmp_path, "copy.csv", CSV)
-    assert prepared({**splits, "train": str(tmp_path / "copy.csv")}).fingerprint == fingerprint
+    assert fingerprint(prepared({**splits, "train": str(tmp_path / "copy.csv")}).train) == before
     changed = write(tmp_path, "changed.csv", CSV.replace("the film", "the actor"))
-    assert prepared({**splits, "train": changed}).fingerprint != fingerprint
+    assert fingerprint(prepared({**splits, "train": changed}).train) != before
 
 
 def test_pairs_are_tokenised_together_and_cut() -> None:

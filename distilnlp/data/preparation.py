@@ -39,14 +39,12 @@ class PreparedData:
         test: labelled rows that no training sees.
         validation: labelled rows for evaluation during training, if there are any.
         label_names: in the order of the models' logits.
-        fingerprint: a hash of all of this content.
     """
 
     train: Dataset
     test: Dataset
     validation: Dataset | None
     label_names: list[str]
-    fingerprint: str
 
     @property
     def labelled(self) -> Dataset:
@@ -84,7 +82,7 @@ def prepare_data(config: DataConfig, teacher_label_names: Sequence[str] | None) 
     _require_rows(ready, "training")
     _require_rows(held_out, "labelled test")
     joined = concatenate_datasets([ready, *unlabelled])
-    return PreparedData(joined, held_out, checked, names, _fingerprint([joined, held_out, checked], names))
+    return PreparedData(joined, held_out, checked, names)
 
 
 def evaluation_split(config: DataConfig, label_names: Sequence[str], split: str | None = None) -> Dataset:
@@ -114,6 +112,14 @@ def evaluation_split(config: DataConfig, label_names: Sequence[str], split: str 
 def labelled_rows(dataset: Dataset) -> Dataset:
     """Return the rows that have a label."""
     return dataset.select(np.flatnonzero(np.asarray(dataset[LABEL]) != NO_LABEL))
+
+
+def fingerprint(rows: Dataset | None) -> str:
+    """Return a hash of the content of rows: the same for the same rows, wherever they came from."""
+    digest = hashlib.blake2b(digest_size=16)
+    for batch in rows.iter(batch_size=1000) if rows is not None else ():
+        digest.update(json.dumps(batch, ensure_ascii=False).encode())
+    return digest.hexdigest()
 
 
 def tokenise(dataset: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int, desc: str) -> Dataset:
@@ -229,12 +235,3 @@ def _hold_out(train: Dataset, config: DataConfig) -> tuple[Dataset, Dataset]:
 def _require_rows(rows: Sequence[int] | Dataset, what: str) -> None:
     if len(rows) == 0:
         raise DistillationError(f"there are no {what} rows: the split is empty. Check the source and its labels.")
-
-
-def _fingerprint(parts: Sequence[Dataset | None], names: Sequence[str]) -> str:
-    digest = hashlib.blake2b(json.dumps(list(names)).encode(), digest_size=16)
-    for part in parts:
-        for rows in part.iter(batch_size=1000) if part is not None else ():
-            digest.update(json.dumps(rows, ensure_ascii=False).encode())
-        digest.update(b"\0")
-    return digest.hexdigest()

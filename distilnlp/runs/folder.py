@@ -15,8 +15,8 @@ RECIPE_FILE = "recipe.yaml"
 def check_folder(recipe: Recipe) -> None:
     """Refuse an output folder that holds something else than this run.
 
-    A run is the same as long as the teacher's model and the data are: other changes make the stages that they concern
-    start anew, and the others are reused.
+    A run is the same as long as the teacher's model and the labelled data are: other changes make the stages that they
+    concern start anew, and the others are reused.
 
     Raises:
         DistillationError: the folder holds another run, or files that no run wrote.
@@ -65,5 +65,5 @@ def clear_folder(recipe: Recipe) -> None:
 
 
 def _identity(recipe: dict[str, Any]) -> dict[str, Any]:
-    data = {f"data.{key}": value for key, value in recipe.get("data", {}).items()}
+    data = {f"data.{key}": value for key, value in recipe.get("data", {}).items() if key != "unlabelled"}
     return {"teacher.model": recipe.get("teacher", {}).get("model"), **data}

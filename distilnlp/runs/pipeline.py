@@ -11,8 +11,9 @@ from transformers import PreTrainedModel
 
 from distilnlp.arguments import DistillationTrainingArguments
 from distilnlp.checkpoints import last_complete_checkpoint
-from distilnlp.data import tokenise
+from distilnlp.data import fingerprint, tokenise
 from distilnlp.evaluation import SpeedPlan, compute_classification_metrics, evaluate_models
+from distilnlp.launching import use_cpu_without_accelerator
 from distilnlp.recipe import (
     DISTILL_DEFAULTS,
     FINETUNE_DEFAULTS,
@@ -47,6 +48,7 @@ def run(recipe: Recipe, overwrite: bool = False) -> dict[str, Any]:
     Raises:
         DistillationError: something does not fit; before any training.
     """
+    use_cpu_without_accelerator()
     state = PartialState()
     if overwrite and state.is_main_process:
         clear_folder(recipe)
@@ -89,11 +91,12 @@ class Pipeline:
     def _finetune_teacher(self) -> tuple[Path | str, str]:
         """Return where the finished teacher is, and what identifies it."""
         name = self.recipe.teacher.model
-        fingerprint = model_fingerprint(name, self.plan.teacher)
+        model_id = model_fingerprint(name, self.plan.teacher)
         if not self.recipe.teacher.finetune:
-            return name, fingerprint
+            return name, model_id
         own = self.recipe.teacher.finetune if isinstance(self.recipe.teacher.finetune, dict) else {}
-        inputs = {"encoder": fingerprint, "arguments": {**FINETUNE_DEFAULTS, **own}, **self._data_inputs()}
+        arguments = {**FINETUNE_DEFAULTS, **own}
+        inputs = {"encoder": model_id, "arguments": arguments, **self._data_inputs(self.plan.data.labelled)}
         stage = self._stage("teacher", "teacher", inputs)
 
         def make(work: Path) -> Path:
@@ -117,7 +120,7 @@ class Pipeline:
         inputs = {
             "initial_student": initial.digest,
             "arguments": {**DISTILL_DEFAULTS, **self.recipe.training},
-            **self._data_inputs(),
+            **self._data_inputs(self.plan.data.train),
         }
         stage = self._stage("student", "student", inputs)
 
@@ -133,7 +136,7 @@ class Pipeline:
         inputs = {
             "initial_student": initial.digest,
             "arguments": {**DISTILL_DEFAULTS, **self.recipe.training, **own},
-            **self._data_inputs(),
+            **self._data_inputs(self.plan.data.labelled),
         }
         stage = self._stage("baseline", "baseline", inputs)
 
@@ -149,7 +152,8 @@ class Pipeline:
         digests = {"student": student.digest}
         if baseline is not None:
             folders["baseline"], digests["baseline"] = baseline.result, baseline.digest
-        inputs = {**digests, "evaluation": self.recipe.evaluation.model_dump(), **self._data_inputs()}
+        options = self.recipe.evaluation.model_dump()
+        inputs = {**digests, "evaluation": options, **self._data_inputs(self.plan.data.test)}
         stage = self._stage("evaluation", "results.json", inputs)
 
         def make(work: Path) -> Path:
@@ -168,8 +172,9 @@ class Pipeline:
     def _stage(self, name: str, output: str, inputs: dict[str, Any]) -> Stage:
         return Stage(self.folder, name, output, inputs, self.state)
 
-    def _data_inputs(self) -> dict[str, Any]:
-        return {"data": self.plan.data.fingerprint, "max_length": self.plan.max_length, "seed": self.recipe.seed}
+    def _data_inputs(self, rows: Dataset) -> dict[str, Any]:
+        data = [fingerprint(rows), fingerprint(self.plan.data.validation), self.plan.data.label_names]
+        return {"data": data, "max_length": self.plan.max_length, "seed": self.recipe.seed}
 
     def _tokenise(self, dataset: Dataset, desc: str) -> Dataset:
         return tokenise(dataset, self.plan.tokenizer, self.plan.max_length, desc)
@@ -222,4 +227,9 @@ class Pipeline:
         )
         data = self.plan.data
         rows = {"train": len(data.train), "labelled": len(data.labelled), "test": len(data.test)}
-        return {"models": reports, "rows": rows, "environment": describe_environment()}
+        return {
+            "models": reports,
+            "rows": rows,
+            "environment": describe_environment(),
+            "processes": self.state.num_processes,
+        }
