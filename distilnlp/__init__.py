@@ -1,5 +1,7 @@
 """Distil a Hugging Face classifier into a small, fast student that loads anywhere."""
 
+from importlib.metadata import version
+
 from distilnlp.arguments import DistillationTrainingArguments
 from distilnlp.errors import DistillationError, NonFiniteLossError
 from distilnlp.objective import LossConfig, Objective
@@ -24,4 +26,4 @@ __all__ = [
     "build_student",
 ]
 
-__version__ = "0.1.0"
+__version__ = version("distilnlp")

@@ -9,7 +9,7 @@ from transformers import TrainingArguments
 
 from distilnlp.errors import DistillationError, did_you_mean
 from distilnlp.launching import check_process_count, use_cpu_without_accelerator
-from distilnlp.objective import Objective, parse_losses
+from distilnlp.objective import LossConfig, Objective, parse_losses
 from distilnlp.signals import SignalProfile
 from distilnlp.tasks import Task
 
@@ -86,14 +86,15 @@ class DistillationTrainingArguments(TrainingArguments):
             temperature=self.temperature,
             hard_loss_weight=self.hard_loss_weight,
             soft_loss_weight=self.soft_loss_weight,
-            losses=parse_losses(self._loss_entries),
+            losses=self.parsed_losses,
             student=student,
             teacher=teacher,
         )
 
     @property
-    def _loss_entries(self) -> list[dict[str, Any]]:
-        return [] if self.losses is None else list(self.losses)  # type: ignore[arg-type]  # a string was parsed above
+    def parsed_losses(self) -> list[LossConfig]:
+        """The entries of `losses`, validated."""
+        return parse_losses(self.losses or [])  # type: ignore[arg-type]  # a string was parsed before
 
     def _check_numbers(self) -> None:
         if not (_is_finite(self.temperature) and self.temperature > 0):
@@ -104,7 +105,7 @@ class DistillationTrainingArguments(TrainingArguments):
         for name, weight in weights.items():
             if not (_is_finite(weight) and weight >= 0):
                 raise DistillationError(f"{name} must be finite and positive (0 turns it off), but it is {weight!r}.")
-        if not any([*weights.values(), *(loss.weight for loss in parse_losses(self._loss_entries))]):
+        if not any([*weights.values(), *(loss.weight for loss in self.parsed_losses)]):
             raise DistillationError(
                 "every loss weight is zero, so there is nothing to train on. Give soft_loss_weight, hard_loss_weight "
                 "or an entry of losses a positive weight."

@@ -10,6 +10,7 @@ from typing import Any
 
 import transformers
 import yaml
+from accelerate import PartialState
 
 from distilnlp.errors import DistillationError, NonFiniteLossError
 
@@ -74,7 +75,7 @@ def _build_parser() -> tuple[argparse.ArgumentParser, set[str]]:
     evaluate.add_argument("student", help="local folder or Hub id of the student")
     evaluate.add_argument("--data", required=True, dest="data.source", help=SHORTCUTS["data"][1])
     evaluate.add_argument("--teacher", help="local folder or Hub id of its teacher")
-    evaluate.add_argument("--split", help="split to measure on; default: test, else validation, else train")
+    evaluate.add_argument("--split", dest="data.test_split", help="default: test, else validation, else train")
     evaluate.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
     evaluate.set_defaults(command=_evaluate)
     flags = {flag for command in (distill, evaluate) for flag in command._option_string_actions}
@@ -89,9 +90,11 @@ def _distill(args: argparse.Namespace, overrides: Mapping[str, Any]) -> None:
     shortcuts = {key: getattr(args, key) for key, _ in SHORTCUTS.values() if getattr(args, key) is not None}
     recipe = load_recipe(args.recipe, {**shortcuts, **overrides})
     if args.dry_run:
-        print(dry_run(recipe))
+        print(dry_run(recipe, args.overwrite))
         return
     results = run(recipe, overwrite=args.overwrite)
+    if not PartialState().is_main_process:
+        return
     print(f"\n{summary_table(results['models'])}\n")
     print(f"student   {recipe.output}/student\nfigures   {recipe.output}/results.json")
 
@@ -102,9 +105,14 @@ def _evaluate(args: argparse.Namespace, overrides: Mapping[str, Any]) -> None:
     from distilnlp.runs import evaluate_saved
     from distilnlp.validation import parse_section
 
-    keys = {key.removeprefix("data."): value for key, value in overrides.items()}
-    data = parse_section(DataConfig, {"source": getattr(args, "data.source"), **keys}, "data")
-    reports = evaluate_saved(args.student, data, args.teacher, args.split)
+    unknown = [key for key in overrides if not key.startswith("data.")]
+    if unknown:
+        raise DistillationError(
+            f"unknown flag --{unknown[0]}: evaluate takes keys of data, such as --data.text_columns."
+        )
+    own = {"source": getattr(args, "data.source"), "test_split": getattr(args, "data.test_split")}
+    data = parse_section(DataConfig, {**own, **{key[5:]: value for key, value in overrides.items()}}, "data")
+    reports = evaluate_saved(args.student, data, args.teacher)
     print(summary_table(reports))
     if args.json:
         args.json.write_text(json.dumps(reports, indent=2) + "\n", encoding="utf-8")
@@ -136,7 +144,10 @@ def split_overrides(words: Sequence[str], flags: set[str]) -> tuple[list[str], d
             if not remaining:
                 raise DistillationError(f"the flag {flag} has no value. Write {flag} VALUE.")
             value = remaining.pop(0)
-        overrides[flag[2:]] = yaml.safe_load(value)
+        try:
+            overrides[flag[2:]] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise DistillationError(f"the value of {flag}, {value!r}, is no valid YAML. Quote it: {error}") from error
     return own, overrides
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from datasets import ClassLabel, Dataset, Value
+from datasets import ClassLabel, Dataset, IterableDataset, Value
 
 from distilnlp.errors import DistillationError
 
@@ -41,14 +41,16 @@ def align_dataset_labels(dataset: Any, label_names: Sequence[str] | None, num_la
     Raises:
         DistillationError: the data names other labels than the student, or has a label id that the student lacks.
     """
-    if not isinstance(dataset, Dataset):
+    if not isinstance(dataset, Dataset | IterableDataset) or dataset.column_names is None:
         return dataset
     column = next((name for name in LABEL_COLUMNS if name in dataset.column_names), None)
     if column is None:
         return dataset
     feature = dataset.features[column]
-    is_one_value = isinstance(feature, ClassLabel | Value)
-    labels = dataset.unique(column) if is_one_value else dataset.with_format(None)[:5][column]
+    labels: Sequence[Any] = []
+    if isinstance(dataset, Dataset):  # a stream's labels are not known before it runs
+        is_one_value = isinstance(feature, ClassLabel | Value)
+        labels = dataset.unique(column) if is_one_value else dataset.with_format(None)[:5][column]
     _check_label_ids(labels, num_labels, column, split)
     order = None
     if isinstance(feature, ClassLabel) and label_names is not None:
@@ -58,7 +60,7 @@ def align_dataset_labels(dataset: Any, label_names: Sequence[str] | None, num_la
     return _renumber(dataset, column, order or list(range(num_labels)))
 
 
-def _renumber(dataset: Dataset, column: str, order: list[int]) -> Dataset:
+def _renumber(dataset: Any, column: str, order: list[int]) -> Any:
     """Give the labels new ids, and null, which few collators can take, the id -100."""
     new_id: dict[int | None, int] = {old: new for new, old in enumerate(order)}
     new_id[None] = NO_LABEL
@@ -68,6 +70,8 @@ def _renumber(dataset: Dataset, column: str, order: list[int]) -> Dataset:
 
     features = dataset.features.copy()
     features[column] = Value("int64")  # a ClassLabel has no place for -100
+    if isinstance(dataset, IterableDataset):
+        return dataset.map(renumber, batched=True, features=features)
     row_format = dataset.format
     plain = dataset.with_format(None).map(renumber, batched=True, features=features, desc="Reordering labels")
     return plain.with_format(

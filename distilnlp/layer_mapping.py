@@ -2,12 +2,10 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 from distilnlp.errors import DistillationError, did_you_mean
 
 LayerMapping = list[tuple[int, int]]
-MappingStrategy = Literal["uniform", "first", "last"]
 
 
 def resolve_layer_mapping(

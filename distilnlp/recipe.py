@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, get_type_hints
 
 import torch
 import yaml
@@ -14,6 +14,7 @@ from distilnlp.arguments import DistillationTrainingArguments
 from distilnlp.data import DataConfig
 from distilnlp.errors import DistillationError, did_you_mean
 from distilnlp.hardware import bf16_is_fast
+from distilnlp.students import LayerStrategy
 from distilnlp.validation import Section, parse_section
 
 # What the runner decides itself, each with what to use instead.
@@ -21,6 +22,7 @@ RESERVED_ARGUMENTS = {
     "output_dir": "set `output` of the recipe",
     "resume_from_checkpoint": "run the same command again: it goes on where it stopped",
     "push_to_hub": "after the run: hf upload USER/NAME OUTPUT/student",
+    "seed": "set `seed` of the recipe",
     "do_train": "leave it out",
     "do_eval": "leave it out",
     "do_predict": "leave it out",
@@ -63,9 +65,7 @@ class StudentConfig(Section):
 
     num_layers: int | None = Field(default=None, ge=1, description="its depth; null = half of the teacher's layers")
     layers: list[int] | None = Field(default=None, description="the teacher's layers to keep, counted from 0")
-    layer_strategy: Literal["uniform", "first", "last"] = Field(
-        default="uniform", description="which layers num_layers keeps"
-    )
+    layer_strategy: LayerStrategy = Field(default="uniform", description="which layers num_layers keeps")
     model_type: str | None = Field(default=None, description="distilbert turns a BERT teacher into DistilBERT's form")
 
     @model_validator(mode="after")
@@ -148,27 +148,35 @@ def check_arguments(values: Mapping[str, Any], arguments: type[TrainingArguments
     return checked
 
 
-def training_arguments(recipe: Recipe, output_dir: Path) -> DistillationTrainingArguments:
-    """Build the arguments of the distillation: the recipe's over the defaults."""
-    return _arguments({**DISTILL_DEFAULTS, **recipe.training}, recipe.seed, output_dir)
+def distill_values(recipe: Recipe) -> dict[str, Any]:
+    """Return the arguments of the distillation that are set: the recipe's over the defaults."""
+    return {**DISTILL_DEFAULTS, **recipe.training}
 
 
-def baseline_arguments(recipe: Recipe, output_dir: Path) -> DistillationTrainingArguments:
-    """Build the arguments of the baseline: those of the distillation, the labels alone."""
+def baseline_values(recipe: Recipe) -> dict[str, Any]:
+    """Return the arguments of the baseline that are set: those of the distillation, the labels alone."""
     own = recipe.baseline if isinstance(recipe.baseline, dict) else {}
-    return _arguments({**DISTILL_DEFAULTS, **recipe.training, **own, **LABELS_ALONE}, recipe.seed, output_dir)
+    kept = {name: value for name, value in distill_values(recipe).items() if name not in TEACHER_ARGUMENTS}
+    return {**kept, **own, **LABELS_ALONE}
 
 
-def finetune_arguments(recipe: Recipe, output_dir: Path) -> DistillationTrainingArguments:
-    """Build the arguments of the teacher's fine-tuning."""
+def finetune_values(recipe: Recipe) -> dict[str, Any]:
+    """Return the arguments of the teacher's fine-tuning that are set."""
     own = recipe.teacher.finetune if isinstance(recipe.teacher.finetune, dict) else {}
-    return _arguments({**FINETUNE_DEFAULTS, **own, **LABELS_ALONE}, recipe.seed, output_dir)
+    return {**FINETUNE_DEFAULTS, **own, **LABELS_ALONE}
 
 
-LABELS_ALONE: dict[str, Any] = {"soft_loss_weight": 0.0, "hard_loss_weight": 1.0, "losses": None}
+LABELS_ALONE: dict[str, Any] = {"soft_loss_weight": 0.0, "hard_loss_weight": 1.0}
+# What only a training with a teacher reads.
+TEACHER_ARGUMENTS = ("temperature", "losses", "teacher_dtype", "eval_soft_loss")
 
 
-def _arguments(values: dict[str, Any], seed: int, output_dir: Path) -> DistillationTrainingArguments:
+def build_arguments(values: dict[str, Any], seed: int, output_dir: Path) -> DistillationTrainingArguments:
+    """Build the arguments of one training, with what the hardware decides.
+
+    Raises:
+        DistillationError: arguments that do not fit together, or an objective that cannot be.
+    """
     # The Trainer takes half precision on a CPU only if it is told that the CPU is meant.
     hardware = {"use_cpu": not torch.accelerator.is_available(), "seed": seed}
     if "bf16" not in values and "fp16" not in values:

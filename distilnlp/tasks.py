@@ -63,9 +63,8 @@ class ClassificationCollator:
         """Return a batch of tensors `[batch, length]`, and `labels` `[batch]` if the rows have a label column."""
         inputs = [{name: value for name, value in row.items() if name not in LABEL_COLUMNS} for row in rows]
         batch = dict(self.pad(inputs))
-        column = next((name for name in LABEL_COLUMNS if name in rows[0]), None)
-        if column is not None:
-            labels = [row[column] for row in rows]
+        if any(name in row for row in rows for name in LABEL_COLUMNS):
+            labels = [next((row[name] for name in LABEL_COLUMNS if name in row), None) for row in rows]
             batch["labels"] = torch.tensor([NO_LABEL if label is None else int(label) for label in labels])
         return batch
 

@@ -7,16 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, Trainer
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from distilnlp.arguments import DistillationTrainingArguments
 from distilnlp.checkpoints import last_complete_checkpoint
 from distilnlp.component_log import ComponentLog
 from distilnlp.errors import DistillationError, NonFiniteLossError
 from distilnlp.labels import NO_LABEL, align_dataset_labels
-from distilnlp.objective import Component, HardLoss, Objective, SoftLoss
+from distilnlp.objective import HardLoss, Objective, SoftLoss
 from distilnlp.projections import attached, refuse_unused, split_projected
+from distilnlp.sampling import SeededByEpoch
 from distilnlp.signals import SignalRequest, Signals, named_inputs, profile_of, read_signals, select_inputs
-from distilnlp.students.tokenizer import naming_inputs_of
+from distilnlp.students.tokenizer import giving_only
 from distilnlp.tasks import Task, task_of
 from distilnlp.teachers import Teacher, as_teacher, in_label_order
 
@@ -77,6 +79,11 @@ class DistillationTrainer(Trainer):
         if self._given_teacher is not None:
             self._given_teacher.to(self.args.device)
         self._fit_to_student()
+        if len(self.objective.projections) and kwargs.get("optimizers", (None, None))[0] is not None:
+            raise DistillationError(
+                "optimizers cannot be honoured with a feature loss whose widths differ: its projections would not be "
+                "in that optimizer. Leave optimizers out and use optimizer_cls_and_kwargs or the optim argument."
+            )
         if data_collator is None:
             self.data_collator = self.task.collator(processing_class)
         self.train_dataset = self._with_student_labels(train_dataset, "training")
@@ -120,6 +127,12 @@ class DistillationTrainer(Trainer):
         self._signature_columns: Any = sorted(
             {*self._signature_columns, *teacher_columns, self.args.length_column_name}
         )
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        sampler = super()._get_train_sampler(train_dataset)
+        if not isinstance(sampler, LengthGroupedSampler):
+            return sampler
+        return SeededByEpoch(sampler, self.args.seed, lambda: int(self.state.epoch or 0))
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
@@ -177,28 +190,30 @@ class DistillationTrainer(Trainer):
 
     def _evaluation_loss(self, model: nn.Module, inputs: dict[str, Any]) -> tuple[Tensor, Any]:
         student, outputs = self._run_student(model, inputs, SignalRequest())
-        self._add_to_eval_log(student, self._without_repeated_rows(inputs))
+        teacher = self.teacher(inputs, SignalRequest()) if self.args.eval_soft_loss and self.teacher else None
+        self._add_to_eval_log(student, teacher, inputs)
         return HardLoss(self.task, weight=1.0)(student, None, inputs, None), outputs
 
-    def _add_to_eval_log(self, student: Signals, inputs: dict[str, Any]) -> None:
+    def _add_to_eval_log(self, student: Signals, teacher: Signals | None, inputs: dict[str, Any]) -> None:
         """Count the losses by their own items: a mean of the batches' means would weigh ragged batches wrongly."""
-        student = replace(student, logits=student.logits[: len(next(iter(inputs.values())))])
-        losses: list[Component] = [HardLoss(self.task, 1.0), SoftLoss(self.task, 1.0, self.args.temperature)]
-        teacher = self.teacher(inputs, SignalRequest()) if self.args.eval_soft_loss and self.teacher else None
-        values = [losses[0](student, None, inputs, 1)]
-        values.append(values[0] * 0.0 if teacher is None else losses[1](student, teacher, inputs, 1))
-        counts = torch.stack([losses[0].count(inputs), losses[1].count(inputs) * (teacher is not None)])
-        self._eval_log.weigh(self.accelerator.reduce(counts, reduction="sum"))
+        rows = self._own_rows(len(student.logits))
+        inputs = {name: value[:rows] for name, value in inputs.items()}
+        student = replace(student, logits=student.logits[:rows])
+        hard_loss, soft_loss = HardLoss(self.task, 1.0), SoftLoss(self.task, 1.0, self.args.temperature)
+        values = [hard_loss(student, None, inputs, 1), torch.zeros_like(student.logits.sum())]
+        counts = [hard_loss.count(inputs), torch.zeros_like(hard_loss.count(inputs))]
+        if teacher is not None:
+            values[1] = soft_loss(student, replace(teacher, logits=teacher.logits[:rows]), inputs, 1)
+            counts[1] = soft_loss.count(inputs)
+        self._eval_log.weigh(self.accelerator.reduce(torch.stack(counts), reduction="sum"))
         self._eval_log.add(torch.stack(values), self.state.global_step)
 
-    def _without_repeated_rows(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Cut the rows that accelerate repeats to fill the last batch of several processes."""
+    def _own_rows(self, rows: int) -> int:
+        """Count the rows of a batch without those that accelerate repeats to fill the last one of several processes."""
         state = self.accelerator.gradient_state
         if self.accelerator.num_processes == 1 or not state.end_of_dataloader or state.remainder <= 0:
-            return inputs
-        rows = len(next(iter(inputs.values())))
-        own = min(max(state.remainder - rows * self.accelerator.process_index, 0), rows)
-        return {name: value[:own] for name, value in inputs.items()}
+            return rows
+        return min(max(state.remainder - rows * self.accelerator.process_index, 0), rows)
 
     def prediction_step(
         self, model: nn.Module, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: list[str] | None = None
@@ -216,6 +231,7 @@ class DistillationTrainer(Trainer):
         self._eval_log.clear()
         output: Any = super().evaluation_loop(*args, **kwargs)
         prefix = kwargs.get("metric_key_prefix", "eval")
+        output.metrics.pop(f"{prefix}_loss", None)  # the mean of the batches' means
         output.metrics.update({f"{prefix}_{name}": value for name, value in self._eval_log.read().items()})
         return output
 
@@ -249,7 +265,7 @@ class DistillationTrainer(Trainer):
         super()._save_checkpoint(*args, **kwargs)
 
     def _save(self, *args: Any, **kwargs: Any) -> None:
-        with naming_inputs_of(self.model, self.processing_class):
+        with giving_only(self._student_inputs, self.processing_class):
             super()._save(*args, **kwargs)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:

@@ -15,7 +15,7 @@ import hypothesis
 import pytest
 import torch
 from datasets import Dataset
-from transformers import PreTrainedModel
+from transformers import DataCollatorWithPadding, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from distilnlp import DistillationTrainer, DistillationTrainingArguments
@@ -132,3 +132,21 @@ def make_trainer(tmp_path: Path) -> Callable[..., DistillationTrainer]:
         )
 
     return make
+
+
+@pytest.fixture(scope="module")
+def collator() -> DataCollatorWithPadding:
+    """Pads the examples of an evaluation."""
+    return DataCollatorWithPadding(tiny_tokenizer())
+
+
+@pytest.fixture(scope="module")
+def examples() -> list[dict[str, Any]]:
+    """Tokenised, unpadded rows of an evaluation, their text kept."""
+    return as_examples(tiny_rows(24))
+
+
+def as_examples(rows: Dataset) -> list[dict[str, Any]]:
+    """Tokenise rows into the list that an evaluation reads."""
+    tokenizer = tiny_tokenizer()
+    return [{**tokenizer(row["text"]), "label": row["label"], "text": row["text"]} for row in rows]

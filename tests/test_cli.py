@@ -52,7 +52,7 @@ def test_a_failed_training_ends_with_1(monkeypatch: pytest.MonkeyPatch, capsys: 
 
 def test_shortcuts_are_keys_of_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr("distilnlp.runs.dry_run", lambda recipe: seen.append(recipe) or "plan")
+    monkeypatch.setattr("distilnlp.runs.dry_run", lambda recipe, overwrite: seen.append(recipe) or "plan")
     words = [
         "--teacher",
         "t",

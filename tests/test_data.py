@@ -185,6 +185,39 @@ def test_splits_are_found_or_named(splits: dict[str, str], tmp_path: Path) -> No
         prepared({**splits, "test": write(tmp_path, "null.jsonl", '{"text": "a", "label": null}\n')}, test_split="test")
 
 
+def test_words_that_pandas_takes_for_missing_are_labels_and_texts(tmp_path: Path) -> None:
+    rows = "text,label\nnull,None\nNA,film\nthe bank,None\n"
+    source = {"train": write(tmp_path, "a.csv", rows), "test": write(tmp_path, "b.csv", rows)}
+    data = prepared(source, ("None", "film"))
+    assert data.train["label"] == [0, 1, 0]
+    assert data.test["text"] == ["null", "NA", "the bank"]
+
+
+def test_what_is_chosen_on_a_split_is_not_tested_on_it(splits: dict[str, str]) -> None:
+    with pytest.raises(DistillationError, match=r"data\.validation_split and data\.test_split are both 'test'"):
+        prepared(splits, test_split="test", validation_split="test")
+    data = prepared({**splits, "validation": splits["test"]}, validation_split="test")
+    assert data.validation is not None
+    assert data.test is not data.validation
+
+
+def test_ids_of_labels_that_are_numbers_are_not_guessed(tmp_path: Path) -> None:
+    rows = "text,label\na,1\nb,2\n"
+    source = {"train": write(tmp_path, "a.csv", rows), "test": write(tmp_path, "b.csv", rows)}
+    with pytest.raises(DistillationError, match="an id may mean a position or a name"):
+        prepared(source, ("1", "2", "3"))
+    with pytest.raises(DistillationError, match="one name for each of the teacher's 3 labels"):
+        prepared(source, ("LABEL_0", "LABEL_1", "LABEL_2"), label_names=["no", "yes"])
+
+
+def test_ids_beside_empty_cells_keep_their_names(tmp_path: Path) -> None:
+    rows = "text,label\na,0\nb,1\nc,\n"
+    source = {"train": write(tmp_path, "a.csv", rows), "test": write(tmp_path, "b.csv", rows)}
+    data = prepared(source, None)
+    assert data.label_names == ["0", "1"]
+    assert data.train["label"] == [0, 1, -100]
+
+
 def test_a_share_is_held_out_where_there_is_no_test_split(tmp_path: Path) -> None:
     rows = tiny_rows(30, unlabelled=10)
     DatasetDict(train=rows).save_to_disk(str(tmp_path / "saved"))

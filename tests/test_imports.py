@@ -20,7 +20,7 @@ FLOORS = [
     {"signals", "labels", "hardware", "layer_mapping", "checkpoints", "launching"},
     {"losses"},
     {"tasks"},
-    {"projections", "component_log"},
+    {"projections", "component_log", "sampling"},
     {"objective"},
     {"students"},
     {"teachers"},

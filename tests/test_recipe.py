@@ -7,7 +7,14 @@ import pytest
 import yaml
 
 from distilnlp.errors import DistillationError
-from distilnlp.recipe import Recipe, baseline_arguments, finetune_arguments, load_recipe, training_arguments
+from distilnlp.recipe import (
+    Recipe,
+    baseline_values,
+    build_arguments,
+    distill_values,
+    finetune_values,
+    load_recipe,
+)
 
 RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.yaml"))
 LEAST = {"output": "out", "teacher.model": "teacher", "data.source": "train.csv"}
@@ -20,9 +27,8 @@ def recipe(**overrides: Any) -> Recipe:
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_shipped_recipe_is_valid_and_has_a_header(path: Path, tmp_path: Path) -> None:
     loaded = load_recipe(path)
-    training_arguments(loaded, tmp_path)
-    baseline_arguments(loaded, tmp_path)
-    finetune_arguments(loaded, tmp_path)
+    for values in (distill_values(loaded), baseline_values(loaded), finetune_values(loaded)):
+        build_arguments(values, loaded.seed, tmp_path)
     header = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
     for part in ("Needs:", "Run:", "Expect:"):
         assert any(part in line for line in header), f"{path.name} does not say {part}"
@@ -46,6 +52,7 @@ def test_there_are_recipes_to_check() -> None:
         ({"student.layer_strategy": "unifrom"}, "Input should be 'uniform', 'first' or 'last'"),
         ({"student.num_layers": 0}, "student.num_layers.*greater than or equal to 1"),
         ({"student.num_layers": 1, "student.layers": [0]}, "give num_layers or layers, not both"),
+        ({"training.seed": 3}, "seed is decided by the runner; set `seed` of the recipe"),
         ({"data.text_columns": ["a", "b", "c"]}, "at most 2"),
         ({"data.test_size": 1.5}, "data.test_size"),
         ({"output": None}, "'output'"),
@@ -91,17 +98,18 @@ def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
 
 def test_the_objective_is_checked_with_the_arguments(tmp_path: Path) -> None:
     with pytest.raises(DistillationError, match="temperature must be finite and positive"):
-        training_arguments(recipe(**{"training.temperature": -1}), tmp_path)
+        build_arguments(distill_values(recipe(**{"training.temperature": -1})), 0, tmp_path)
     with pytest.raises(DistillationError, match="do not fit together"):
-        training_arguments(recipe(**{"training.eval_strategy": "steps", "training.logging_steps": 0}), tmp_path)
+        build_arguments(
+            distill_values(recipe(**{"training.eval_strategy": "steps", "training.logging_steps": 0})), 0, tmp_path
+        )
 
 
 def test_the_baseline_differs_only_in_the_labels_and_what_it_says(tmp_path: Path) -> None:
-    options = {"training.learning_rate": 1e-3, "training.temperature": 4, "baseline": {"num_train_epochs": 9}}
-    distilled, baseline = (
-        training_arguments(recipe(**options), tmp_path),
-        baseline_arguments(recipe(**options), tmp_path),
-    )
-    assert (baseline.learning_rate, baseline.num_train_epochs) == (1e-3, 9)
+    loaded = recipe(**{"training.learning_rate": 1e-3, "training.temperature": 4, "baseline": {"num_train_epochs": 9}})
+    distilled = build_arguments(distill_values(loaded), 3, tmp_path)
+    baseline = build_arguments(baseline_values(loaded), 3, tmp_path)
+    assert (baseline.learning_rate, baseline.num_train_epochs, baseline.seed) == (1e-3, 9, 3)
     assert (baseline.soft_loss_weight, baseline.hard_loss_weight) == (0, 1)
-    assert (distilled.soft_loss_weight, distilled.num_train_epochs) == (1, 5)
+    assert (distilled.soft_loss_weight, distilled.num_train_epochs, distilled.temperature) == (1, 5, 4)
+    assert "temperature" not in baseline_values(loaded)  # what it does not read must not train it again

@@ -105,8 +105,13 @@ def test_a_folder_of_another_run_is_refused_and_overwritten_on_demand(folder: Pa
     foreign.mkdir()
     (foreign / "thesis.tex").write_text("precious")
     for overwrite in (False, True):
-        with pytest.raises(DistillationError):
+        with pytest.raises(DistillationError, match="no run of distilnlp wrote"):
             run(recipe(folder, output=str(foreign)), overwrite=overwrite)
+    with pytest.raises(DistillationError, match=r"must not hold what the run reads, but .*teacher lies in it"):
+        run(recipe(folder, output=str(folder)), overwrite=True)
+    with pytest.raises(DistillationError, match="Did you mean 'text'"):  # a typo must not cost the run that is there
+        run(recipe(folder, **{"data.text_columns": "txt"}), overwrite=True)
+    assert (folder / "out" / "results.json").is_file()
     assert (foreign / "thesis.tex").read_text() == "precious"
 
 
@@ -114,7 +119,7 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(folder: Path
     """No dropout, so that the two runs are the same computation."""
     model = tiny_model(num_hidden_layers=2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     save_model(folder / "teacher", model)
-    options = {"training.num_train_epochs": 60, "training.save_steps": 4}
+    options = {"training.num_train_epochs": 60, "training.save_steps": 3}  # two steps an epoch: some lie within one
     run(recipe(folder, **options, output=str(folder / "whole")))
     killed = recipe(folder, **options)
     words = flags(killed)

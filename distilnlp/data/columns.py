@@ -72,7 +72,7 @@ def number_labels(dataset: Dataset, column: str) -> list[str]:
             f"label column {column!r} must hold ids 0, 1, … without a gap or names, but it holds {ids[:10]}. Use names "
             "(text) as labels."
         )
-    return [str(index) for index in ids]
+    return [str(index) for index in range(len(ids))]
 
 
 def hidden_labels(dataset: Dataset, column: str) -> set[Any]:
@@ -125,6 +125,11 @@ def agree_on_labels(
     """
     if teacher_names is None:
         return list(data_names or [])
+    if given is not None and len(given) != len(teacher_names):
+        raise DistillationError(
+            f"data.label_names must have one name for each of the teacher's {len(teacher_names)} labels, but it has "
+            f"{len(given)}: {list(given)}. Name them all, in the order of the teacher's logits."
+        )
     if all(re.fullmatch(r"LABEL_\d+", name) for name in teacher_names):
         teacher_names = given or (teacher_names if data_names is None else None)
         if teacher_names is None:
@@ -133,6 +138,12 @@ def agree_on_labels(
                 "LABEL_1, …), so their order cannot be compared. Set data.label_names to the names in the order of the "
                 "teacher's logits."
             )
+    positions = [str(index) for index in range(len(teacher_names))]
+    if data_names is None and all(name.isdigit() for name in teacher_names) and list(teacher_names) != positions:
+        raise DistillationError(
+            f"the data holds bare ids and the teacher's labels are the numbers {list(teacher_names)}: an id may mean a "
+            "position or a name. Write the labels as text, or set data.label_names."
+        )
     if data_names is not None:
         compared = data_names if is_closed else [*data_names, *sorted(set(teacher_names) - set(data_names))]
         label_order(compared, teacher_names, "the data", "the teacher")

@@ -63,6 +63,7 @@ def prepare_data(config: DataConfig, teacher_label_names: Sequence[str] | None) 
         DistillationError: missing columns or splits, empty splits, labels that do not fit the teacher, columns that
             are not text.
     """
+    _check_splits_differ(config)
     splits = load_source(config.source, config.config)
     train = _split(splits, config.train_split, "data.train_split")
     test = _find_test_split(splits, config)
@@ -85,23 +86,18 @@ def prepare_data(config: DataConfig, teacher_label_names: Sequence[str] | None) 
     return PreparedData(joined, held_out, checked, names)
 
 
-def evaluation_split(config: DataConfig, label_names: Sequence[str], split: str | None = None) -> Dataset:
-    """Load the labelled rows of one split: the one named, else test, else validation, else train.
+def evaluation_split(config: DataConfig, label_names: Sequence[str]) -> Dataset:
+    """Load the labelled rows of one split: `test_split`, else test, else validation, else `train_split`.
 
     Args:
         config: where the rows are.
         label_names: the model's labels in logit order.
-        split: name of the split.
 
     Raises:
         DistillationError: no such split or column, or no labelled rows, or labels that the model does not have.
     """
     splits = load_source(config.source, config.config)
-    rows = (
-        _split(splits, split, "--split")
-        if split
-        else _find_test_split(splits, config) or _split(splits, "train", "--split")
-    )
+    rows = _find_test_split(splits, config) or _split(splits, config.train_split, "data.test_split")
     columns = find_text_columns(rows, config.text_columns, config.label_column)
     names = _label_names(rows, config, label_names)
     labelled = labelled_rows(_normalise(rows, columns, config, names, "evaluation"))
@@ -150,15 +146,30 @@ def _split(splits: DatasetDict, name: str, key: str) -> Dataset:
     return splits[name]
 
 
+def _check_splits_differ(config: DataConfig) -> None:
+    named = {key: getattr(config, key) for key in ("train_split", "validation_split", "test_split")}
+    for key, name in named.items():
+        others = [other for other, value in named.items() if value == name and other != key]
+        if name is not None and others:
+            raise DistillationError(
+                f"data.{key} and data.{others[0]} are both {name!r}: what is trained or chosen on a split cannot be "
+                "tested on it. Name another split, or leave one out."
+            )
+
+
 def _find_test_split(splits: DatasetDict, config: DataConfig) -> Dataset | None:
     if config.test_split is not None:
         return _split(splits, config.test_split, "data.test_split")
+    column = config.label_column
     for name in ("test", "validation"):
-        column = config.label_column
-        has_column = name in splits and column in splits[name].column_names
-        if has_column and set(splits[name].unique(column)) - hidden_labels(splits[name], column):
+        is_taken = name in (config.train_split, config.validation_split)
+        if name in splits and not is_taken and _has_labels(splits[name], column):
             return splits[name]
     return None
+
+
+def _has_labels(dataset: Dataset, column: str) -> bool:
+    return column in dataset.column_names and bool(set(dataset.unique(column)) - hidden_labels(dataset, column))
 
 
 def _label_names(dataset: Dataset | None, config: DataConfig, teacher_names: Sequence[str] | None) -> list[str]:

@@ -12,6 +12,9 @@ from distilnlp.errors import DistillationError, UnreachableError, did_you_mean
 
 BUILDERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet", ".txt": "text"}
 
+# Only an empty cell is a missing value: "None" and "NA" may be labels or texts.
+READ_CSV: dict[str, Any] = {"keep_default_na": False, "na_values": [""]}
+
 
 def load_source(source: str | dict[str, str | list[str]], config: str | None = None) -> DatasetDict:
     """Load a source as a `DatasetDict`; a source without splits becomes the split `train`.
@@ -49,7 +52,7 @@ def _load_files(files: list[str]) -> Dataset:
             f"{sorted(suffixes)}. Rename or convert them."
         )
     suffix = suffixes.pop()
-    options = {"sep": "\t"} if suffix == ".tsv" else {}
+    options = READ_CSV if suffix == ".csv" else {**READ_CSV, "sep": "\t"} if suffix == ".tsv" else {}
     try:
         return load_dataset(BUILDERS[suffix], data_files=[str(path) for path in paths], split="train", **options)
     except Exception as error:  # datasets raises many kinds; all mean that the file is not what its ending says
@@ -59,6 +62,9 @@ def _load_files(files: list[str]) -> Dataset:
 def _load_folder(path: Path) -> DatasetDict:
     if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
         return _as_splits(load_from_disk(str(path)), str(path))
+    files = {file.stem: str(file) for file in sorted(path.iterdir()) if file.suffix.lower() in BUILDERS}
+    if files:
+        return DatasetDict({split: _load_files([file]) for split, file in files.items()})
     try:
         return _as_splits(load_dataset(str(path)), str(path))
     except Exception as error:  # see _load_files

@@ -19,10 +19,11 @@ from distilnlp.evaluation.prediction import predict_logits
 from distilnlp.evaluation.report import ModelReport, evaluate_models
 from distilnlp.evaluation.size import ModelSize, measure_size
 from distilnlp.evaluation.table import summary_table
-from distilnlp.evaluation.task import SINGLE_LABEL_CLASSIFICATION, EvaluationTask
+from distilnlp.evaluation.task import EVALUATION_TASKS, SINGLE_LABEL_EVALUATION, EvaluationTask
 
 __all__ = [
-    "SINGLE_LABEL_CLASSIFICATION",
+    "EVALUATION_TASKS",
+    "SINGLE_LABEL_EVALUATION",
     "Accuracy",
     "EvaluationTask",
     "Interval",

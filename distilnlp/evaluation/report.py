@@ -12,7 +12,7 @@ from distilnlp.evaluation.latency import DEFAULT_PLAN, SpeedPlan, measure_speed
 from distilnlp.evaluation.metrics import check_finite
 from distilnlp.evaluation.prediction import Collator, Example
 from distilnlp.evaluation.size import measure_size
-from distilnlp.evaluation.task import SINGLE_LABEL_CLASSIFICATION, EvaluationTask
+from distilnlp.evaluation.task import SINGLE_LABEL_EVALUATION, EvaluationTask
 
 
 class ModelReport(TypedDict):
@@ -41,7 +41,7 @@ def evaluate_models(
     collator: Collator,
     *,
     reference: str | None = None,
-    task: EvaluationTask = SINGLE_LABEL_CLASSIFICATION,
+    task: EvaluationTask = SINGLE_LABEL_EVALUATION,
     batch_size: int = 32,
     resamples: int = 1000,
     seed: int = 0,

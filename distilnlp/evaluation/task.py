@@ -83,7 +83,7 @@ def _classification_calibration(logits: NDArray, labels: NDArray) -> float:
     return expected_calibration_error(softmax(logits[labelled].astype(np.float64), axis=-1), labels[labelled])
 
 
-SINGLE_LABEL_CLASSIFICATION = EvaluationTask(
+SINGLE_LABEL_EVALUATION = EvaluationTask(
     read_labels=read_class_ids,
     predict=predict_logits,
     align=align_classes,
@@ -91,3 +91,6 @@ SINGLE_LABEL_CLASSIFICATION = EvaluationTask(
     fidelity={"agreement": agreement, "kl": mean_kl},
     calibration_error=_classification_calibration,
 )
+
+# By the name of the task in `distilnlp.tasks`.
+EVALUATION_TASKS = {"single_label_classification": SINGLE_LABEL_EVALUATION}

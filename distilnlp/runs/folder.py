@@ -7,21 +7,26 @@ import yaml
 
 from distilnlp.errors import DistillationError
 from distilnlp.recipe import Recipe
-from distilnlp.runs.stages import remove
+from distilnlp.runs.stages import remove, write_text
 
 RECIPE_FILE = "recipe.yaml"
 
 
-def check_folder(recipe: Recipe) -> None:
+def check_folder(recipe: Recipe, overwrite: bool = False) -> None:
     """Refuse an output folder that holds something else than this run.
 
     A run is the same as long as the teacher's model and the labelled data are: other changes make the stages that they
     concern start anew, and the others are reused.
 
+    Args:
+        recipe: names the folder.
+        overwrite: another run may be there, for it will be deleted.
+
     Raises:
-        DistillationError: the folder holds another run, or files that no run wrote.
+        DistillationError: the folder holds another run, or files that no run wrote, or what this run reads.
     """
     folder = Path(recipe.output)
+    _check_sources_outside(recipe, folder)
     if folder.is_file():
         raise DistillationError(f"output must be a folder, but {folder} is a file. Choose another output.")
     if not folder.is_dir() or not any(folder.iterdir()):
@@ -31,7 +36,9 @@ def check_folder(recipe: Recipe) -> None:
         raise DistillationError(
             f"the output folder {folder} holds files that no run of distilnlp wrote. Choose an empty or new folder."
         )
-    before, now = yaml.safe_load(written.read_text(encoding="utf-8")), recipe.model_dump(mode="json")
+    if overwrite:
+        return
+    before, now = _read(written), recipe.model_dump(mode="json")
     changed = [key for key, value in _identity(now).items() if value != _identity(before).get(key)]
     if changed:
         raise DistillationError(
@@ -45,25 +52,38 @@ def claim_folder(recipe: Recipe) -> Path:
     folder = Path(recipe.output)
     folder.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    (folder / RECIPE_FILE).write_text(text, encoding="utf-8")
+    write_text(folder / RECIPE_FILE, text)
     return folder
 
 
 def clear_folder(recipe: Recipe) -> None:
-    """Delete what an earlier run wrote.
-
-    Raises:
-        DistillationError: the folder has files but no recipe, so no run of distilnlp wrote it.
-    """
+    """Delete what an earlier run wrote, in a folder that `check_folder` has passed."""
     folder = Path(recipe.output)
-    if not folder.is_dir() or not any(folder.iterdir()):
-        return
-    if not (folder / RECIPE_FILE).is_file():
-        raise DistillationError(f"--overwrite deletes runs only, and {folder} holds none (no {RECIPE_FILE}).")
-    for item in folder.iterdir():
+    items = folder.iterdir() if folder.is_dir() else ()
+    for item in sorted(items, key=lambda item: item.name == RECIPE_FILE):  # last: until then it is a run's folder
         remove(item)
 
 
+def _check_sources_outside(recipe: Recipe, folder: Path) -> None:
+    source = recipe.data.source
+    files = [source] if isinstance(source, str) else [file for value in source.values() for file in _as_list(value)]
+    for path in map(Path, [recipe.teacher.model, *files, *recipe.data.unlabelled]):
+        if path.exists() and path.resolve().is_relative_to(folder.resolve()):
+            raise DistillationError(
+                f"the output folder {folder} must not hold what the run reads, but {path} lies in it and could be "
+                "deleted. Choose another output."
+            )
+
+
+def _as_list(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return content if isinstance(content, dict) else {}
+
+
 def _identity(recipe: dict[str, Any]) -> dict[str, Any]:
-    data = {f"data.{key}": value for key, value in recipe.get("data", {}).items() if key != "unlabelled"}
-    return {"teacher.model": recipe.get("teacher", {}).get("model"), **data}
+    data = {f"data.{key}": value for key, value in (recipe.get("data") or {}).items() if key != "unlabelled"}
+    return {"teacher.model": (recipe.get("teacher") or {}).get("model"), **data}

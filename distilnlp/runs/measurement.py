@@ -8,20 +8,17 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from distilnlp.data import DataConfig, evaluation_split, tokenise
 from distilnlp.errors import DistillationError
 from distilnlp.evaluation import ModelReport, evaluate_models
-from distilnlp.runs.plan import load_pretrained
+from distilnlp.runs.plan import load_pretrained, readable_length
 from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION, task_of
 
 
-def evaluate_saved(
-    student: str, data: DataConfig, teacher: str | None = None, split: str | None = None
-) -> dict[str, ModelReport]:
+def evaluate_saved(student: str, data: DataConfig, teacher: str | None = None) -> dict[str, ModelReport]:
     """Measure a student, and its teacher if given, on labelled rows.
 
     Args:
         student: local folder or Hub id.
-        data: where the rows are.
+        data: where the rows are; of `test_split`, else of test, validation or train.
         teacher: local folder or Hub id; it comes first in the report and fidelity is measured against it.
-        split: which split; None = test, else validation, else train.
 
     Raises:
         DistillationError: a model or the data cannot be loaded, or they do not fit together.
@@ -36,7 +33,8 @@ def evaluate_saved(
     first = next(iter(models.values()))
     labels = [first.config.id2label[index] for index in range(first.config.num_labels)]
     tokenizer = next(iter(tokenizers.values()))
-    rows = tokenise(evaluation_split(data, labels, split), tokenizer, data.max_length, "Tokenising")
+    length = min(readable_length(data, tokenizer, model.config) for model in models.values())
+    rows = tokenise(evaluation_split(data, labels), tokenizer, length, "Tokenising")
     collator: Any = SINGLE_LABEL_CLASSIFICATION.collator(tokenizer)
     return evaluate_models(models, list(rows), collator, reference="teacher" if teacher else None)
 

@@ -6,7 +6,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from distilnlp.evaluation import summary_table
-from distilnlp.recipe import DISTILL_DEFAULTS
+from distilnlp.recipe import build_arguments, distill_values
 from distilnlp.runs.plan import Plan
 
 TEMPLATE = """---
@@ -85,13 +85,7 @@ def _eval_result(metric: str, value: float, plan: Plan) -> EvalResult:
 
 
 def _objective(plan: Plan) -> str:
-    values = {
-        "temperature": 2.0,
-        "soft_loss_weight": 1.0,
-        "hard_loss_weight": 0.5,
-        **DISTILL_DEFAULTS,
-        **plan.recipe.training,
-    }
-    parts = [f"{values[name]} x {name.removesuffix('_weight')}" for name in ("hard_loss_weight", "soft_loss_weight")]
-    parts += [f"{loss.get('weight', 1.0)} x {loss['name']}" for loss in values.get("losses") or []]
-    return " + ".join(parts) + f", temperature {values['temperature']}"
+    args = build_arguments(distill_values(plan.recipe), plan.recipe.seed, Path(plan.recipe.output))
+    parts = [f"{args.hard_loss_weight} x hard loss", f"{args.soft_loss_weight} x soft loss"]
+    parts += [f"{loss.weight} x {loss.name}" for loss in args.parsed_losses]
+    return " + ".join(parts) + f", temperature {args.temperature}"

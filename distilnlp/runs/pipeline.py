@@ -5,23 +5,15 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import PartialState
 from datasets import Dataset
 from transformers import PreTrainedModel
 
-from distilnlp.arguments import DistillationTrainingArguments
 from distilnlp.checkpoints import last_complete_checkpoint
 from distilnlp.data import fingerprint, tokenise
-from distilnlp.evaluation import SpeedPlan, compute_classification_metrics, evaluate_models
-from distilnlp.launching import use_cpu_without_accelerator
-from distilnlp.recipe import (
-    DISTILL_DEFAULTS,
-    FINETUNE_DEFAULTS,
-    Recipe,
-    baseline_arguments,
-    finetune_arguments,
-    training_arguments,
-)
+from distilnlp.evaluation import EVALUATION_TASKS, SpeedPlan, compute_classification_metrics, evaluate_models
+from distilnlp.recipe import Recipe, baseline_values, build_arguments, distill_values, finetune_values
 from distilnlp.runs.environment import describe_environment
 from distilnlp.runs.fingerprints import model_fingerprint
 from distilnlp.runs.folder import check_folder, claim_folder, clear_folder
@@ -29,12 +21,10 @@ from distilnlp.runs.model_card import write_model_card
 from distilnlp.runs.plan import Plan, describe, make_plan, student_options
 from distilnlp.runs.stages import Stage, write_json
 from distilnlp.students import build_student
-from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION
 from distilnlp.trainer import DistillationTrainer
 
 logger = logging.getLogger(__name__)
 
-TASK = SINGLE_LABEL_CLASSIFICATION
 FINISHED = "finished"
 
 
@@ -48,16 +38,15 @@ def run(recipe: Recipe, overwrite: bool = False) -> dict[str, Any]:
     Raises:
         DistillationError: something does not fit; before any training.
     """
-    use_cpu_without_accelerator()
-    state = PartialState()
-    if overwrite and state.is_main_process:
-        clear_folder(recipe)
-    state.wait_for_everyone()
-    check_folder(recipe)
+    check_folder(recipe, overwrite)
     plan = make_plan(recipe)
-    logger.info("plan\n%s", describe(plan))
+    state = PartialState()
+    if state.is_main_process:
+        logger.info("plan\n%s", describe(plan))
     state.wait_for_everyone()
     if state.is_main_process:
+        if overwrite:
+            clear_folder(recipe)
         claim_folder(recipe)
     state.wait_for_everyone()
     return Pipeline(plan).run()
@@ -71,12 +60,11 @@ class Pipeline:
         self.recipe = plan.recipe
         self.folder = Path(plan.recipe.output)
         self.state = PartialState()
-        with self.state.main_process_first():
-            self.train = self._tokenise(plan.data.train, "Tokenising the training data")
-            self.labelled = self._tokenise(plan.data.labelled, "Tokenising the labelled rows")
-            self.test = self._tokenise(plan.data.test, "Tokenising the test data")
-            validation = plan.data.validation
-            self.validation = None if validation is None else self._tokenise(validation, "Tokenising validation data")
+        self.train = self._tokenise(plan.data.train, "Tokenising the training data")
+        self.labelled = self._tokenise(plan.data.labelled, "Tokenising the labelled rows")
+        self.test = self._tokenise(plan.data.test, "Tokenising the test data")
+        validation = plan.data.validation
+        self.validation = None if validation is None else self._tokenise(validation, "Tokenising the validation data")
 
     def run(self) -> dict[str, Any]:
         """Run every stage that is not up to date, and return the results."""
@@ -94,13 +82,12 @@ class Pipeline:
         model_id = model_fingerprint(name, self.plan.teacher)
         if not self.recipe.teacher.finetune:
             return name, model_id
-        own = self.recipe.teacher.finetune if isinstance(self.recipe.teacher.finetune, dict) else {}
-        arguments = {**FINETUNE_DEFAULTS, **own}
-        inputs = {"encoder": model_id, "arguments": arguments, **self._data_inputs(self.plan.data.labelled)}
+        values = finetune_values(self.recipe)
+        inputs = {"encoder": model_id, "arguments": values, **self._data_inputs(self.plan.data.labelled)}
         stage = self._stage("teacher", "teacher", inputs)
 
         def make(work: Path) -> Path:
-            return self._train(work, self.plan.teacher, None, finetune_arguments(self.recipe, work), self.labelled)
+            return self._train(work, self.plan.teacher, None, values, self.labelled)
 
         return stage.run(make), stage.digest
 
@@ -109,7 +96,7 @@ class Pipeline:
         stage = self._stage("student_init", "work/initial_student", inputs)
 
         def make(work: Path) -> Path:
-            model = self._load(teacher)
+            model = self._load(teacher, dtype=torch.float32)  # it is to be trained
             self._save(build_student(model, **student_options(self.recipe, model)), work / FINISHED)
             return work / FINISHED
 
@@ -117,32 +104,23 @@ class Pipeline:
         return stage
 
     def _distill(self, teacher: Path | str, initial: Stage) -> Stage:
-        inputs = {
-            "initial_student": initial.digest,
-            "arguments": {**DISTILL_DEFAULTS, **self.recipe.training},
-            **self._data_inputs(self.plan.data.train),
-        }
+        values, rows = distill_values(self.recipe), self.plan.data.train
+        inputs = {"initial_student": initial.digest, "arguments": values, **self._data_inputs(rows)}
         stage = self._stage("student", "student", inputs)
 
         def make(work: Path) -> Path:
-            args = training_arguments(self.recipe, work)
-            return self._train(work, self._load(initial.result), self._load(teacher), args, self.train)
+            return self._train(work, self._load(initial.result), self._load(teacher), values, self.train)
 
         stage.run(make)
         return stage
 
     def _train_baseline(self, initial: Stage) -> Stage:
-        own = self.recipe.baseline if isinstance(self.recipe.baseline, dict) else {}
-        inputs = {
-            "initial_student": initial.digest,
-            "arguments": {**DISTILL_DEFAULTS, **self.recipe.training, **own},
-            **self._data_inputs(self.plan.data.labelled),
-        }
+        values, rows = baseline_values(self.recipe), self.plan.data.labelled
+        inputs = {"initial_student": initial.digest, "arguments": values, **self._data_inputs(rows)}
         stage = self._stage("baseline", "baseline", inputs)
 
         def make(work: Path) -> Path:
-            args = baseline_arguments(self.recipe, work)
-            return self._train(work, self._load(initial.result), None, args, self.labelled)
+            return self._train(work, self._load(initial.result), None, values, self.labelled)
 
         stage.run(make)
         return stage
@@ -179,9 +157,10 @@ class Pipeline:
     def _tokenise(self, dataset: Dataset, desc: str) -> Dataset:
         return tokenise(dataset, self.plan.tokenizer, self.plan.max_length, desc)
 
-    def _load(self, folder: Path | str) -> PreTrainedModel:
-        return TASK.auto_class.from_pretrained(
-            str(folder), id2label=self.plan.teacher.config.id2label, label2id=self.plan.teacher.config.label2id
+    def _load(self, folder: Path | str, **options: Any) -> PreTrainedModel:
+        labels = self.plan.teacher.config
+        return self.plan.task.auto_class.from_pretrained(
+            str(folder), id2label=labels.id2label, label2id=labels.label2id, **options
         )
 
     def _save(self, model: PreTrainedModel, folder: Path) -> None:
@@ -193,14 +172,14 @@ class Pipeline:
         work: Path,
         model: PreTrainedModel,
         teacher: PreTrainedModel | None,
-        args: DistillationTrainingArguments,
+        values: dict[str, Any],
         rows: Dataset,
     ) -> Path:
         """Train, or go on from the last checkpoint, and save the finished model with its tokenizer."""
         trainer = DistillationTrainer(
             model=model,
             teacher_model=teacher,
-            args=args,
+            args=build_arguments(values, self.recipe.seed, work),
             train_dataset=rows,
             eval_dataset=self.validation,
             processing_class=self.plan.tokenizer,
@@ -220,7 +199,8 @@ class Pipeline:
         reports = evaluate_models(
             models,
             list(self.test),
-            TASK.collator(self.plan.tokenizer),
+            self.plan.task.collator(self.plan.tokenizer),
+            task=EVALUATION_TASKS[self.plan.task.name],
             reference="teacher",
             resamples=self.recipe.evaluation.bootstrap_resamples,
             speed_plan=plan,

@@ -9,17 +9,18 @@ from typing import Any
 
 import datasets
 import huggingface_hub.constants
+import torch
 import yaml
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from distilnlp.arguments import DistillationTrainingArguments
-from distilnlp.data import PreparedData, prepare_data
+from distilnlp.data import DataConfig, PreparedData, prepare_data
 from distilnlp.errors import DistillationError, UnreachableError
-from distilnlp.recipe import DISTILL_DEFAULTS, Recipe, baseline_arguments, finetune_arguments, training_arguments
+from distilnlp.recipe import Recipe, baseline_values, build_arguments, distill_values, finetune_values
 from distilnlp.runs.folder import check_folder
 from distilnlp.signals import profile_of
 from distilnlp.students import build_student
-from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION, task_of
+from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION, Task, task_of
 from distilnlp.teachers import has_untrained_head
 
 
@@ -29,6 +30,7 @@ class Plan:
 
     Attributes:
         recipe: the resolved recipe.
+        task: what is distilled.
         tokenizer: of teacher and student.
         data: checked and split.
         teacher: loaded; with a new head if it is to be fine-tuned first.
@@ -37,6 +39,7 @@ class Plan:
     """
 
     recipe: Recipe
+    task: Task
     tokenizer: PreTrainedTokenizerBase
     data: PreparedData
     teacher: PreTrainedModel
@@ -50,11 +53,10 @@ def make_plan(recipe: Recipe) -> Plan:
     Raises:
         DistillationError: anything that does not fit, before any training.
     """
-    arguments = [training_arguments(recipe, Path(recipe.output))]
-    if recipe.baseline:
-        arguments.append(baseline_arguments(recipe, Path(recipe.output)))
-    if recipe.teacher.finetune:
-        arguments.append(finetune_arguments(recipe, Path(recipe.output)))
+    values = [distill_values(recipe)]
+    values += [baseline_values(recipe)] if recipe.baseline else []
+    values += [finetune_values(recipe)] if recipe.teacher.finetune else []
+    arguments = [build_arguments(each, recipe.seed, Path(recipe.output)) for each in values]
     name = recipe.teacher.model
     config = load_pretrained(AutoConfig, name)
     tokenizer = load_pretrained(AutoTokenizer, name)
@@ -64,22 +66,24 @@ def make_plan(recipe: Recipe) -> Plan:
     teacher = _load_teacher(recipe, data.label_names)
     student = _shape_student(recipe, teacher)
     _check_objective(arguments[0], student, teacher)
-    return Plan(recipe, tokenizer, data, teacher, student, _max_length(recipe, tokenizer, config))
+    return Plan(
+        recipe, task_of(teacher), tokenizer, data, teacher, student, readable_length(recipe.data, tokenizer, config)
+    )
 
 
-def dry_run(recipe: Recipe) -> str:
+def dry_run(recipe: Recipe, overwrite: bool = False) -> str:
     """Check everything that can be checked without the network, and return the resolved plan as text.
 
     Raises:
         DistillationError: anything that does not fit.
     """
     with without_network():
-        check_folder(recipe)
+        check_folder(recipe, overwrite)
         try:
             plan = describe(make_plan(recipe))
         except UnreachableError as error:
             plan = f"NOT CHECKED, for it is not on this machine: {error}{_check_data_alone(recipe)}"
-    arguments = yaml.safe_dump({**DISTILL_DEFAULTS, **recipe.training}, sort_keys=False).rstrip()
+    arguments = yaml.safe_dump(distill_values(recipe), sort_keys=False).rstrip()
     return (
         f"{plan}\n\ntraining\n{textwrap.indent(arguments, '  ')}\n\nNothing was trained or written: this was a dry run."
     )
@@ -122,13 +126,15 @@ def load_pretrained(auto_class: Any, name: str, **kwargs: Any) -> Any:
 
 
 def _load_teacher(recipe: Recipe, label_names: list[str]) -> PreTrainedModel:
+    # What is to be trained is loaded in float32: in half precision small updates round away.
+    options = {"ignore_mismatched_sizes": True, "dtype": torch.float32} if recipe.teacher.finetune else {}
     labels = {
         "num_labels": len(label_names),
         "id2label": dict(enumerate(label_names)),
         "label2id": {label: index for index, label in enumerate(label_names)},
     }
     set_seed(recipe.seed)  # a new head is random
-    teacher = load_pretrained(SINGLE_LABEL_CLASSIFICATION.auto_class, recipe.teacher.model, **labels)
+    teacher = load_pretrained(SINGLE_LABEL_CLASSIFICATION.auto_class, recipe.teacher.model, **labels, **options)
     task_of(teacher)
     if not recipe.teacher.finetune and has_untrained_head(teacher):
         raise DistillationError(
@@ -163,17 +169,21 @@ def _check_evaluation_during_training(arguments: list[DistillationTrainingArgume
         )
 
 
-def _max_length(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, config: Any) -> int:
+def readable_length(data: DataConfig, tokenizer: PreTrainedTokenizerBase, config: Any) -> int:
+    """Return the `max_length` of the data, or what the model reads if that is shorter and none was asked for.
+
+    Raises:
+        DistillationError: a longer one was asked for.
+    """
     # RoBERTa and MPNet number positions from padding_idx + 1, so that some of their positions hold no token.
-    offset = config.pad_token_id + 1 if config.model_type in ("roberta", "xlm-roberta", "mpnet", "camembert") else 0
+    offset = config.pad_token_id + 1 if config.model_type in ("roberta", "mpnet") else 0
     limit = min(tokenizer.model_max_length, config.max_position_embeddings - offset)
-    wanted = recipe.data.max_length
-    if wanted > limit and "max_length" in recipe.data.model_fields_set:
+    if data.max_length > limit and "max_length" in data.model_fields_set:
         raise DistillationError(
-            f"data.max_length must be at most {limit}, the longest text that {recipe.teacher.model} reads, but it is "
-            f"{wanted}. Lower it."
+            f"data.max_length must be at most {limit}, the longest text that the model reads, but it is "
+            f"{data.max_length}. Lower it."
         )
-    return min(wanted, limit)
+    return min(data.max_length, limit)
 
 
 def describe(plan: Plan) -> str:

@@ -104,9 +104,14 @@ class Stage:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON so that a kill leaves the old file or the new one, never half a file."""
+    """Write JSON; see `write_text`."""
+    write_text(path, json.dumps(content, indent=2, default=str, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that a kill leaves the old one or the new one, never half of it."""
     temporary = path.with_suffix(path.suffix + ".partial")
-    temporary.write_text(json.dumps(content, indent=2, default=str, ensure_ascii=False) + "\n", encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
 
 

@@ -1,0 +1,283 @@
+"""Projections, checkpoints, resumption, and losses that are not finite."""
+
+import copy
+import logging
+import math
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import (
+    PreTrainedModel,
+    TrainerCallback,
+)
+from transformers.utils import logging as transformers_logging
+
+from distilnlp import (
+    NonFiniteLossError,
+)
+from distilnlp.checkpoints import last_complete_checkpoint
+from distilnlp.errors import DistillationError
+from tests.conftest import tiny_data
+from tests.trainer_tools import (
+    ATTACHED_AS,
+    FEATURES,
+    MakeTrainer,
+    RecordingTeacher,
+    Watcher,
+    assert_no_projections,
+    assert_same,
+    copy_of,
+    losses_logged,
+    projections_of,
+)
+
+# ---- Projections ----
+
+
+def test_projections_are_trained_saved_in_checkpoints_and_nowhere_else(
+    make_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    trainer = make_trainer(losses=FEATURES, save_strategy="steps", save_steps=1, max_steps=2)
+    before = projections_of(trainer)
+    trainer.train()
+    after = projections_of(trainer)
+    assert all((before[name] != value).any() for name, value in after.items())
+    assert_same(after, load_file(tmp_path / "checkpoint-2" / "projections.safetensors"))
+    trainer.save_model(str(tmp_path / "saved"))
+    trainer.model.save_pretrained(tmp_path / "by hand")
+    for folder in ("checkpoint-2", "saved", "by hand"):
+        assert_no_projections(tmp_path / folder, trainer.model)
+    assert not (tmp_path / "saved" / "projections.safetensors").exists()
+
+
+def test_saving_the_student_amid_training_saves_the_student_alone(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    watcher = Watcher("on_step_end", lambda model: (model.save_pretrained(tmp_path / "amid"), copy.deepcopy(model)))
+    make_trainer(losses=FEATURES, callbacks=[watcher], max_steps=1).train()
+    assert_no_projections(tmp_path / "amid", watcher.seen[0][1])
+
+
+def test_the_state_of_the_student_can_be_put_back_amid_training(make_trainer: MakeTrainer) -> None:
+    """What callbacks that average or restore weights do: a strict load of the student's own state."""
+    watcher = Watcher("on_step_end", lambda model: model.load_state_dict(copy_of(model.state_dict())))
+    make_trainer(losses=FEATURES, callbacks=[watcher], max_steps=1).train()
+    assert str(watcher.seen[0]) == "<All keys matched successfully>"
+
+
+def test_the_student_has_no_extra_part_after_training(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(losses=FEATURES)
+    modules = [name for name, _ in trainer.model.named_modules()]
+    amid = Watcher("on_step_end", lambda model: hasattr(model, ATTACHED_AS))
+    trainer.add_callback(amid)
+    trainer.train()
+    assert amid.seen == [True, True]
+    assert [name for name, _ in trainer.model.named_modules()] == modules
+    assert not trainer.model._forward_hooks
+
+
+def test_the_student_has_no_extra_part_after_an_error(make_trainer: MakeTrainer) -> None:
+    def stumble(model: PreTrainedModel) -> None:
+        raise KeyError("stop")
+
+    trainer = make_trainer(losses=FEATURES, callbacks=[Watcher("on_step_end", stumble)])
+    with pytest.raises(KeyError):
+        trainer.train()
+    assert not hasattr(trainer.model, ATTACHED_AS)
+    assert not trainer.model._forward_hooks
+
+
+def test_projections_count_in_the_norm_that_is_clipped(make_trainer: MakeTrainer) -> None:
+    def norms(model: PreTrainedModel) -> tuple[float, float]:
+        gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+        added = [value for name, value in gradients.items() if name.startswith(ATTACHED_AS)]
+        assert len(added) == 6  # three layers
+        return (
+            torch.cat([value.flatten() for value in gradients.values()]).norm().item(),
+            torch.cat([value.flatten() for value in added]).norm().item(),
+        )
+
+    watcher = Watcher("on_pre_optimizer_step", norms)
+    make_trainer(losses=FEATURES, callbacks=[watcher], max_steps=1, max_grad_norm=1e-3).train()
+    assert watcher.seen[0][0] == pytest.approx(1e-3, rel=1e-3)
+    assert watcher.seen[0][1] > 1e-5
+
+
+# ---- Checkpoints ----
+
+
+def test_a_resumed_run_is_the_uninterrupted_one(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    options = {"losses": FEATURES, "max_steps": 6, "save_strategy": "steps", "save_steps": 3, "learning_rate": 0.01}
+    whole = make_trainer(output_dir=tmp_path / "whole", **options)
+    whole.train()
+    resumed = make_trainer(output_dir=tmp_path / "resumed", **{**options, "seed": 42})
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-3"))
+    assert resumed.state.global_step == 6
+    assert_same(whole.model.state_dict(), resumed.model.state_dict(), 1e-6)
+    assert_same(projections_of(whole), projections_of(resumed), 1e-6)
+    fields = ("loss", "hard_loss", "soft_loss", "hidden_state_mse")
+    for one, other in zip(losses_logged(whole)[3:], losses_logged(resumed)[3:], strict=True):
+        assert [one[name] for name in fields] == pytest.approx([other[name] for name in fields], rel=1e-5)
+
+
+def test_resuming_in_the_trainer_that_was_interrupted(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    options = {"losses": FEATURES, "max_steps": 6, "save_strategy": "steps", "save_steps": 2, "learning_rate": 0.01}
+    whole = make_trainer(output_dir=tmp_path / "whole", **options)
+    whole.train()
+
+    def interrupt(call: int, logits: Tensor) -> Tensor:
+        if call == 4:
+            raise KeyboardInterrupt
+        return logits
+
+    trainer = make_trainer(
+        teacher=RecordingTeacher(spoil=interrupt), logging_steps=3, **{**options, "output_dir": tmp_path / "b"}
+    )
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    trainer.train(resume_from_checkpoint=True)
+    assert_same(whole.model.state_dict(), trainer.model.state_dict(), 1e-6)
+    assert_same(projections_of(whole), projections_of(trainer), 1e-6)
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "zeros", "garbage"])
+def test_resume_passes_over_a_checkpoint_that_was_cut_off(
+    make_trainer: MakeTrainer, tmp_path: Path, damage: str
+) -> None:
+    options = {"max_steps": 4, "save_strategy": "steps", "save_steps": 1}
+    make_trainer(**options).train()
+    state = tmp_path / "checkpoint-4" / "trainer_state.json"
+    whole = state.read_bytes()
+    broken = {"empty": b"", "truncated": whole[: len(whole) // 2], "zeros": bytes(len(whole)), "garbage": b"\xff\xfe{"}
+    state.unlink() if damage == "missing" else state.write_bytes(broken[damage])
+    steps: list[int] = []
+
+    class Start(TrainerCallback):
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            steps.append(state.global_step)
+
+    trainer = make_trainer(callbacks=[Start()], **{**options, "max_steps": 6})
+    trainer.train(resume_from_checkpoint=True)
+    assert steps == [3]
+    assert trainer.state.global_step == 6
+
+
+def test_the_newest_complete_checkpoint_is_the_largest_number(tmp_path: Path) -> None:
+    assert last_complete_checkpoint(tmp_path) is None
+    for name in ("checkpoint-9", "checkpoint-10", "checkpoint-best", "checkpoint-11"):
+        (tmp_path / name).mkdir()
+        if name != "checkpoint-11":
+            (tmp_path / name / "trainer_state.json").write_text("{}")
+    assert last_complete_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
+
+
+def test_resuming_with_other_losses_is_refused(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    options = {"max_steps": 2, "save_strategy": "steps", "save_steps": 1}
+    make_trainer(output_dir=tmp_path / "without", **options).train()
+    make_trainer(output_dir=tmp_path / "with", losses=FEATURES[:1], **options).train()
+    with pytest.raises(DistillationError, match="no such file"):
+        make_trainer(losses=FEATURES, **options).train(
+            resume_from_checkpoint=str(tmp_path / "without" / "checkpoint-1")
+        )
+    for losses in (FEATURES, []):
+        with pytest.raises(DistillationError, match="other losses"):
+            make_trainer(losses=losses, **options).train(resume_from_checkpoint=str(tmp_path / "with" / "checkpoint-1"))
+
+
+@pytest.fixture
+def warnings_of_transformers(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    transformers_logging.enable_propagation()
+    with caplog.at_level(logging.WARNING):
+        yield caplog
+    transformers_logging.disable_propagation()
+
+
+def test_the_best_student_is_loaded_at_the_end(
+    make_trainer: MakeTrainer, tmp_path: Path, warnings_of_transformers: pytest.LogCaptureFixture
+) -> None:
+    trainer = make_trainer(
+        eval_dataset=tiny_data(6),
+        losses=FEATURES,
+        max_steps=4,
+        learning_rate=0.5,  # so that later steps are worse
+        save_strategy="steps",
+        eval_strategy="steps",
+        save_steps=1,
+        eval_steps=1,
+        load_best_model_at_end=True,
+        metric_for_best_model="soft_loss",
+        eval_soft_loss=True,
+    )
+    trainer.train()
+    losses = [entry["eval_soft_loss"] for entry in trainer.state.log_history if "eval_soft_loss" in entry]
+    best = losses.index(min(losses)) + 1
+    assert trainer.state.best_model_checkpoint.endswith(f"checkpoint-{best}")
+    assert_same(load_file(tmp_path / f"checkpoint-{best}" / "model.safetensors"), trainer.model.state_dict())
+    warned = [record.getMessage() for record in warnings_of_transformers.records]
+    assert not [message for message in warned if "keys" in message]
+
+
+def test_saving_pickles_the_arguments(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    trainer = make_trainer(losses=FEATURES, temperature=3.5)
+    trainer.save_model(str(tmp_path / "saved"))
+    loaded = torch.load(tmp_path / "saved" / "training_args.bin", weights_only=False)
+    assert (loaded.temperature, loaded.losses) == (3.5, FEATURES)
+    assert pickle.loads(pickle.dumps(trainer.args)).losses == FEATURES
+    assert_no_projections(tmp_path / "saved", trainer.model)
+
+
+# ---- Losses that are not finite ----
+
+
+def nan_from(first: int) -> RecordingTeacher:
+    return RecordingTeacher(spoil=lambda call, logits: logits * math.nan if call >= first else logits)
+
+
+@pytest.mark.parametrize("logging", [{"logging_steps": 1}, {"logging_steps": 100}, {"logging_strategy": "no"}])
+def test_a_nan_stops_the_run_and_keeps_the_last_good_checkpoint(
+    make_trainer: MakeTrainer, tmp_path: Path, logging: dict[str, Any]
+) -> None:
+    options = {"max_steps": 8, "save_strategy": "steps", "save_steps": 2, "save_total_limit": 1, **logging}
+    trainer = make_trainer(teacher=nan_from(5), **options)
+    with pytest.raises(NonFiniteLossError, match=r"soft_loss became NaN.*step 5\b"):
+        trainer.train()
+    assert sorted(path.name for path in tmp_path.glob("checkpoint-*")) == ["checkpoint-4"]
+    weights = load_file(tmp_path / "checkpoint-4" / "model.safetensors")
+    assert all(value.isfinite().all() for value in weights.values())
+    again = make_trainer(**options)
+    again.train(resume_from_checkpoint=True)
+    assert again.state.global_step == 8
+
+
+def test_a_nan_stops_a_run_that_neither_logs_nor_saves(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(teacher=nan_from(2), logging_strategy="no", max_steps=3)
+    with pytest.raises(NonFiniteLossError, match="soft_loss became NaN"):
+        trainer.train()
+
+
+def test_the_filter_of_the_trainer_hides_no_nan(make_trainer: MakeTrainer) -> None:
+    with pytest.raises(NonFiniteLossError, match="soft_loss"):
+        make_trainer(teacher=nan_from(1), logging_nan_inf_filter=True).train()
+
+
+def test_a_learning_rate_that_explodes_stops_the_run(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    trainer = make_trainer(learning_rate=1e38, max_steps=6, save_strategy="steps", save_steps=1, logging_steps=2)
+    with pytest.raises(NonFiniteLossError):
+        trainer.train()
+    for checkpoint in tmp_path.glob("checkpoint-*"):
+        assert all(value.isfinite().all() for value in load_file(checkpoint / "model.safetensors").values())
+
+
+def test_a_gradient_that_overflows_is_not_saved(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    def overflow(model: PreTrainedModel) -> None:
+        next(model.parameters()).grad.fill_(math.inf)
+
+    watcher = Watcher("on_pre_optimizer_step", overflow)
+    trainer = make_trainer(callbacks=[watcher], save_strategy="steps", save_steps=1, max_steps=1)
+    with pytest.raises(NonFiniteLossError, match="weights"):
+        trainer.train()
+    assert not list(tmp_path.glob("checkpoint-*"))

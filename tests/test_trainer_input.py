@@ -1,0 +1,198 @@
+"""Labels by name wherever rows come in, and what the trainer refuses."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import ClassLabel, Dataset, Features, Value
+from torch import nn
+from transformers import (
+    BertModel,
+    Trainer,
+    TrainingArguments,
+)
+
+from distilnlp import (
+    DistillationTrainer,
+)
+from distilnlp.errors import DistillationError
+from tests.conftest import tiny_arguments, tiny_data, tiny_student, tiny_teacher, tokenised
+from tests.tiny import TOPICS, tiny_rows, tiny_tokenizer
+from tests.trainer_tools import (
+    FEATURES,
+    STILL,
+    MakeTrainer,
+    RecordingTeacher,
+    assert_no_projections,
+    losses_logged,
+    naive_hard_loss,
+)
+
+# ---- Labels ----
+
+TURNED = ("sport", "film", "money")
+
+
+def turned(rows: Dataset) -> Dataset:
+    """The same rows with other ids: their class label has another order of names."""
+    ids = [None if label is None else TURNED.index(TOPICS[label]) for label in rows["label"]]
+    features = Features({**rows.features, "label": ClassLabel(names=list(TURNED))})
+    return Dataset.from_dict({**rows.to_dict(), "label": ids}, features=features)
+
+
+def label_ids(rows: Dataset) -> list[int]:
+    """The labels of rows, in either way to say that there is none."""
+    return [-100 if label is None else label for label in rows.with_format(None)["label"]]
+
+
+@pytest.mark.parametrize("row_format", [None, "torch", "numpy"])
+def test_labels_in_another_order_are_renumbered(make_trainer: MakeTrainer, row_format: str | None) -> None:
+    rows = tiny_data(5, unlabelled=2 if row_format is None else 0)
+    given = turned(rows).with_format(row_format)
+    trainer = make_trainer(train_dataset=given, eval_dataset=given)
+    assert label_ids(trainer.train_dataset) == label_ids(trainer.eval_dataset) == label_ids(rows) != label_ids(given)
+
+
+@pytest.mark.parametrize("method", ["evaluate", "predict"])
+def test_labels_are_renumbered_wherever_rows_come_in(make_trainer: MakeTrainer, method: str) -> None:
+    student, rows = tiny_student(), tiny_data(5)
+    trainer = make_trainer(student)
+    output = getattr(trainer, method)(turned(rows))
+    loss = output["eval_loss"] if method == "evaluate" else output.metrics["test_loss"]
+    assert loss == pytest.approx(naive_hard_loss(student, list(rows)), rel=1e-5)
+
+
+def test_a_student_without_label_names_is_no_reason_to_mix_up_data_and_teacher(make_trainer: MakeTrainer) -> None:
+    """The data and the teacher name their labels in two orders; the student, made by hand, names none."""
+    nameless = tiny_student(labels=("LABEL_0", "LABEL_1", "LABEL_2"))
+    rows = tiny_data(6)
+    recorder = RecordingTeacher()
+    trainer = make_trainer(nameless, recorder, turned(rows), max_steps=1, per_device_train_batch_size=6, **STILL)
+    trainer.train()
+    names_of_classes = trainer.teacher.profile.label_names
+    labels = recorder.batches[0]["labels"].tolist()
+    assert [names_of_classes[label] for label in labels] == [TOPICS[label] for label in rows["label"]]
+
+
+@pytest.mark.parametrize("split", ["train", "eval"])
+def test_data_with_other_label_names_is_refused(make_trainer: MakeTrainer, split: str) -> None:
+    features = Features({**tiny_rows().features, "label": ClassLabel(names=["film", "money", "weather"])})
+    rows = tokenised(Dataset.from_dict(tiny_rows(6).to_dict(), features=features))
+    with pytest.raises(
+        DistillationError, match=rf"only the {split}\w+ data has \['weather'\].*student has \['sport'\]"
+    ):
+        make_trainer(**{f"{split}_dataset": rows})
+
+
+@pytest.mark.parametrize("label", [3, -1, -2, 1.5])
+def test_label_ids_out_of_range_are_refused(make_trainer: MakeTrainer, label: Any) -> None:
+    rows = tiny_data(4).remove_columns("label").add_column("label", [0, 1, 2, label])
+    with pytest.raises(DistillationError, match=f"from 0 to 2.*{label}"):
+        make_trainer(train_dataset=rows)
+
+
+@pytest.mark.parametrize(
+    "labels", [["film", "money", "sport", "film"], [[0, 1], [1], [2], [0]]], ids=["names", "lists"]
+)
+def test_labels_that_are_no_ids_are_refused(make_trainer: MakeTrainer, labels: list[Any]) -> None:
+    rows = tiny_data(4).remove_columns("label").add_column("label", labels)
+    with pytest.raises(DistillationError, match=r"class ids from 0 to 2"):
+        make_trainer(train_dataset=rows)
+
+
+@pytest.mark.parametrize("as_list", [False, True], ids=["data set", "list"])
+def test_a_row_may_say_that_it_has_no_label(make_trainer: MakeTrainer, as_list: bool) -> None:
+    rows = (
+        tiny_data(4).remove_columns(["label", "text"]).add_column("label", [0, -100, None, 2], feature=Value("int64"))
+    )
+    trainer = make_trainer(None, None, list(rows) if as_list else rows, max_steps=1, **STILL)
+    trainer.train()
+    labelled = [row for row in rows if row["label"] not in (None, -100)]
+    assert losses_logged(trainer)[0]["hard_loss"] == pytest.approx(naive_hard_loss(tiny_student(), labelled), rel=1e-4)
+
+
+@pytest.mark.parametrize("labels", [[None, 1, 2, 0], [0, None, 2, 1]], ids=["first", "second"])
+def test_rows_that_need_no_tokenizer_may_lack_a_label_too(tmp_path: Path, labels: list[int | None]) -> None:
+    """Rows of one length go without a processing class; an unlabelled row must not cost the others their labels."""
+    rows = tokenised(Dataset.from_dict({"text": ["the film", "a bank", "goal team", "plot cast"]}))
+    rows = rows.add_column("label", labels, feature=Value("int64"))
+    student = tiny_student()
+    arguments = tiny_arguments(tmp_path, max_steps=1, **STILL)
+    trainer = DistillationTrainer(student, tiny_teacher(), arguments, train_dataset=rows)
+    trainer.train()
+    assert losses_logged(trainer)[0]["hard_loss"] == pytest.approx(naive_hard_loss(student, list(rows)), rel=1e-4)
+
+
+# ---- Refusals ----
+
+
+def test_a_student_that_is_its_own_teacher_is_refused(make_trainer: MakeTrainer) -> None:
+    model = tiny_teacher()
+    with pytest.raises(DistillationError, match="one and the same"):
+        make_trainer(model, model)
+    with pytest.raises(DistillationError, match="one and the same"):
+        make_trainer(model, [tiny_teacher(seed=4), model])
+
+
+def test_a_missing_teacher_is_refused(tmp_path: Path) -> None:
+    for options in ({}, {"soft_loss_weight": 0.0, "losses": FEATURES}):
+        with pytest.raises(DistillationError, match="teacher_model is missing"):
+            DistillationTrainer(tiny_student(), None, tiny_arguments(tmp_path, **options), train_dataset=tiny_data())
+
+
+def test_plain_training_arguments_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DistillationError, match="they are TrainingArguments"):
+        DistillationTrainer(tiny_student(), tiny_teacher(), TrainingArguments(str(tmp_path)))
+
+
+def test_a_loss_function_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DistillationError, match="compute_loss_func"):
+        DistillationTrainer(tiny_student(), tiny_teacher(), tiny_arguments(tmp_path), compute_loss_func=print)
+
+
+def test_a_teacher_of_the_wrong_kind_is_refused(make_trainer: MakeTrainer) -> None:
+    with pytest.raises(DistillationError, match="str: 'bert-base-uncased'"):
+        make_trainer(teacher="bert-base-uncased")
+
+
+def test_a_teacher_with_other_labels_is_refused(make_trainer: MakeTrainer) -> None:
+    with pytest.raises(DistillationError, match="weather"):
+        make_trainer(teacher=tiny_teacher(labels=("film", "money", "weather")))
+
+
+def test_a_layer_out_of_range_is_refused(make_trainer: MakeTrainer) -> None:
+    with pytest.raises(DistillationError, match="teacher's index must be between 0"):
+        make_trainer(losses=[{"name": "hidden_state_mse", "layer_mapping": [[1, 9]]}])
+
+
+@pytest.mark.parametrize("losses", [FEATURES[:1]])
+def test_a_feature_loss_from_an_ensemble_is_refused(make_trainer: MakeTrainer, losses: list[dict[str, Any]]) -> None:
+    with pytest.raises(DistillationError, match="ensemble"):
+        make_trainer(teacher=[tiny_teacher(), tiny_teacher(seed=4)], losses=losses)
+
+
+def test_a_student_that_is_no_classifier_is_refused(make_trainer: MakeTrainer) -> None:
+    regression, multi_label = tiny_student(labels=("score",)), tiny_student()
+    multi_label.config.problem_type = "multi_label_classification"
+    for student in (regression, multi_label):
+        with pytest.raises(DistillationError, match="tasks that can be distilled"):
+            make_trainer(student, tiny_teacher(labels=tuple(student.config.label2id)))
+
+
+@pytest.mark.parametrize("student", [nn.Linear(2, 3), BertModel(tiny_student().config)], ids=["module", "no head"])
+def test_a_student_without_a_head_is_refused(make_trainer: MakeTrainer, student: nn.Module) -> None:
+    with pytest.raises(ValueError, match=r"tasks that can be distilled|cannot be used as is for training"):
+        make_trainer(student)
+
+
+def test_a_plain_trainer_still_takes_the_student(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    """Distilling leaves nothing behind on the student that another trainer would trip over."""
+    trainer = make_trainer(losses=FEATURES)
+    trainer.train()
+    plain = TrainingArguments(
+        str(tmp_path), max_steps=1, use_cpu=True, save_strategy="steps", save_steps=1, disable_tqdm=True
+    )
+    Trainer(trainer.model, plain, train_dataset=tiny_data(), processing_class=tiny_tokenizer()).train()
+    assert json.loads((tmp_path / "checkpoint-1" / "trainer_state.json").read_text())["global_step"] == 1
+    assert_no_projections(tmp_path / "checkpoint-1", trainer.model)
