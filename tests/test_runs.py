@@ -75,6 +75,13 @@ def test_a_distilbert_student_works_in_a_pipeline(folder: Path) -> None:
     assert pipeline("text-classification", model=str(folder / "out" / "student"))("the film")[0]["label"] in TOPICS
 
 
+def test_a_half_precision_teacher_gives_a_student_trained_in_float32(folder: Path) -> None:
+    save_model(folder / "teacher", tiny_model(num_hidden_layers=2).to(torch.bfloat16))
+    run(recipe(folder))
+    weights = load_file(folder / "out" / "student" / "model.safetensors")
+    assert {weight.dtype for weight in weights.values()} == {torch.float32}
+
+
 def test_stages_are_reused_until_something_that_concerns_them_changes(folder: Path, caplog: Any) -> None:
     caplog.set_level("INFO", logger="distilnlp")
     options = {"teacher.finetune": {"num_train_epochs": 1}}

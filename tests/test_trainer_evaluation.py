@@ -95,3 +95,8 @@ def test_the_model_card_is_tagged(make_trainer: MakeTrainer, tmp_path: Path, tag
     card = (tmp_path / "README.md").read_text()
     for tag in ["distilnlp", "knowledge-distillation", *(["mine"] if tags else [])]:
         assert card.count(f"\n- {tag}\n") == 1
+
+
+def test_rows_without_any_label_have_no_eval_loss(make_trainer: MakeTrainer) -> None:
+    rows = tiny_data(0, unlabelled=5)
+    assert "eval_loss" not in make_trainer(eval_dataset=rows).evaluate()

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from datasets import ClassLabel, Dataset, Features, Value
 from torch import nn
 from transformers import (
@@ -196,3 +197,18 @@ def test_a_plain_trainer_still_takes_the_student(make_trainer: MakeTrainer, tmp_
     Trainer(trainer.model, plain, train_dataset=tiny_data(), processing_class=tiny_tokenizer()).train()
     assert json.loads((tmp_path / "checkpoint-1" / "trainer_state.json").read_text())["global_step"] == 1
     assert_no_projections(tmp_path / "checkpoint-1", trainer.model)
+
+
+def test_a_stream_with_labels_in_another_order_is_renumbered(make_trainer: MakeTrainer) -> None:
+    rows = tiny_data(5)
+    trainer = make_trainer(train_dataset=turned(rows).to_iterable_dataset(), max_steps=1)
+    assert [row["label"] for row in trainer.train_dataset] == label_ids(rows)
+
+
+def test_an_optimizer_that_would_miss_the_projections_is_refused(tmp_path: Path) -> None:
+    student = tiny_student()
+    optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
+    arguments = tiny_arguments(tmp_path, losses=FEATURES)
+    with pytest.raises(DistillationError, match="optimizers cannot be honoured"):
+        DistillationTrainer(student, tiny_teacher(), arguments, optimizers=(optimizer, None))
+    assert DistillationTrainer(student, tiny_teacher(), tiny_arguments(tmp_path), optimizers=(optimizer, None))
