@@ -39,7 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("distilnlp").setLevel(logging.INFO)
     for noisy in ("httpx", "httpx2", "absl", "datasets"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    transformers.logging.set_verbosity_error()  # a new head, say, is announced as a fault; the plan says what matters
+    # transformers announces a new head as a fault, and has a bar for each small file; the plan says what matters.
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     try:
         words, overrides = split_overrides(sys.argv[1:] if argv is None else argv, flags)
         args = parser.parse_args(words)

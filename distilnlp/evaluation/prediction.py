@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from tqdm.auto import tqdm
 from transformers import PreTrainedModel
-from transformers.utils.logging import tqdm  # silent where the user has called transformers' disable_progress_bar
 
 from distilnlp.errors import DistillationError
 from distilnlp.signals import named_inputs, select_inputs

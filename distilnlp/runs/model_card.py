@@ -74,7 +74,7 @@ def write_model_card(folder: Path, plan: Plan, results: dict[str, Any]) -> None:
 
 def _eval_result(metric: str, value: float, plan: Plan) -> EvalResult:
     source = plan.recipe.data.source
-    data = source if isinstance(source, str) and not Path(source.split(":")[0]).exists() else "local data"
+    data = source if isinstance(source, str) and not Path(source.split(":")[0]).exists() else "local"
     return EvalResult(
         task_type="text-classification",
         dataset_type=data.split(":")[0],
