@@ -15,8 +15,7 @@ TEMPLATE = """---
 
 # {name}
 
-A {shape} student for text classification ({labels}), distilled from `{teacher}` with
-[distilnlp](https://github.com/distilnlp/distilnlp).
+A {shape} student for text classification ({labels}), distilled from `{teacher}` with distilnlp.
 
 ```python
 from transformers import pipeline
