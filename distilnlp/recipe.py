@@ -177,6 +177,9 @@ def build_arguments(values: dict[str, Any], seed: int, output_dir: Path) -> Dist
     Raises:
         DistillationError: arguments that do not fit together, or an objective that cannot be.
     """
+    for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "num_train_epochs"):
+        if values.get(name, 1) <= 0:
+            raise DistillationError(f"training.{name} must be positive, but it is {values[name]}. Raise it.")
     # The Trainer takes half precision on a CPU only if it is told that the CPU is meant.
     hardware = {"use_cpu": not torch.accelerator.is_available(), "seed": seed}
     if "bf16" not in values and "fp16" not in values:

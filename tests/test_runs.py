@@ -186,10 +186,15 @@ def test_the_plan_is_checked_before_training(folder: Path) -> None:
         "data.max_length must be at most 40": {"data.max_length": 64},
         r"layer_mapping pair \(5, 1\)": {"training.losses": [{"name": "hidden_state_mse", "layer_mapping": [[5, 1]]}]},
         "cannot load the model": {"teacher.model": str(folder / "nowhere")},
+        "cannot load the model .*SafetensorError": {"teacher.model": str(folder / "broken")},
+        "training.num_train_epochs must be positive": {"training.num_train_epochs": 0},
+        "training.per_device_train_batch_size must be positive": {"training.per_device_train_batch_size": 0},
         "layers": {"student.num_layers": None, "student.layers": [7]},
     }
     model = AutoModelForSequenceClassification.from_config(tiny_model().config)
     save_model(folder / "encoder", model)
+    save_model(folder / "broken", tiny_model())
+    (folder / "broken" / "model.safetensors").write_bytes(b"cut off")
     for message, overrides in cases.items():
         with pytest.raises(DistillationError, match=message):
             make_plan(recipe(folder, **overrides))

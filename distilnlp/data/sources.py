@@ -56,7 +56,10 @@ def _load_files(files: list[str]) -> Dataset:
     try:
         return load_dataset(BUILDERS[suffix], data_files=[str(path) for path in paths], split="train", **options)
     except Exception as error:  # datasets raises many kinds; all mean that the file is not what its ending says
-        raise DistillationError(f"cannot read {files} as {BUILDERS[suffix]}: {error.__cause__ or error}") from error
+        raise DistillationError(
+            f"cannot read {files} as {BUILDERS[suffix]}: {error.__cause__ or error}. Expected a file of UTF-8 text (or "
+            "Parquet) with at least one row; convert or mend it."
+        ) from error
 
 
 def _load_folder(path: Path) -> DatasetDict:

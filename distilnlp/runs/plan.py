@@ -11,6 +11,7 @@ import datasets
 import huggingface_hub.constants
 import torch
 import yaml
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from distilnlp.arguments import DistillationTrainingArguments
@@ -117,7 +118,7 @@ def load_pretrained(auto_class: Any, name: str, **kwargs: Any) -> Any:
     """
     try:
         return auto_class.from_pretrained(name, **kwargs)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         kind = DistillationError if Path(name).expanduser().exists() else UnreachableError
         raise kind(
             f"cannot load the model {name!r}: it must be a local folder (seen from {Path.cwd()}) or a Hub id that can "
