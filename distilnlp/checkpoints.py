@@ -19,7 +19,7 @@ def last_complete_checkpoint(folder: str | Path) -> str | None:
 
 def _is_complete(checkpoint: Path) -> bool:
     try:
-        json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
+        state = json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):  # ValueError: neither JSON nor UTF-8
         return False
-    return True
+    return isinstance(state, dict) and "global_step" in state

@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("distilnlp").setLevel(logging.INFO)
     for noisy in ("httpx", "httpx2", "absl", "datasets"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
     # transformers announces a new head as a fault, and has a bar for each small file; the plan says what matters.
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
@@ -52,6 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except DistillationError as error:
         print(f"distilnlp: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # a full disk, a file that cannot be written
+        print(f"distilnlp: {error}. What was finished is kept: run the same command again.", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -1,5 +1,6 @@
 """Recipes: YAML, with every key overridable, checked against the sections below before anything runs."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -97,7 +98,7 @@ class Recipe(Section):
         description="also train the same student on the labels alone: true, or arguments that differ from `training`",
     )
     evaluation: EvaluationConfig = EvaluationConfig()
-    seed: int = Field(default=0, description="seed of every stage")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="seed of every stage")
 
     @field_validator("training")
     @classmethod
@@ -171,15 +172,24 @@ LABELS_ALONE: dict[str, Any] = {"soft_loss_weight": 0.0, "hard_loss_weight": 1.0
 TEACHER_ARGUMENTS = ("temperature", "losses", "teacher_dtype", "eval_soft_loss")
 
 
+POSITIVE = (
+    "per_device_train_batch_size",
+    "per_device_eval_batch_size",
+    "gradient_accumulation_steps",
+    "num_train_epochs",
+    "learning_rate",
+)
+
+
 def build_arguments(values: dict[str, Any], seed: int, output_dir: Path) -> DistillationTrainingArguments:
     """Build the arguments of one training, with what the hardware decides.
 
     Raises:
         DistillationError: arguments that do not fit together, or an objective that cannot be.
     """
-    for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "num_train_epochs"):
-        if values.get(name, 1) <= 0:
-            raise DistillationError(f"training.{name} must be positive, but it is {values[name]}. Raise it.")
+    for name in POSITIVE:
+        if not 0 < values.get(name, 1) < math.inf:
+            raise DistillationError(f"training.{name} must be positive and finite, but it is {values[name]}.")
     # The Trainer takes half precision on a CPU only if it is told that the CPU is meant.
     hardware = {"use_cpu": not torch.accelerator.is_available(), "seed": seed}
     if "bf16" not in values and "fp16" not in values:
@@ -198,8 +208,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise DistillationError(f"there is no recipe {path}.{did_you_mean(path.name, siblings)} Check the path.")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise DistillationError(f"{path} is no valid YAML: {error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DistillationError(f"{path} is no valid YAML in UTF-8: {error}") from error
     if not isinstance(values, dict):
         raise DistillationError(f"{path} must hold keys and values, but it holds {type(values).__name__}.")
     return values

@@ -8,6 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from distilnlp.errors import DistillationError
+
 Batch = Mapping[str, Tensor]
 
 
@@ -63,6 +65,9 @@ def profile_of(model: PreTrainedModel) -> SignalProfile:
 
 def label_names_of(config: Any) -> tuple[str, ...] | None:
     """Return the label names in logit order; None where the config only has the placeholders `LABEL_0`, `LABEL_1`…"""
+    missing = [index for index in range(config.num_labels) if index not in config.id2label]
+    if missing:
+        raise DistillationError(f"the config's id2label must name every id from 0, but it lacks {missing}. Name them.")
     names = tuple(str(config.id2label[index]) for index in range(config.num_labels))
     is_placeholder = names == tuple(f"LABEL_{index}" for index in range(config.num_labels))
     return None if is_placeholder else names

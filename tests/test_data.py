@@ -248,3 +248,17 @@ def test_pairs_are_tokenised_together_and_cut() -> None:
 
 def test_a_data_set_without_label_column_has_no_labels() -> None:
     assert encode_labels(Dataset.from_dict({"text": ["a", "b"]}), "label", None, TOPICS) == [-100, -100]
+
+
+def test_labels_that_are_lists_are_refused(tmp_path: Path) -> None:
+    rows = write(tmp_path, "a.jsonl", '{"text": "a", "label": [0, 1]}\n{"text": "b", "label": [1]}\n')
+    with pytest.raises(DistillationError, match="must hold one label a row, a name or an id"):
+        prepared({"train": rows, "test": rows})
+
+
+def test_a_function_that_fails_says_where(tmp_path: Path) -> None:
+    path = write(tmp_path, "mine.py", "def rows():\n    raise KeyError('price')\n")
+    with pytest.raises(DistillationError, match=r"(?s)mine\.py:rows failed.*line 2.*KeyError: 'price'"):
+        load_source(f"{path}:rows")
+    with pytest.raises(DistillationError, match=r"(?s)broken\.py failed.*SyntaxError"):
+        load_source(f"{write(tmp_path, 'broken.py', 'def :')}:rows")

@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from distilnlp.errors import DistillationError
 from distilnlp.recipe import Recipe, load_recipe
 from distilnlp.runs import dry_run, evaluate_saved, run
+from distilnlp.runs.folder import alone_in
 from distilnlp.runs.plan import make_plan
 from distilnlp.runs.stages import Stage
 from tests.tiny import TOPICS, tiny_model, tiny_rows, tiny_tokenizer
@@ -187,7 +188,7 @@ def test_the_plan_is_checked_before_training(folder: Path) -> None:
         r"layer_mapping pair \(5, 1\)": {"training.losses": [{"name": "hidden_state_mse", "layer_mapping": [[5, 1]]}]},
         "cannot load the model": {"teacher.model": str(folder / "nowhere")},
         "cannot load the model .*SafetensorError": {"teacher.model": str(folder / "broken")},
-        "training.num_train_epochs must be positive": {"training.num_train_epochs": 0},
+        "training.num_train_epochs must be positive and finite": {"training.num_train_epochs": 0},
         "training.per_device_train_batch_size must be positive": {"training.per_device_train_batch_size": 0},
         "layers": {"student.num_layers": None, "student.layers": [7]},
     }
@@ -240,3 +241,48 @@ def test_two_processes_do_the_same_run(folder: Path) -> None:
     results = json.loads((folder / "out" / "results.json").read_text())
     assert set(results["models"]) == {"teacher", "student"}
     assert results["processes"] == 2
+
+
+def test_two_runs_do_not_share_a_folder(folder: Path) -> None:
+    (folder / "out").mkdir()
+    with alone_in(folder / "out"), pytest.raises(DistillationError, match="another process is at work"):
+        run(recipe(folder))
+    assert set(run(recipe(folder))["models"]) == {"teacher", "student"}
+
+
+@pytest.mark.parametrize("content", ["", "- a list\n", "output: [", "teacher: text\ndata: text\n", "\x00"])
+def test_a_recipe_that_cannot_be_read_back_is_another_run(folder: Path, content: str) -> None:
+    (folder / "out").mkdir()
+    (folder / "out" / "recipe.yaml").write_text(content)
+    with pytest.raises(DistillationError, match="holds another run"):
+        run(recipe(folder))
+
+
+def test_an_output_that_cannot_be_a_folder_is_refused(folder: Path) -> None:
+    (folder / "file").write_text("")
+    (folder / "link").symlink_to(folder / "nowhere")
+    for name in ("file", "file/below", "link", "x" * 300, "nul\0"):
+        with pytest.raises(DistillationError, match="output must be a folder"):
+            run(recipe(folder, output=f"{folder}/{name}"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"adam_beta1": 2},
+        {"report_to": "nonsense"},
+        {"dataloader_num_workers": -1},
+        {"save_strategy": "best"},
+        {"fsdp": "full_shard"},
+        {"optim": "adamw_bnb_8bit"},
+    ],
+)
+def test_what_the_trainer_cannot_do_is_known_before_training(folder: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(DistillationError, match=r"cannot be honoured|do not fit together"):
+        make_plan(recipe(folder, **{f"training.{name}": value for name, value in options.items()}))
+
+
+def test_a_tokenizer_of_another_model_is_refused(folder: Path) -> None:
+    tiny_model(vocab_size=8).save_pretrained(folder / "teacher")
+    with pytest.raises(DistillationError, match="the tokenizer must fit the model, but it has 25 tokens"):
+        make_plan(recipe(folder))

@@ -60,6 +60,15 @@ def find_label_names(dataset: Dataset, column: str, given: Sequence[str] | None)
     return None
 
 
+def check_label_column(dataset: Dataset, column: str) -> None:
+    """Raise a `DistillationError` if a label column holds lists or mappings."""
+    if column in dataset.column_names and not isinstance(dataset.features[column], ClassLabel | Value):
+        raise DistillationError(
+            f"label column {column!r} must hold one label a row, a name or an id, but it holds "
+            f"{dataset.features[column]}. Convert it, or set data.label_column."
+        )
+
+
 def number_labels(dataset: Dataset, column: str) -> list[str]:
     """Name bare ids by their numbers, for a teacher that is yet to be trained.
 

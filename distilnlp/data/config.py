@@ -38,7 +38,7 @@ class DataConfig(Section):
         default=None, description="names of the label ids 0, 1, …, where the data holds bare ids"
     )
     max_length: int = Field(default=256, ge=2, description="texts are cut after this many tokens")
-    seed: int = Field(default=0, description="seed of the held-out share")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="seed of the held-out share")
 
     @field_validator("text_columns", "unlabelled", mode="before")
     @classmethod

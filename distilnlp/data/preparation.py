@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from distilnlp.data.columns import (
     agree_on_labels,
+    check_label_column,
     encode_labels,
     find_label_names,
     find_text_columns,
@@ -64,7 +65,7 @@ def prepare_data(config: DataConfig, teacher_label_names: Sequence[str] | None) 
             are not text.
     """
     _check_splits_differ(config)
-    splits = load_source(config.source, config.config)
+    splits = _load_splits(config)
     train = _split(splits, config.train_split, "data.train_split")
     test = _find_test_split(splits, config)
     validation = _split(splits, config.validation_split, "data.validation_split") if config.validation_split else None
@@ -96,7 +97,7 @@ def evaluation_split(config: DataConfig, label_names: Sequence[str]) -> Dataset:
     Raises:
         DistillationError: no such split or column, or no labelled rows, or labels that the model does not have.
     """
-    splits = load_source(config.source, config.config)
+    splits = _load_splits(config)
     rows = _find_test_split(splits, config) or _split(splits, config.train_split, "data.test_split")
     columns = find_text_columns(rows, config.text_columns, config.label_column)
     names = _label_names(rows, config, label_names)
@@ -135,6 +136,13 @@ def tokenise(dataset: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: i
 
     texts = [name for name in (TEXT, TEXT_PAIR) if name in dataset.column_names]
     return dataset.map(encode, batched=True, remove_columns=texts, desc=desc)
+
+
+def _load_splits(config: DataConfig) -> DatasetDict:
+    splits = load_source(config.source, config.config)
+    for split in splits.values():
+        check_label_column(split, config.label_column)
+    return splits
 
 
 def _split(splits: DatasetDict, name: str, key: str) -> Dataset:

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -89,12 +90,21 @@ def _load_from_hub(name: str, config: str | None) -> DatasetDict:
 
 def _call(reference: str) -> Any:
     module_name, _, function_name = reference.rpartition(":")
+    if not module_name or not function_name:
+        raise DistillationError(f"expected package.module:function or path/to/file.py:function, but got {reference!r}.")
     module = _module_from_file(Path(module_name)) if module_name.endswith(".py") else _import(module_name)
     function: Callable[[], Any] | None = getattr(module, function_name, None)
     if not callable(function):
         hint = did_you_mean(function_name, dir(module))
         raise DistillationError(f"{module_name} has no function {function_name!r}.{hint}")
-    return function()
+    return _run(function, reference)
+
+
+def _run(code: Callable[[], Any], reference: str) -> Any:
+    try:
+        return code()
+    except Exception as error:  # the user's own code may raise anything
+        raise DistillationError(f"{reference} failed: {''.join(traceback.format_exception(error)[-2:])}") from error
 
 
 def _import(name: str) -> Any:
@@ -112,8 +122,8 @@ def _module_from_file(path: Path) -> Any:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None  # the ending is .py
     assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module, loader = importlib.util.module_from_spec(spec), spec.loader
+    _run(lambda: loader.exec_module(module), str(path))
     return module
 
 

@@ -1,13 +1,17 @@
 """The folder of a run: claimed by one run, refused to another."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 
 from distilnlp.errors import DistillationError
 from distilnlp.recipe import Recipe
-from distilnlp.runs.stages import remove, write_text
+from distilnlp.runs.stages import WORK, remove, write_text
 
 RECIPE_FILE = "recipe.yaml"
 
@@ -26,11 +30,10 @@ def check_folder(recipe: Recipe, overwrite: bool = False) -> None:
         DistillationError: the folder holds another run, or files that no run wrote, or what this run reads.
     """
     folder = Path(recipe.output)
+    _check_writable(folder)
     _check_sources_outside(recipe, folder)
-    if folder.is_file():
-        raise DistillationError(f"output must be a folder, but {folder} is a file. Choose another output.")
-    if not folder.is_dir() or not any(folder.iterdir()):
-        return
+    if not folder.is_dir() or all(item.name == WORK for item in folder.iterdir()):
+        return  # new, empty, or left by a run that was killed before it wrote its recipe
     written = folder / RECIPE_FILE
     if not written.is_file():
         raise DistillationError(
@@ -56,12 +59,50 @@ def claim_folder(recipe: Recipe) -> Path:
     return folder
 
 
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other runs out of a folder while this lasts; the operating system lets go of it when the process dies.
+
+    Raises:
+        DistillationError: another process is at work there.
+    """
+    (folder / WORK).mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / WORK / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise DistillationError(
+            f"another process is at work in {folder}. Wait until it has ended, or choose another output."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def clear_folder(recipe: Recipe) -> None:
     """Delete what an earlier run wrote, in a folder that `check_folder` has passed."""
     folder = Path(recipe.output)
     items = folder.iterdir() if folder.is_dir() else ()
     for item in sorted(items, key=lambda item: item.name == RECIPE_FILE):  # last: until then it is a run's folder
-        remove(item)
+        if item.name != WORK:
+            remove(item)
+    for item in (folder / WORK).glob("*"):
+        if item.name != "lock":
+            remove(item)
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
+        is_fit = nearest.is_dir() and os.access(nearest, os.W_OK)
+    except (OSError, ValueError) as error:  # a name that no file system takes
+        raise DistillationError(f"output must be a folder, but {str(folder)!r:.80} cannot be one: {error}.") from error
+    if not is_fit:
+        raise DistillationError(
+            f"output must be a folder that can be written, but {nearest} is a file, a broken link or not writable. "
+            "Choose another output."
+        )
 
 
 def _check_sources_outside(recipe: Recipe, folder: Path) -> None:
@@ -80,10 +121,18 @@ def _as_list(value: str | list[str]) -> list[str]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError):  # ValueError: not UTF-8
+        content = None
     return content if isinstance(content, dict) else {}
 
 
+def _section(recipe: dict[str, Any], name: str) -> dict[str, Any]:
+    section = recipe.get(name)
+    return section if isinstance(section, dict) else {}
+
+
 def _identity(recipe: dict[str, Any]) -> dict[str, Any]:
-    data = {f"data.{key}": value for key, value in (recipe.get("data") or {}).items() if key != "unlabelled"}
-    return {"teacher.model": (recipe.get("teacher") or {}).get("model"), **data}
+    data = {f"data.{key}": value for key, value in _section(recipe, "data").items() if key != "unlabelled"}
+    return {"teacher.model": _section(recipe, "teacher").get("model"), **data}

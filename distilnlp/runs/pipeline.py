@@ -2,6 +2,7 @@
 
 import json
 import logging
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from distilnlp.evaluation import EVALUATION_TASKS, SpeedPlan, compute_classifica
 from distilnlp.recipe import Recipe, baseline_values, build_arguments, distill_values, finetune_values
 from distilnlp.runs.environment import describe_environment
 from distilnlp.runs.fingerprints import model_fingerprint
-from distilnlp.runs.folder import check_folder, claim_folder, clear_folder
+from distilnlp.runs.folder import alone_in, check_folder, claim_folder, clear_folder
 from distilnlp.runs.model_card import write_model_card
 from distilnlp.runs.plan import Plan, describe, make_plan, student_options
 from distilnlp.runs.stages import Stage, write_json
@@ -44,12 +45,13 @@ def run(recipe: Recipe, overwrite: bool = False) -> dict[str, Any]:
     if state.is_main_process:
         logger.info("plan\n%s", describe(plan))
     state.wait_for_everyone()
-    if state.is_main_process:
-        if overwrite:
-            clear_folder(recipe)
-        claim_folder(recipe)
-    state.wait_for_everyone()
-    return Pipeline(plan).run()
+    with alone_in(Path(recipe.output)) if state.is_main_process else nullcontext():
+        if state.is_main_process:
+            if overwrite:
+                clear_folder(recipe)
+            claim_folder(recipe)
+        state.wait_for_everyone()
+        return Pipeline(plan).run()
 
 
 class Pipeline:

@@ -1,5 +1,6 @@
 """The plan of a run: everything resolved and checked before anything is trained."""
 
+import tempfile
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,18 +12,19 @@ import datasets
 import huggingface_hub.constants
 import torch
 import yaml
-from safetensors import SafetensorError
+from datasets import Dataset
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from distilnlp.arguments import DistillationTrainingArguments
 from distilnlp.data import DataConfig, PreparedData, prepare_data
 from distilnlp.errors import DistillationError, UnreachableError
-from distilnlp.recipe import Recipe, baseline_values, build_arguments, distill_values, finetune_values
+from distilnlp.recipe import LABELS_ALONE, Recipe, baseline_values, build_arguments, distill_values, finetune_values
 from distilnlp.runs.folder import check_folder
 from distilnlp.signals import profile_of
 from distilnlp.students import build_student
 from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION, Task, task_of
 from distilnlp.teachers import has_untrained_head
+from distilnlp.trainer import DistillationTrainer
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ def make_plan(recipe: Recipe) -> Plan:
     teacher = _load_teacher(recipe, data.label_names)
     student = _shape_student(recipe, teacher)
     _check_objective(arguments[0], student, teacher)
+    for each in values:
+        _rehearse(each, recipe.seed, student)
     return Plan(
         recipe, task_of(teacher), tokenizer, data, teacher, student, readable_length(recipe.data, tokenizer, config)
     )
@@ -118,7 +122,7 @@ def load_pretrained(auto_class: Any, name: str, **kwargs: Any) -> Any:
     """
     try:
         return auto_class.from_pretrained(name, **kwargs)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # transformers, tokenizers and safetensors raise many kinds, also plain ones
         kind = DistillationError if Path(name).expanduser().exists() else UnreachableError
         raise kind(
             f"cannot load the model {name!r}: it must be a local folder (seen from {Path.cwd()}) or a Hub id that can "
@@ -162,8 +166,25 @@ def _check_objective(args: DistillationTrainingArguments, student: PreTrainedMod
     args.build_objective(task_of(student), profile_of(student), profile_of(teacher))
 
 
+def _rehearse(values: dict[str, Any], seed: int, student: PreTrainedModel) -> None:
+    """Set up a training without training, so that what the Trainer cannot do is known before anything is trained."""
+    row = Dataset.from_dict({"input_ids": [[0]], "label": [0]})
+    with tempfile.TemporaryDirectory() as folder:
+        args = build_arguments({**values, **LABELS_ALONE, "losses": None}, seed, Path(folder))
+        try:
+            trainer = DistillationTrainer(student, None, args, train_dataset=row, eval_dataset=row)
+            trainer.set_initial_training_values(args, trainer.get_train_dataloader())
+            trainer.create_optimizer_and_scheduler(num_training_steps=1)
+        except DistillationError:
+            raise
+        except Exception as error:  # the Trainer and the optimizers raise many kinds
+            raise DistillationError(
+                f"these training arguments cannot be honoured: {type(error).__name__}: {error} Change or remove them."
+            ) from error
+
+
 def _check_evaluation_during_training(arguments: list[DistillationTrainingArguments], data: PreparedData) -> None:
-    if data.validation is None and any(args.eval_strategy != "no" for args in arguments):
+    if data.validation is None and any(args.eval_strategy != "no" or args.eval_on_start for args in arguments):
         raise DistillationError(
             "eval_strategy asks for evaluation during training, but there is no validation split. Set "
             "data.validation_split, or remove eval_strategy: the test split is kept for the end."
@@ -174,8 +195,14 @@ def readable_length(data: DataConfig, tokenizer: PreTrainedTokenizerBase, config
     """Return the `max_length` of the data, or what the model reads if that is shorter and none was asked for.
 
     Raises:
-        DistillationError: a longer one was asked for.
+        DistillationError: a longer one was asked for, or the tokenizer is not the model's.
     """
+    if len(tokenizer) > config.vocab_size or tokenizer.pad_token is None:
+        raise DistillationError(
+            f"the tokenizer must fit the model, but it has {len(tokenizer)} tokens and the pad token "
+            f"{tokenizer.pad_token!r}, and the model has {config.vocab_size} embeddings. Put the model's own tokenizer "
+            "into its folder."
+        )
     # RoBERTa and MPNet number positions from padding_idx + 1, so that some of their positions hold no token.
     offset = config.pad_token_id + 1 if config.model_type in ("roberta", "mpnet") else 0
     limit = min(tokenizer.model_max_length, config.max_position_embeddings - offset)

@@ -79,9 +79,10 @@ class Stage:
 
     def _read_record(self) -> dict[str, Any]:
         try:
-            return json.loads(self._record_path.read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError):
+            record = json.loads(self._record_path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # ValueError: neither JSON nor UTF-8
             return {}
+        return record if isinstance(record, dict) and isinstance(record.get("inputs"), dict) else {}
 
     def _begin(self, record: dict[str, Any]) -> None:
         if record.get("digest") == self.digest:
