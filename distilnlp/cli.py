@@ -5,6 +5,7 @@ import json
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except DistillationError as error:
         print(f"distilnlp: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("distilnlp: interrupted. Give the same command again to go on from the last checkpoint.", file=sys.stderr)
+        return 130
     except OSError as error:  # a full disk, a file that cannot be written
         print(f"distilnlp: {error}. What was finished is kept: run the same command again.", file=sys.stderr)
         return 1
@@ -61,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _build_parser() -> tuple[argparse.ArgumentParser, set[str]]:
     """Return the parser, and the flags that it knows; all others are keys of a recipe."""
     parser = argparse.ArgumentParser(prog="distilnlp", description="Distil a classifier into a small student.")
+    parser.add_argument("--version", action="version", version=f"distilnlp {version('distilnlp')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     distill = commands.add_parser(
         "distill",
@@ -76,23 +81,29 @@ def _build_parser() -> tuple[argparse.ArgumentParser, set[str]]:
     distill.add_argument("--overwrite", action="store_true", help="delete another run in the output folder")
     distill.set_defaults(command=_distill)
 
-    evaluate = commands.add_parser("evaluate", help="measure a student, and its teacher beside it", allow_abbrev=False)
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="measure a student, and its teacher beside it",
+        epilog="Other keys of data are flags too: --data.text_columns '[a, b]'. See docs/recipes.md.",
+        allow_abbrev=False,
+    )
     evaluate.add_argument("student", help="local folder or Hub id of the student")
     evaluate.add_argument("--data", required=True, dest="data.source", help=SHORTCUTS["data"][1])
     evaluate.add_argument("--teacher", help="local folder or Hub id of its teacher")
     evaluate.add_argument("--split", dest="data.test_split", help="default: test, else validation, else train")
     evaluate.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
     evaluate.set_defaults(command=_evaluate)
-    flags = {flag for command in (distill, evaluate) for flag in command._option_string_actions}
+    flags = {flag for command in (parser, distill, evaluate) for flag in command._option_string_actions}
     return parser, flags
 
 
 def _distill(args: argparse.Namespace, overrides: Mapping[str, Any]) -> None:
-    from distilnlp.evaluation import summary_table
+    from distilnlp.evaluation import summary_table, verdict
     from distilnlp.recipe import load_recipe
     from distilnlp.runs import dry_run, run
 
     shortcuts = {key: getattr(args, key) for key, _ in SHORTCUTS.values() if getattr(args, key) is not None}
+    shortcuts.update(_splits_of(shortcuts.get("data.source")))
     recipe = load_recipe(args.recipe, {**shortcuts, **overrides})
     if args.dry_run:
         print(dry_run(recipe, args.overwrite))
@@ -100,7 +111,7 @@ def _distill(args: argparse.Namespace, overrides: Mapping[str, Any]) -> None:
     results = run(recipe, overwrite=args.overwrite)
     if not PartialState().is_main_process:
         return
-    print(f"\n{summary_table(results['models'])}\n")
+    print(f"\n{summary_table(results['models'])}\n\n{verdict(results['models'])}\n")
     print(f"student   {recipe.output}/student\nfigures   {recipe.output}/results.json")
 
 
@@ -115,12 +126,18 @@ def _evaluate(args: argparse.Namespace, overrides: Mapping[str, Any]) -> None:
         raise DistillationError(
             f"unknown flag --{unknown[0]}: evaluate takes keys of data, such as --data.text_columns."
         )
-    own = {"source": getattr(args, "data.source"), "test_split": getattr(args, "data.test_split")}
+    source = _splits_of(getattr(args, "data.source")).get("data.source", getattr(args, "data.source"))
+    own = {"source": source, "test_split": getattr(args, "data.test_split")}
     data = parse_section(DataConfig, {**own, **{key[5:]: value for key, value in overrides.items()}}, "data")
     reports = evaluate_saved(args.student, data, args.teacher)
     print(summary_table(reports))
     if args.json:
         args.json.write_text(json.dumps(reports, indent=2) + "\n", encoding="utf-8")
+
+
+def _splits_of(source: str | None) -> dict[str, Any]:
+    """Read `--data '{train: train.csv, test: test.csv}'`, which is YAML."""
+    return {"data.source": yaml.safe_load(source)} if source and source.startswith("{") else {}
 
 
 def split_overrides(words: Sequence[str], flags: set[str]) -> tuple[list[str], dict[str, Any]]:
@@ -145,8 +162,10 @@ def split_overrides(words: Sequence[str], flags: set[str]) -> tuple[list[str], d
         if not flag.startswith("--") or flag in flags:
             own.append(word)
             continue
+        if flag[2:] in overrides:
+            raise DistillationError(f"the flag {flag} is given twice. Several values are one list: {flag} '[a, b]'.")
         if not has_value:
-            if not remaining:
+            if not remaining or remaining[0].startswith("--"):
                 raise DistillationError(f"the flag {flag} has no value. Write {flag} VALUE.")
             value = remaining.pop(0)
         try:

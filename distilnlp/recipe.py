@@ -42,7 +42,7 @@ COMMON_DEFAULTS: dict[str, Any] = {
     "save_total_limit": 1,
     "report_to": "none",
 }
-FINETUNE_DEFAULTS: dict[str, Any] = {**COMMON_DEFAULTS, "num_train_epochs": 5, "learning_rate": 5e-5}
+FINETUNE_DEFAULTS: dict[str, Any] = {**COMMON_DEFAULTS, "num_train_epochs": 3, "learning_rate": 1e-4}
 DISTILL_DEFAULTS: dict[str, Any] = {**COMMON_DEFAULTS, "num_train_epochs": 5, "learning_rate": 2e-4}
 
 
@@ -86,7 +86,7 @@ class EvaluationConfig(Section):
 class Recipe(Section):
     """All of a run. `training` holds every argument of DistillationTrainingArguments."""
 
-    output: str = Field(description="folder of the run")
+    output: str = Field(min_length=1, description="folder of the run")
     teacher: TeacherConfig
     data: DataConfig
     student: StudentConfig = StudentConfig()
@@ -99,6 +99,11 @@ class Recipe(Section):
     )
     evaluation: EvaluationConfig = EvaluationConfig()
     seed: int = Field(default=0, ge=0, lt=2**32, description="seed of every stage")
+
+    @field_validator("output")
+    @classmethod
+    def _expand_home(cls, value: str) -> str:
+        return str(Path(value).expanduser())
 
     @field_validator("training")
     @classmethod

@@ -109,7 +109,7 @@ def task_of(model: PreTrainedModel) -> Task:
         if has_head and config.problem_type in task.problem_types and config.num_labels > 1:
             return task
     raise DistillationError(
-        f"the tasks that can be distilled are {sorted(TASKS)}, but the student is a {type(model).__name__} with "
+        f"the tasks that can be distilled are {sorted(TASKS)}, but this model is a {type(model).__name__} with "
         f"problem_type={getattr(config, 'problem_type', None)!r} and {getattr(config, 'num_labels', 0)} label(s). Use "
         "a model of the class AutoModelForSequenceClassification with two labels or more."
     )

@@ -261,10 +261,10 @@ class DistillationTrainer(Trainer):
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         self._component_log.read()  # a NaN must not replace the last good checkpoint
-        _check_weights_finite(self.model, self.state.global_step)
         super()._save_checkpoint(*args, **kwargs)
 
     def _save(self, *args: Any, **kwargs: Any) -> None:
+        _check_weights_finite(self.model, self.state.global_step)
         with giving_only(self._student_inputs, self.processing_class):
             super()._save(*args, **kwargs)
 

@@ -171,7 +171,7 @@ def test_the_newest_complete_checkpoint_is_the_largest_number(tmp_path: Path) ->
     for name in ("checkpoint-9", "checkpoint-10", "checkpoint-best", "checkpoint-11"):
         (tmp_path / name).mkdir()
         if name != "checkpoint-11":
-            (tmp_path / name / "trainer_state.json").write_text("{}")
+            (tmp_path / name / "trainer_state.json").write_text('{"global_step": 1}')
     assert last_complete_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
 
 

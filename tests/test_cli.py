@@ -76,3 +76,15 @@ def test_shortcuts_are_keys_of_the_recipe(monkeypatch: pytest.MonkeyPatch) -> No
 def test_evaluate_refuses_a_student_that_is_not_there(tmp_path: Path, capsys: Any) -> None:
     assert cli.main(["evaluate", str(tmp_path / "none"), "--data", str(tmp_path)]) == 2
     assert "cannot load the model" in capsys.readouterr().err
+
+
+def test_splits_can_be_named_on_the_command_line() -> None:
+    named = cli._splits_of("{train: a.csv, test: [b.csv, c.csv]}")
+    assert named == {"data.source": {"train": "a.csv", "test": ["b.csv", "c.csv"]}}
+    assert cli._splits_of("train.csv") == {}
+
+
+@pytest.mark.parametrize("words", [["--baseline", "--dry-run"], ["--seed", "1", "--seed", "2"], ["--losses", "[a"]])
+def test_flags_that_cannot_be_meant_are_refused(words: list[str]) -> None:
+    with pytest.raises(DistillationError, match=r"has no value|given twice|no valid YAML"):
+        cli.split_overrides(words, {"--dry-run"})

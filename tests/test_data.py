@@ -158,7 +158,7 @@ def test_labels_that_differ_from_the_teachers_are_named(splits: dict[str, str]) 
         DistillationError, match=r"only the data has \['sport'\] and only the teacher has \['weather'\]"
     ):
         prepared(splits, ("film", "money", "weather"), label_names=["film", "money", "sport"])
-    with pytest.raises(DistillationError, match=r"only the data has \['sport'\]"):
+    with pytest.raises(DistillationError, match=r"the labels \['sport'\], which.*are \['film', 'money', 'weather'\]"):
         prepared(splits, ("film", "money", "weather"))
 
 
@@ -262,3 +262,19 @@ def test_a_function_that_fails_says_where(tmp_path: Path) -> None:
         load_source(f"{path}:rows")
     with pytest.raises(DistillationError, match=r"(?s)broken\.py failed.*SyntaxError"):
         load_source(f"{write(tmp_path, 'broken.py', 'def :')}:rows")
+
+
+def test_true_and_false_are_not_guessed(tmp_path: Path) -> None:
+    rows = write(tmp_path, "a.csv", "text,label\na,True\nb,False\n")
+    with pytest.raises(DistillationError, match="holds true and false, which may be names or ids"):
+        prepared({"train": rows, "test": rows}, ("True", "False"))
+
+
+def test_the_answer_is_no_text(splits: dict[str, str]) -> None:
+    with pytest.raises(DistillationError, match="the answer cannot be a text column"):
+        prepared(splits, text_columns=["label"])
+
+
+def test_test_texts_that_were_trained_on_are_counted(splits: dict[str, str], caplog: Any) -> None:
+    prepared(splits)
+    assert "6 of 6 test texts are in the training data too" in caplog.text

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from datasets import DatasetDict
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from distilnlp.errors import DistillationError
@@ -284,5 +284,32 @@ def test_what_the_trainer_cannot_do_is_known_before_training(folder: Path, optio
 
 def test_a_tokenizer_of_another_model_is_refused(folder: Path) -> None:
     tiny_model(vocab_size=8).save_pretrained(folder / "teacher")
-    with pytest.raises(DistillationError, match="the tokenizer must fit the model, but it has 25 tokens"):
+    with pytest.raises(DistillationError, match="the tokenizer must fit the model, but it has 24 tokens"):
         make_plan(recipe(folder))
+
+
+def test_weights_that_are_missing_are_not_made_up(folder: Path) -> None:
+    weights = load_file(folder / "teacher" / "model.safetensors")
+    kept = {name: value for name, value in weights.items() if "layer.1." not in name}
+    save_file(kept, folder / "teacher" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(DistillationError, match="of the model's weights, which would be random"):
+        make_plan(recipe(folder))
+    with pytest.raises(DistillationError, match="which would be random"):
+        evaluate_saved(str(folder / "teacher"), recipe(folder).data)
+
+
+def test_a_folder_without_tokenizer_is_refused(folder: Path) -> None:
+    for path in (folder / "teacher").glob("tokenizer*"):
+        path.unlink()
+    with pytest.raises(DistillationError, match=r"tokenizer must fit the model|cannot load the model"):
+        make_plan(recipe(folder))
+
+
+def test_trainings_are_as_long_as_their_rows_need(folder: Path) -> None:
+    plan = make_plan(recipe(folder, **{"baseline": True, "teacher.finetune": True, "training.num_train_epochs": 6}))
+    epochs = {name: values["num_train_epochs"] for name, values in plan.trainings.items()}
+    assert epochs == {"student": 6, "teacher": 200, "baseline": 8}  # 32 rows, of which 24 have a label; batches of 16
+    fixed = {"baseline": {"num_train_epochs": 2}, "teacher.finetune": {"max_steps": 7}}
+    trainings = make_plan(recipe(folder, **fixed)).trainings
+    assert trainings["baseline"]["num_train_epochs"] == 2
+    assert (trainings["teacher"]["max_steps"], trainings["teacher"]["num_train_epochs"]) == (7, 3)

@@ -26,6 +26,8 @@ def find_text_columns(dataset: Dataset, wanted: Sequence[str] | None, label_colu
             f"expected one text column, but the data has {len(candidates)}: {candidates} (all columns: "
             f"{dataset.column_names}). Name one, or two for pairs, as data.text_columns."
         )
+    if label_column in wanted:
+        raise DistillationError(f"{label_column!r} is the label column: the answer cannot be a text column too.")
     for name in wanted:
         require_column(dataset, name, "data.text_columns")
         if not _is_text(dataset, name):
@@ -55,6 +57,11 @@ def find_label_names(dataset: Dataset, column: str, given: Sequence[str] | None)
         return list(feature.names)
     if given is not None:
         return list(given)
+    if dataset.features[column].dtype == "bool":
+        raise DistillationError(
+            f"label column {column!r} holds true and false, which may be names or ids. Write the labels as other text, "
+            "such as yes and no, or as the ids 0 and 1."
+        )
     if _is_text(dataset, column):
         return sorted(value for value in dataset.unique(column) if value is not None)
     return None
@@ -153,9 +160,14 @@ def agree_on_labels(
             f"the data holds bare ids and the teacher's labels are the numbers {list(teacher_names)}: an id may mean a "
             "position or a name. Write the labels as text, or set data.label_names."
         )
-    if data_names is not None:
-        compared = data_names if is_closed else [*data_names, *sorted(set(teacher_names) - set(data_names))]
-        label_order(compared, teacher_names, "the data", "the teacher")
+    unknown = sorted(set(data_names or []) - set(teacher_names))
+    if unknown and not is_closed:
+        raise DistillationError(
+            f"the data has the labels {unknown}, which the teacher does not know: its labels are {list(teacher_names)} "
+            "(upper and lower case count). Rename them in the data, or use a teacher that was trained on them."
+        )
+    if data_names is not None and is_closed:
+        label_order(data_names, teacher_names, "the data", "the teacher")
     return list(teacher_names)
 
 

@@ -40,6 +40,13 @@ class DataConfig(Section):
     max_length: int = Field(default=256, ge=2, description="texts are cut after this many tokens")
     seed: int = Field(default=0, ge=0, lt=2**32, description="seed of the held-out share")
 
+    @field_validator("text_columns", "label_names")
+    @classmethod
+    def _no_repeats(cls, value: list[str] | None) -> list[str] | None:
+        if value is not None and len(set(value)) < len(value):
+            raise ValueError("every name may be given once")
+        return value
+
     @field_validator("text_columns", "unlabelled", mode="before")
     @classmethod
     def _one_is_a_list_of_one(cls, value: Any) -> Any:

@@ -83,6 +83,9 @@ def prepare_data(config: DataConfig, teacher_label_names: Sequence[str] | None) 
     )
     _require_rows(ready, "training")
     _require_rows(held_out, "labelled test")
+    if checked is not None:
+        _require_rows(checked, "labelled validation")
+    _warn_of_overlap(ready, held_out)
     joined = concatenate_datasets([ready, *unlabelled])
     return PreparedData(joined, held_out, checked, names)
 
@@ -249,6 +252,13 @@ def _hold_out(train: Dataset, config: DataConfig) -> tuple[Dataset, Dataset]:
     logger.info("there is no test split: %d labelled rows are held out", len(held_out))
     kept = np.setdiff1d(np.arange(len(train)), held_out)
     return train.select(kept), train.select(np.sort(held_out))
+
+
+def _warn_of_overlap(train: Dataset, test: Dataset) -> None:
+    seen = set(train[TEXT])
+    common = sum(text in seen for text in test[TEXT])
+    if common:
+        logger.warning("%d of %d test texts are in the training data too: the figures flatter", common, len(test))
 
 
 def _require_rows(rows: Sequence[int] | Dataset, what: str) -> None:

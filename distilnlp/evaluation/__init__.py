@@ -18,7 +18,7 @@ from distilnlp.evaluation.metrics import (
 from distilnlp.evaluation.prediction import predict_logits
 from distilnlp.evaluation.report import ModelReport, evaluate_models
 from distilnlp.evaluation.size import ModelSize, measure_size
-from distilnlp.evaluation.table import summary_table
+from distilnlp.evaluation.table import summary_table, verdict
 from distilnlp.evaluation.task import EVALUATION_TASKS, SINGLE_LABEL_EVALUATION, EvaluationTask
 
 __all__ = [
@@ -45,4 +45,5 @@ __all__ = [
     "measure_speed",
     "predict_logits",
     "summary_table",
+    "verdict",
 ]

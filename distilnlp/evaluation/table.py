@@ -87,3 +87,17 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     name, *figures = cells
     padded = [name.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(figures, widths[1:], strict=True))]
     return f"| {' | '.join(padded)} |"
+
+
+def verdict(results: Mapping[str, ModelReport]) -> str:
+    """Say in one line what the student kept of its teacher and what it saves; empty without both."""
+    if "teacher" not in results or "student" not in results:
+        return ""
+    teacher, student = results["teacher"], results["student"]
+    metric = next(iter(student["metrics"]))
+    kept, whole = student["metrics"][metric]["value"], teacher["metrics"][metric]["value"]
+    said = f"The student's {metric} is {100 * kept:.1f}%, the teacher's {100 * whole:.1f}%; "
+    if teacher["speed"] and student["speed"]:
+        ratio = student["speed"]["throughput_per_second"] / teacher["speed"]["throughput_per_second"]
+        said += f"it reads {ratio:.1f} times as many texts a second and "
+    return said + f"is {teacher['bytes'] / student['bytes']:.1f} times smaller on disk."

@@ -14,6 +14,7 @@ from distilnlp.recipe import Recipe
 from distilnlp.runs.stages import WORK, remove, write_text
 
 RECIPE_FILE = "recipe.yaml"
+OWN_FILES = {RECIPE_FILE, WORK, "teacher", "student", "baseline", "results.json"}
 
 
 def check_folder(recipe: Recipe, overwrite: bool = False) -> None:
@@ -38,6 +39,12 @@ def check_folder(recipe: Recipe, overwrite: bool = False) -> None:
     if not written.is_file():
         raise DistillationError(
             f"the output folder {folder} holds files that no run of distilnlp wrote. Choose an empty or new folder."
+        )
+    foreign = sorted(item.name for item in folder.iterdir() if item.name not in OWN_FILES)
+    if foreign:
+        raise DistillationError(
+            f"the output folder {folder} holds files that no run of distilnlp wrote: {foreign[:5]}. Choose an empty or "
+            "new folder."
         )
     if overwrite:
         return
@@ -94,9 +101,10 @@ def clear_folder(recipe: Recipe) -> None:
 
 def _check_writable(folder: Path) -> None:
     try:
+        folder.resolve().is_dir()  # raises for a name that no file system takes
         nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
         is_fit = nearest.is_dir() and os.access(nearest, os.W_OK)
-    except (OSError, ValueError) as error:  # a name that no file system takes
+    except (OSError, ValueError) as error:
         raise DistillationError(f"output must be a folder, but {str(folder)!r:.80} cannot be one: {error}.") from error
     if not is_fit:
         raise DistillationError(

@@ -8,7 +8,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from distilnlp.data import DataConfig, evaluation_split, tokenise
 from distilnlp.errors import DistillationError
 from distilnlp.evaluation import ModelReport, evaluate_models
-from distilnlp.runs.plan import load_pretrained, readable_length
+from distilnlp.runs.plan import check_complete, load_pretrained, readable_length
 from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION, task_of
 
 
@@ -24,7 +24,7 @@ def evaluate_saved(student: str, data: DataConfig, teacher: str | None = None) -
         DistillationError: a model or the data cannot be loaded, or they do not fit together.
     """
     names = {"teacher": teacher, "student": student} if teacher else {"student": student}
-    models = {role: load_pretrained(SINGLE_LABEL_CLASSIFICATION.auto_class, name) for role, name in names.items()}
+    models = {role: _load_complete(name) for role, name in names.items()}
     tokenizers = {role: load_pretrained(AutoTokenizer, name) for role, name in names.items()}
     _check_one_vocabulary(tokenizers)
     for model in models.values():
@@ -37,6 +37,12 @@ def evaluate_saved(student: str, data: DataConfig, teacher: str | None = None) -
     rows = tokenise(evaluation_split(data, labels), tokenizer, length, "Tokenising")
     collator: Any = SINGLE_LABEL_CLASSIFICATION.collator(tokenizer)
     return evaluate_models(models, list(rows), collator, reference="teacher" if teacher else None)
+
+
+def _load_complete(name: str) -> Any:
+    model, report = load_pretrained(SINGLE_LABEL_CLASSIFICATION.auto_class, name, output_loading_info=True)
+    check_complete(name, sorted(report["missing_keys"]))
+    return model
 
 
 def _check_one_vocabulary(tokenizers: dict[str, PreTrainedTokenizerBase]) -> None:

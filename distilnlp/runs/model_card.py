@@ -6,7 +6,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from distilnlp.evaluation import summary_table
-from distilnlp.recipe import build_arguments, distill_values
+from distilnlp.recipe import build_arguments
 from distilnlp.runs.plan import Plan
 
 TEMPLATE = """---
@@ -20,15 +20,15 @@ A {shape} student for text classification ({labels}), distilled from `{teacher}`
 ```python
 from transformers import pipeline
 
-classify = pipeline("text-classification", model="{name}")  # or the path of this folder
+classify = pipeline("text-classification", model="path/to/this/folder", truncation=True)
 classify("...")
 ```
 
 ## Results
 
-Measured on {test:,} labelled rows that no training saw; intervals are 95% bootstrap intervals over these rows.
-Agreement and KL compare with the teacher. Latency is of one text, throughput of batches of 32, on {device}, without
-tokenisation.
+Measured on {test:,} labelled rows that the distillation did not train on (a teacher that was trained before may have
+seen them); intervals are 95% bootstrap intervals over these rows. Agreement and KL compare with the teacher. Latency is
+of one text, throughput of batches of 32, without tokenisation, on {device}.
 
 {table}
 
@@ -84,7 +84,7 @@ def _eval_result(metric: str, value: float, plan: Plan) -> EvalResult:
 
 
 def _objective(plan: Plan) -> str:
-    args = build_arguments(distill_values(plan.recipe), plan.recipe.seed, Path(plan.recipe.output))
+    args = build_arguments(plan.trainings["student"], plan.recipe.seed, Path(plan.recipe.output))
     parts = [f"{args.hard_loss_weight} x hard loss", f"{args.soft_loss_weight} x soft loss"]
     parts += [f"{loss.weight} x {loss.name}" for loss in args.parsed_losses]
     return " + ".join(parts) + f", temperature {args.temperature}"

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from distilnlp.checkpoints import last_complete_checkpoint
 from distilnlp.data import fingerprint, tokenise
 from distilnlp.evaluation import EVALUATION_TASKS, SpeedPlan, compute_classification_metrics, evaluate_models
-from distilnlp.recipe import Recipe, baseline_values, build_arguments, distill_values, finetune_values
+from distilnlp.recipe import Recipe, build_arguments
 from distilnlp.runs.environment import describe_environment
 from distilnlp.runs.fingerprints import model_fingerprint
 from distilnlp.runs.folder import alone_in, check_folder, claim_folder, clear_folder
@@ -84,7 +84,7 @@ class Pipeline:
         model_id = model_fingerprint(name, self.plan.teacher)
         if not self.recipe.teacher.finetune:
             return name, model_id
-        values = finetune_values(self.recipe)
+        values = self.plan.trainings["teacher"]
         inputs = {"encoder": model_id, "arguments": values, **self._data_inputs(self.plan.data.labelled)}
         stage = self._stage("teacher", "teacher", inputs)
 
@@ -106,7 +106,7 @@ class Pipeline:
         return stage
 
     def _distill(self, teacher: Path | str, initial: Stage) -> Stage:
-        values, rows = distill_values(self.recipe), self.plan.data.train
+        values, rows = self.plan.trainings["student"], self.plan.data.train
         inputs = {"initial_student": initial.digest, "arguments": values, **self._data_inputs(rows)}
         stage = self._stage("student", "student", inputs)
 
@@ -117,7 +117,7 @@ class Pipeline:
         return stage
 
     def _train_baseline(self, initial: Stage) -> Stage:
-        values, rows = baseline_values(self.recipe), self.plan.data.labelled
+        values, rows = self.plan.trainings["baseline"], self.plan.data.labelled
         inputs = {"initial_student": initial.digest, "arguments": values, **self._data_inputs(rows)}
         stage = self._stage("baseline", "baseline", inputs)
 

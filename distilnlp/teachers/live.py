@@ -19,6 +19,7 @@ from distilnlp.signals import (
     read_signals,
     select_inputs,
 )
+from distilnlp.tasks import task_of
 
 
 class LiveTeacher:
@@ -31,10 +32,11 @@ class LiveTeacher:
             is fast at it, and otherwise keeps the model's.
 
     Raises:
-        DistillationError: the model's classification head was never trained.
+        DistillationError: the model is for no task that can be distilled, or its head was never trained.
     """
 
     def __init__(self, model: PreTrainedModel, dtype: torch.dtype | str | None = None) -> None:
+        task_of(model)
         if has_untrained_head(model):
             raise DistillationError(
                 f"expected a teacher that was fine-tuned for the task, but the classification head of this "
