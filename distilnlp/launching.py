@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import psutil
 import torch
 import yaml
+from accelerate.commands.config.config_args import default_config_file
 from accelerate.commands.launch import launch_command_parser
 
 from distilnlp.errors import DistillationError
@@ -68,7 +69,8 @@ def _asked_by(command: Sequence[str]) -> int:
     arguments, _ = launch_command_parser().parse_known_args(list(command[launch + 1 :]))
     if arguments.num_processes is not None:
         return arguments.num_processes
-    if arguments.config_file is None or not os.path.isfile(arguments.config_file):
+    config_file = arguments.config_file or default_config_file  # what `accelerate config` wrote
+    if not os.path.isfile(config_file):
         return 1
-    with open(arguments.config_file, encoding="utf-8") as file:
+    with open(config_file, encoding="utf-8") as file:
         return int((yaml.safe_load(file) or {}).get("num_processes") or 1)

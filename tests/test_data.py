@@ -264,6 +264,14 @@ def test_a_function_that_fails_says_where(tmp_path: Path) -> None:
         load_source(f"{write(tmp_path, 'broken.py', 'def :')}:rows")
 
 
+def test_an_empty_label_is_no_label_in_every_kind_of_file(tmp_path: Path) -> None:
+    lines = ['{"text": "a", "label": "film"}', '{"text": "b", "label": ""}', '{"text": "c", "label": "money"}']
+    rows = write(tmp_path, "a.jsonl", "\n".join(lines))
+    data = prepared({"train": rows, "test": rows}, None)
+    assert data.label_names == ["film", "money"]
+    assert data.train["label"] == [0, -100, 1]
+
+
 def test_true_and_false_are_not_guessed(tmp_path: Path) -> None:
     rows = write(tmp_path, "a.csv", "text,label\na,True\nb,False\n")
     with pytest.raises(DistillationError, match="holds true and false, which may be names or ids"):

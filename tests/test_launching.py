@@ -33,6 +33,13 @@ def test_a_config_file_asks_too(tmp_path: Path) -> None:
     assert launching._asked_by([*ACCELERATE, "--config_file", str(config), "train.py"]) == 4
 
 
+def test_the_default_config_file_asks_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "default_config.yaml"
+    config.write_text("distributed_type: MULTI_CPU\nnum_processes: 2\n")
+    monkeypatch.setattr(launching, "default_config_file", str(config))
+    assert launching._asked_by([*ACCELERATE, "train.py"]) == 2
+
+
 def test_fewer_than_asked_for_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launching, "asked_processes", lambda: 2)
     with pytest.raises(DistillationError, match="2 processes were asked for, but only 1 would train together"):

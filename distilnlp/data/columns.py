@@ -63,7 +63,7 @@ def find_label_names(dataset: Dataset, column: str, given: Sequence[str] | None)
             "such as yes and no, or as the ids 0 and 1."
         )
     if _is_text(dataset, column):
-        return sorted(value for value in dataset.unique(column) if value is not None)
+        return sorted(set(dataset.unique(column)) - hidden_labels(dataset, column))
     return None
 
 
@@ -92,8 +92,8 @@ def number_labels(dataset: Dataset, column: str) -> list[str]:
 
 
 def hidden_labels(dataset: Dataset, column: str) -> set[Any]:
-    """Return the values that mark a row without a label: null, -100, and the -1 by which a ClassLabel hides a label."""
-    return {None, NO_LABEL, -1} if isinstance(dataset.features[column], ClassLabel) else {None, NO_LABEL}
+    """Return the values that mark a row without a label: null, an empty text, -100, and the -1 of a ClassLabel."""
+    return {None, "", NO_LABEL, -1} if isinstance(dataset.features[column], ClassLabel) else {None, "", NO_LABEL}
 
 
 def encode_labels(dataset: Dataset, column: str, data_names: Sequence[str] | None, names: Sequence[str]) -> list[int]:
