@@ -28,7 +28,7 @@ def load_source(source: str | dict[str, str | list[str]], config: str | None = N
         DistillationError: there is no such file, folder, function or data set, or it cannot be read.
     """
     if isinstance(source, dict):
-        return DatasetDict({split: _load_files(_as_list(files)) for split, files in source.items()})
+        return DatasetDict({split: _load_files(as_list(files)) for split, files in source.items()})
     if ":" in source and not Path(source).exists():
         return _as_splits(_call(source), source)
     path = Path(source).expanduser()
@@ -143,5 +143,6 @@ def _missing_file(path: Path) -> str:
     return f"there is no file {path} (seen from {Path.cwd()}).{did_you_mean(path.name, siblings)} Check the path."
 
 
-def _as_list(value: str | list[str]) -> list[str]:
+def as_list(value: str | list[str]) -> list[str]:
+    """Return one file as a list of one."""
     return [value] if isinstance(value, str) else value

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
+from distilnlp.data.sources import as_list
 from distilnlp.errors import DistillationError
 from distilnlp.recipe import Recipe
 from distilnlp.runs.stages import WORK, remove, write_text
@@ -115,17 +116,13 @@ def _check_writable(folder: Path) -> None:
 
 def _check_sources_outside(recipe: Recipe, folder: Path) -> None:
     source = recipe.data.source
-    files = [source] if isinstance(source, str) else [file for value in source.values() for file in _as_list(value)]
+    files = [source] if isinstance(source, str) else [file for value in source.values() for file in as_list(value)]
     for path in map(Path, [recipe.teacher.model, *files, *recipe.data.unlabelled]):
         if path.exists() and path.resolve().is_relative_to(folder.resolve()):
             raise DistillationError(
                 f"the output folder {folder} must not hold what the run reads, but {path} lies in it and could be "
                 "deleted. Choose another output."
             )
-
-
-def _as_list(value: str | list[str]) -> list[str]:
-    return [value] if isinstance(value, str) else value
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from datasets import Dataset
 from transformers import PreTrainedModel
 
 from distilnlp.checkpoints import last_complete_checkpoint
-from distilnlp.data import fingerprint, tokenise
+from distilnlp.data import fingerprint, labelled_rows, tokenise
 from distilnlp.evaluation import EVALUATION_TASKS, SpeedPlan, compute_classification_metrics, evaluate_models
 from distilnlp.recipe import Recipe, build_arguments
 from distilnlp.runs.environment import describe_environment
@@ -63,7 +63,7 @@ class Pipeline:
         self.folder = Path(plan.recipe.output)
         self.state = PartialState()
         self.train = self._tokenise(plan.data.train, "Tokenising the training data")
-        self.labelled = self._tokenise(plan.data.labelled, "Tokenising the labelled rows")
+        self.labelled = labelled_rows(self.train)
         self.test = self._tokenise(plan.data.test, "Tokenising the test data")
         validation = plan.data.validation
         self.validation = None if validation is None else self._tokenise(validation, "Tokenising the validation data")
@@ -72,8 +72,8 @@ class Pipeline:
         """Run every stage that is not up to date, and return the results."""
         teacher_folder, teacher_id = self._finetune_teacher()
         initial = self._build_student(teacher_folder, teacher_id)
-        student = self._distill(teacher_folder, initial)
-        baseline = self._train_baseline(initial) if self.recipe.baseline else None
+        student = self._train_student("student", initial, teacher_folder)
+        baseline = self._train_student("baseline", initial, None) if self.recipe.baseline else None
         return self._evaluate(teacher_folder, student, baseline)
 
     # ---- The stages ----
@@ -105,24 +105,18 @@ class Pipeline:
         stage.run(make)
         return stage
 
-    def _distill(self, teacher: Path | str, initial: Stage) -> Stage:
-        values, rows = self.plan.trainings["student"], self.plan.data.train
+    def _train_student(self, name: str, initial: Stage, teacher: Path | str | None) -> Stage:
+        """Distil the student, or without a teacher train the baseline: the same student on the labels alone."""
+        rows = self.plan.data.labelled if teacher is None else self.plan.data.train
+        values = self.plan.trainings[name]
         inputs = {"initial_student": initial.digest, "arguments": values, **self._data_inputs(rows)}
-        stage = self._stage("student", "student", inputs)
+        stage = self._stage(name, name, inputs)
 
         def make(work: Path) -> Path:
-            return self._train(work, self._load(initial.result), self._load(teacher), values, self.train)
-
-        stage.run(make)
-        return stage
-
-    def _train_baseline(self, initial: Stage) -> Stage:
-        values, rows = self.plan.trainings["baseline"], self.plan.data.labelled
-        inputs = {"initial_student": initial.digest, "arguments": values, **self._data_inputs(rows)}
-        stage = self._stage("baseline", "baseline", inputs)
-
-        def make(work: Path) -> Path:
-            return self._train(work, self._load(initial.result), None, values, self.labelled)
+            model = self._load(initial.result)
+            if teacher is None:
+                return self._train(work, model, None, values, self.labelled)
+            return self._train(work, model, self._load(teacher), values, self.train)
 
         stage.run(make)
         return stage

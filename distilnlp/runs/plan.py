@@ -59,7 +59,7 @@ def make_plan(recipe: Recipe) -> Plan:
     Raises:
         DistillationError: anything that does not fit, before any training.
     """
-    check_arguments_of(recipe)
+    _check_arguments(recipe)
     name = recipe.teacher.model
     tokenizer = load_pretrained(AutoTokenizer, name)
     finished = None if recipe.teacher.finetune else _load_finished_teacher(name)
@@ -89,7 +89,6 @@ def dry_run(recipe: Recipe, overwrite: bool = False) -> str:
             made = make_plan(recipe)
             plan = f"{describe(made)}\n\n{yaml.safe_dump({'trainings': made.trainings}, sort_keys=False).rstrip()}"
         except UnreachableError as error:
-            check_arguments_of(recipe)
             plan = f"NOT CHECKED, for it is not on this machine: {error}{_check_data_alone(recipe)}"
     return f"{plan}\n\nNothing was trained or written: this was a dry run."
 
@@ -205,7 +204,7 @@ def _rehearse(values: dict[str, Any], seed: int, student: PreTrainedModel) -> No
             ) from error
 
 
-def check_arguments_of(recipe: Recipe) -> None:
+def _check_arguments(recipe: Recipe) -> None:
     """Check the arguments alone, before anything is loaded."""
     for values in (distill_values(recipe), baseline_values(recipe), finetune_values(recipe)):
         build_arguments(values, recipe.seed, Path(recipe.output))
