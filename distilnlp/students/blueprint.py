@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import DistillationError
-from distilnlp.students.families import Family, find_family
+from distilnlp.families import Family, find_family
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,97 @@
+"""What each supported family calls its parts, and what its config says layer by layer."""
+
+from dataclasses import dataclass
+
+from distilnlp.errors import DistillationError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Family:
+    """Where one family keeps its layers and what is in them. The paths after the first are inside a layer.
+
+    Attributes:
+        layers: path of the layer list inside the base model.
+        attention: module whose forward returns the attention's output and, under eager attention, its map.
+        qkv: the linear layers that give queries, keys and values; one name where they are fused, in that order.
+        attention_output: the linear layer behind the attention.
+        ffn: the two linear layers of the feed-forward network.
+        scores_are_qk: the attention scores are q·k/√d alone; False where positions enter them too.
+        per_layer_settings: config entries that hold one value a layer; they are cut with the layers.
+        pattern_settings: config entries that derive a per-layer setting from the layer number; untrue once a layer
+            changes its number.
+        first_layer_is_special: layer 0 is built differently from the others, so no other layer can take its place.
+    """
+
+    layers: str
+    attention: str
+    qkv: tuple[str, ...]
+    attention_output: str
+    ffn: tuple[str, str]
+    scores_are_qk: bool = True
+    per_layer_settings: tuple[str, ...] = ()
+    pattern_settings: tuple[str, ...] = ()
+    first_layer_is_special: bool = False
+
+
+BERT = Family(
+    "encoder.layer",
+    attention="attention.self",
+    qkv=("attention.self.query", "attention.self.key", "attention.self.value"),
+    attention_output="attention.output.dense",
+    ffn=("intermediate.dense", "output.dense"),
+)
+
+FAMILIES = {
+    "bert": BERT,
+    "roberta": BERT,
+    "electra": BERT,
+    "mpnet": Family(
+        "encoder.layer",
+        attention="attention.attn",
+        qkv=("attention.attn.q", "attention.attn.k", "attention.attn.v"),
+        attention_output="attention.attn.o",
+        ffn=("intermediate.dense", "output.dense"),
+        scores_are_qk=False,  # a relative position bias is added
+    ),
+    "distilbert": Family(
+        "transformer.layer",
+        attention="attention",
+        qkv=("attention.q_lin", "attention.k_lin", "attention.v_lin"),
+        attention_output="attention.out_lin",
+        ffn=("ffn.lin1", "ffn.lin2"),
+    ),
+    "deberta-v2": Family(
+        "encoder.layer",
+        attention="attention.self",
+        qkv=("attention.self.query_proj", "attention.self.key_proj", "attention.self.value_proj"),
+        attention_output="attention.output.dense",
+        ffn=("intermediate.dense", "output.dense"),
+        scores_are_qk=False,  # content and position are disentangled
+    ),
+    "modernbert": Family(
+        "layers",
+        attention="attn",
+        qkv=("attn.Wqkv",),
+        attention_output="attn.Wo",
+        ffn=("mlp.Wi", "mlp.Wo"),
+        scores_are_qk=False,  # positions rotate q and k
+        per_layer_settings=("layer_types",),
+        pattern_settings=("global_attn_every_n_layers",),
+        first_layer_is_special=True,
+    ),
+}
+
+
+def find_family(model_type: str) -> Family:
+    """Return the family of a config's `model_type`.
+
+    Raises:
+        DistillationError: if the family is not supported.
+    """
+    if model_type not in FAMILIES:
+        raise DistillationError(
+            f"A student can be cut from the families {', '.join(FAMILIES)}; got {model_type!r}."
+            f"{did_you_mean(model_type, FAMILIES)} Choose a teacher of one of these families, or build the student "
+            "yourself and pass the model."
+        )
+    return FAMILIES[model_type]
