@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from transformers import PreTrainedModel
 
 from distilnlp.errors import DistillationError
+from distilnlp.families import find_family
 from distilnlp.students.blueprint import Blueprint, assemble, blueprint_of, keep_layers
 from distilnlp.students.distilbert import bert_to_distilbert
-from distilnlp.families import find_family
 from distilnlp.students.layers import LayerStrategy, choose_layers
 
 # (teacher's family, student's family): how to get from one to the other.
