@@ -5,33 +5,55 @@ from dataclasses import dataclass, field
 from inspect import Parameter, signature
 from typing import Any
 
+import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from distilnlp.errors import DistillationError
+from distilnlp.labels import LABEL_INPUTS
+from distilnlp.losses import QueryKeyValue
 
 Batch = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
 class SignalRequest:
-    """Which signals the objective needs beside the logits, so that no model computes what nobody reads."""
+    """Which signals the objective needs beside the logits, so that no model computes what nobody reads.
+
+    Attributes:
+        hidden_states: all of them.
+        attentions: attention maps of these layers, by hidden-state index (the first layer is 1).
+        qkv: queries, keys and values of these layers, likewise.
+    """
 
     hidden_states: bool = False
+    attentions: frozenset[int] = frozenset()
+    qkv: frozenset[int] = frozenset()
+
+    def __or__(self, other: "SignalRequest") -> "SignalRequest":
+        return SignalRequest(
+            self.hidden_states or other.hidden_states, self.attentions | other.attentions, self.qkv | other.qkv
+        )
 
 
 @dataclass(frozen=True)
 class Signals:
-    """What one forward pass of a student or a teacher emits.
+    """What one forward pass of a student or a teacher emits. `texts` = batch, or batch · choices in multiple choice.
 
     Attributes:
-        logits: `[items, classes]`, in the student's label order.
-        hidden_states: one `[batch, length, width]` tensor per hidden-state index (0 = embeddings), if requested.
+        logits: as the task reads them from the outputs, `[batch, labels]` for a classifier, in the student's label
+            order.
+        mask: bool `[texts, length]`, True for real tokens; None for a teacher that reads no tokens.
+        hidden_states: one `[texts, length, width]` tensor per hidden-state index (0 = embeddings), if requested.
+        attentions: attention maps `[texts, heads, length, length]` by hidden-state index, if requested.
+        qkv: queries, keys and values, each `[texts, heads, length, head width]`, by hidden-state index, if requested.
         projected: the student's hidden states in the teacher's width, by projection key; empty where none is needed.
     """
 
     logits: Tensor
+    mask: Tensor | None = None
     hidden_states: tuple[Tensor, ...] | None = None
+    attentions: Mapping[int, Tensor] = field(default_factory=dict)
+    qkv: Mapping[int, QueryKeyValue] = field(default_factory=dict)
     projected: Mapping[str, Tensor] = field(default_factory=dict)
 
 
@@ -44,23 +66,18 @@ class SignalProfile:
         num_labels: number of classes of its logits.
         num_hidden_states: layers + 1 (index 0 = embeddings); 0 for a model that emits none.
         hidden_size: width of a hidden state; 0 for a model that emits none.
+        num_heads: attention heads of a layer; 0 for a model that has none.
+        model_type: the family, as its config calls it; None for what is no transformers model.
+        task: the name of its task; None = whatever the other side's is.
     """
 
     label_names: tuple[str, ...] | None
     num_labels: int
     num_hidden_states: int = 0
     hidden_size: int = 0
-
-
-def profile_of(model: PreTrainedModel) -> SignalProfile:
-    """Read from its config what a transformers model can emit."""
-    config: Any = model.config
-    return SignalProfile(
-        label_names=label_names_of(config),
-        num_labels=config.num_labels,
-        num_hidden_states=config.num_hidden_layers + 1,
-        hidden_size=config.hidden_size,
-    )
+    num_heads: int = 0
+    model_type: str | None = None
+    task: str | None = None
 
 
 def label_names_of(config: Any) -> tuple[str, ...] | None:
@@ -73,10 +90,13 @@ def label_names_of(config: Any) -> tuple[str, ...] | None:
     return None if is_placeholder else names
 
 
-def read_signals(outputs: Any, request: SignalRequest) -> Signals:
-    """Read the requested signals from the outputs of a transformers model."""
-    hidden_states = outputs.hidden_states if request.hidden_states else None
-    return Signals(logits=outputs.logits, hidden_states=hidden_states)
+def token_mask(batch: Batch) -> Tensor:
+    """Bool `[texts, length]`: True for real tokens. The choices of a multiple-choice row are texts of their own."""
+    given = batch.get("attention_mask")
+    mask = torch.ones_like(batch["input_ids"], dtype=torch.bool) if given is None else given.bool()
+    if "choice_mask" in batch:  # a choice that the row does not have
+        mask = mask & batch["choice_mask"].unsqueeze(-1)
+    return mask.flatten(0, -2)
 
 
 def named_inputs(model: nn.Module) -> frozenset[str]:
@@ -87,4 +107,4 @@ def named_inputs(model: nn.Module) -> frozenset[str]:
 
 def select_inputs(batch: Batch, names: frozenset[str]) -> dict[str, Any]:
     """Keep the entries of a batch that a model names, without the labels: the objective computes the losses."""
-    return {name: value for name, value in batch.items() if name in names and name != "labels"}
+    return {name: value for name, value in batch.items() if name in names and name not in LABEL_INPUTS}
