@@ -1,13 +1,24 @@
 """Data: sources, columns, labels, splits; and each wrong input with its message."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
-from distilnlp.data import DataConfig, fingerprint, load_source, prepare_data, tokenise
-from distilnlp.data.columns import encode_labels
+from distilnlp.data import (
+    SINGLE_LABEL_ROWS,
+    DataConfig,
+    PreparedData,
+    RowFormat,
+    evaluation_split,
+    fingerprint,
+    load_source,
+    prepare_data,
+)
+from distilnlp.data.rows import Layout
 from distilnlp.errors import DistillationError, UnreachableError
 from distilnlp.validation import parse_section
 from tests.tiny import TOPICS, tiny_rows, tiny_tokenizer
@@ -21,12 +32,20 @@ def write(folder: Path, name: str, content: str) -> str:
     return str(path)
 
 
-def config(source: Any, **options: Any) -> DataConfig:
+def write_rows(folder: Path, name: str, *rows: dict[str, Any]) -> str:
+    return write(folder, name, "\n".join(map(json.dumps, rows)))
+
+
+def config(source: Any = "", **options: Any) -> DataConfig:
     return parse_section(DataConfig, {"source": source, **options}, "data")
 
 
+def prepare(rows: RowFormat, source: Any, names: Sequence[str] | None = None, **options: Any) -> PreparedData:
+    return prepare_data(config(source, **options), rows, names)
+
+
 def prepared(source: Any, names: tuple[str, ...] | None = TOPICS, **options: Any) -> Any:
-    return prepare_data(config(source, **options), names)
+    return prepare(SINGLE_LABEL_ROWS, source, names, **options)
 
 
 @pytest.fixture
@@ -100,6 +119,13 @@ def test_a_class_label_in_another_order_is_reordered(tmp_path: Path) -> None:
     data = prepared(str(tmp_path / "saved"), ("film", "money", "sport"))
     assert data.train["label"] == [2, 0, 1, -100]
     assert len(data.test) == 3  # the row with a hidden label cannot be tested on
+
+
+def test_a_class_label_says_what_its_ids_mean(tmp_path: Path) -> None:
+    features = Features({"text": Value("string"), "label": ClassLabel(names=["sport", "film", "money"])})
+    rows = Dataset.from_dict({"text": ["the goal", "a film", "x"], "label": [0, 1, 2]}, features=features)
+    DatasetDict(train=rows, test=rows).save_to_disk(str(tmp_path / "saved"))
+    assert prepared(str(tmp_path / "saved"), label_names=["film", "money", "sport"]).train["label"] == [2, 0, 1]
 
 
 def test_unlabelled_rows_come_from_nulls_and_further_files(tmp_path: Path) -> None:
@@ -240,14 +266,16 @@ def test_the_fingerprint_follows_the_content(splits: dict[str, str], tmp_path: P
 
 def test_pairs_are_tokenised_together_and_cut() -> None:
     rows = Dataset.from_dict({"text": ["the film"], "text_pair": ["a stock market"], "label": [1]})
-    encoded = tokenise(rows, tiny_tokenizer(), max_length=6, desc="")
+    encoded = SINGLE_LABEL_ROWS.encode(rows, tiny_tokenizer(), max_length=6, desc="", config=config())
     assert encoded["length"] == [6]
     assert encoded["token_type_ids"][0][-1] == 1
     assert encoded.column_names == ["label", "input_ids", "token_type_ids", "attention_mask", "length"]
 
 
 def test_a_data_set_without_label_column_has_no_labels() -> None:
-    assert encode_labels(Dataset.from_dict({"text": ["a", "b"]}), "label", None, TOPICS) == [-100, -100]
+    rows = Dataset.from_dict({"text": ["a", "b"]})
+    layout = Layout(("text",), "label", label_names=TOPICS)
+    assert SINGLE_LABEL_ROWS.normalise(rows, layout, "training")["label"] == [-100, -100]
 
 
 def test_labels_that_are_lists_are_refused(tmp_path: Path) -> None:
@@ -286,3 +314,46 @@ def test_the_answer_is_no_text(splits: dict[str, str]) -> None:
 def test_test_texts_that_were_trained_on_are_counted(splits: dict[str, str], caplog: Any) -> None:
     prepared(splits)
     assert "6 of 6 test texts are in the training data too" in caplog.text
+
+
+def test_keys_of_another_task_are_refused(splits: dict[str, str]) -> None:
+    for key, value in {"stride": 3, "choice_columns": ["a", "b"], "mask_probability": 0.3}.items():
+        with pytest.raises(DistillationError, match=rf"data\.{key} means nothing for single-label classification"):
+            prepared(splits, **{key: value})
+    assert len(prepared(splits, stride=128).train) == 6  # as it stands in a resolved recipe
+
+
+def test_the_fingerprint_reads_lists_and_numbers_that_are_none() -> None:
+    rows = {"words": [["a", "b"], []], "label": [[0.5, float("nan")], [1.0]]}
+    before = fingerprint(Dataset.from_dict(rows))
+    assert fingerprint(Dataset.from_dict(rows).with_format("numpy")) == before
+    assert fingerprint(Dataset.from_dict({**rows, "label": [[0.5, 1.0], [1.0]]})) != before
+    assert fingerprint(Dataset.from_dict({**rows, "words": [["a b"], []]})) != before
+
+
+def test_pairs_that_share_one_text_are_different_rows(tmp_path: Path, caplog: Any) -> None:
+    train = write(tmp_path, "a.csv", "one,two,label\na film,the bank,film\na film,the goal,money\n")
+    test = write(tmp_path, "b.csv", "one,two,label\na film,the goal,film\na film,the team,film\n")
+    prepared({"train": train, "test": test}, text_columns=["one", "two"])
+    assert "1 of 2 test texts are in the training data too" in caplog.text
+
+
+def test_an_evaluation_takes_the_labelled_rows_of_one_split(splits: dict[str, str], tmp_path: Path) -> None:
+    names = ["sport", "film", "money"]
+    hidden = {"train": splits["train"], "test": write_rows(tmp_path, "t.jsonl", {"text": "a", "label": None})}
+    rows = evaluation_split(config({**hidden, "validation": splits["test"]}), SINGLE_LABEL_ROWS, names)
+    assert rows["label"] == [1, 2, 0, 1, 2, 0]
+    with pytest.raises(DistillationError, match="there are no labelled rows"):
+        evaluation_split(config(hidden, test_split="test"), SINGLE_LABEL_ROWS, names)
+
+
+def test_a_transfer_set_may_have_other_column_names_and_several_splits(splits: dict[str, str], tmp_path: Path) -> None:
+    more = tmp_path / "more"
+    more.mkdir()
+    write(more, "a.csv", "sentence,label\nthe rate,money\n")
+    write(more, "b.csv", "sentence,label,size\nthe cast,film,3\n")
+    data = prepared(splits, unlabelled=[str(more)])
+    assert (data.train["text"][-2:], data.train["label"][-2:]) == (["the rate", "the cast"], [-100, -100])
+    pairs = write(tmp_path, "pairs.csv", "one,two,label\na,b,film\nc,d,money\n")
+    with pytest.raises(DistillationError, match=r"must have the text columns \['one', 'two'\], but it has \['text'\]"):
+        prepared({"train": pairs}, text_columns=["one", "two"], unlabelled=[write(tmp_path, "c.txt", "the fund\n")])

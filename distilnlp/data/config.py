@@ -11,8 +11,9 @@ class DataConfig(Section):
     """Where the text is, which columns matter, and how it is split."""
 
     source: str | dict[str, str | list[str]] = Field(
-        description="a Hub id, a local folder, a file (CSV, TSV, JSON lines, Parquet, plain text), a Python function "
-        "`package.module:function` or `file.py:function` that returns a DatasetDict, or {split: file or files}"
+        description="a Hub id, a local folder, a file (CSV, TSV, JSON lines, SQuAD JSON, Parquet, plain text), a "
+        "Python function `package.module:function` or `file.py:function` that returns a DatasetDict, or {split: file "
+        "or files}"
     )
     config: str | None = Field(default=None, description="configuration of a Hub data set, such as sst2 of glue")
     train_split: str = Field(default="train", description="split to train on")
@@ -31,16 +32,39 @@ class DataConfig(Section):
         default_factory=list, description="further sources whose rows are a transfer set: text without labels"
     )
     text_columns: list[str] | None = Field(
-        default=None, min_length=1, max_length=2, description="one or two text columns; null = the only text column"
+        default=None,
+        min_length=1,
+        max_length=2,
+        description="one or two text columns; token classification: the column of word lists; question answering: "
+        "question and context; multiple choice: the prompt, and perhaps what every choice begins with; null = the "
+        "only text column, or what the task usually calls them",
     )
-    label_column: str = Field(default="label", description="column of the labels; null or -100 marks a row without")
+    choice_columns: list[str] | None = Field(
+        default=None,
+        min_length=2,
+        description="multiple choice: one column a choice, in order; null = the one column of lists of texts",
+    )
+    label_column: str | None = Field(
+        default=None,
+        description="column of the labels; null = the task's usual name: label, labels, ner_tags, tags or answers. "
+        "Null or -100 marks a row without a label (regression: null or NaN, for -100 is a score)",
+    )
     label_names: list[str] | None = Field(
-        default=None, description="names of the label ids 0, 1, …, where the data holds bare ids"
+        default=None, description="names of the label ids 0, 1, …, or of the 0/1 targets, where the data holds numbers"
     )
     max_length: int = Field(default=256, ge=2, description="texts are cut after this many tokens")
-    seed: int = Field(default=0, ge=0, lt=2**32, description="seed of the held-out share")
+    stride: int = Field(
+        default=128,
+        ge=0,
+        description="question answering: tokens that neighbouring windows of a long context share; less than what "
+        "max_length leaves beside the question",
+    )
+    mask_probability: float = Field(
+        default=0.15, gt=0, lt=1, description="masked language modelling: share of the tokens that are to be predicted"
+    )
+    seed: int = Field(default=0, ge=0, lt=2**32, description="seed of the held-out share and of the test rows' masks")
 
-    @field_validator("text_columns", "label_names")
+    @field_validator("text_columns", "choice_columns", "label_names")
     @classmethod
     def _no_repeats(cls, value: list[str] | None) -> list[str] | None:
         if value is not None and len(set(value)) < len(value):

@@ -1,151 +1,138 @@
-"""Prepare a run's data: splits with integer labels, the transfer set joined in, and a fingerprint of the content."""
+"""Prepare a run's data: normalised splits, the transfer set joined in, and a fingerprint of the content."""
 
 import hashlib
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, concatenate_datasets
+from datasets import Dataset, DatasetDict, concatenate_datasets
 from sklearn.model_selection import train_test_split
-from transformers import PreTrainedTokenizerBase
 
-from distilnlp.data.columns import (
-    agree_on_labels,
-    check_label_column,
-    encode_labels,
-    find_label_names,
-    find_text_columns,
-    hidden_labels,
-    number_labels,
-    require_column,
-)
 from distilnlp.data.config import DataConfig
+from distilnlp.data.label_names import LabelColumn
+from distilnlp.data.rows import Layout, RowFormat
 from distilnlp.data.sources import load_source
 from distilnlp.errors import DistillationError, did_you_mean
-from distilnlp.labels import NO_LABEL
 
 logger = logging.getLogger(__name__)
 
-TEXT, TEXT_PAIR, LABEL = "text", "text_pair", "label"
+# Keys of the data section that only some tasks read.
+TASK_KEYS = ("label_names", "choice_columns", "stride", "mask_probability")
 
 
 @dataclass(frozen=True)
 class PreparedData:
-    """Text and label ids in the columns `text`, `text_pair` (for pairs) and `label` (-100 = no label).
+    """Normalised splits; see the row format for their columns.
 
     Attributes:
         train: labelled and unlabelled rows.
         test: labelled rows that no training sees.
         validation: labelled rows for evaluation during training, if there are any.
-        label_names: in the order of the models' logits.
+        label_names: in the order of the models' logits; empty for a task without names.
+        rows: the row format.
     """
 
     train: Dataset
     test: Dataset
     validation: Dataset | None
     label_names: list[str]
+    rows: RowFormat
 
     @property
     def labelled(self) -> Dataset:
         """The training rows that have a label."""
-        return labelled_rows(self.train)
+        return labelled_rows(self.train, self.rows)
 
 
-def prepare_data(config: DataConfig, teacher_label_names: Sequence[str] | None) -> PreparedData:
+def prepare_data(config: DataConfig, rows: RowFormat, teacher_label_names: Sequence[str] | None) -> PreparedData:
     """Load, check and split the data of a recipe.
 
     Args:
         config: the recipe's `data` section.
-        teacher_label_names: the fine-tuned teacher's labels in logit order; None = it is yet to be trained.
+        rows: the row format of the task.
+        teacher_label_names: the fine-tuned teacher's labels in logit order; None = it is yet to be trained. A task
+            without label names does not look at them.
 
     Raises:
-        DistillationError: missing columns or splits, empty splits, labels that do not fit the teacher, columns that
-            are not text.
+        DistillationError: missing columns or splits, empty splits, labels that do not fit the task or the teacher,
+            columns of another type.
     """
+    _check_keys(config, rows)
     _check_splits_differ(config)
-    splits = _load_splits(config)
+    splits, label = _load_splits(config, rows)
     train = _split(splits, config.train_split, "data.train_split")
-    test = _find_test_split(splits, config)
+    test = _find_test_split(splits, config, rows, label)
     validation = _split(splits, config.validation_split, "data.validation_split") if config.validation_split else None
-    columns = find_text_columns(train, config.text_columns, config.label_column)
-    names = _label_names(train if config.label_column in train.column_names else test, config, teacher_label_names)
+    layout = _find_layout([train] if test is None else [train, test], config, rows, label, teacher_label_names)
 
-    ready = _normalise(train, columns, config, names, "training")
-    unlabelled = [_load_unlabelled(source, columns) for source in config.unlabelled]
+    ready = rows.normalise(train, layout, "training")
+    unlabelled = [part for source in config.unlabelled for part in _load_unlabelled(source, layout, rows)]
     if test is None:
-        ready, held_out = _hold_out(ready, config)
+        ready, held_out = _hold_out(ready, config, rows)
     else:
-        held_out = labelled_rows(_normalise(test, columns, config, names, "test"))
-    checked = (
-        None if validation is None else labelled_rows(_normalise(validation, columns, config, names, "validation"))
-    )
+        held_out = labelled_rows(rows.normalise(test, layout, "test"), rows)
+    checked = None if validation is None else labelled_rows(rows.normalise(validation, layout, "validation"), rows)
     _require_rows(ready, "training")
     _require_rows(held_out, "labelled test")
     if checked is not None:
         _require_rows(checked, "labelled validation")
-    _warn_of_overlap(ready, held_out)
-    joined = concatenate_datasets([ready, *unlabelled])
-    return PreparedData(joined, held_out, checked, names)
+    _warn_of_overlap(ready, held_out, rows)
+    return PreparedData(concatenate_datasets([ready, *unlabelled]), held_out, checked, list(layout.label_names), rows)
 
 
-def evaluation_split(config: DataConfig, label_names: Sequence[str]) -> Dataset:
-    """Load the labelled rows of one split: `test_split`, else test, else validation, else `train_split`.
+def evaluation_split(config: DataConfig, rows: RowFormat, label_names: Sequence[str]) -> Dataset:
+    """Load the labelled rows of one split, normalised: `test_split`, else test, else validation, else `train_split`.
 
     Args:
         config: where the rows are.
-        label_names: the model's labels in logit order.
+        rows: the row format of the model's task.
+        label_names: the model's labels in logit order; empty for a task without names.
 
     Raises:
         DistillationError: no such split or column, or no labelled rows, or labels that the model does not have.
     """
-    splits = _load_splits(config)
-    rows = _find_test_split(splits, config) or _split(splits, config.train_split, "data.test_split")
-    columns = find_text_columns(rows, config.text_columns, config.label_column)
-    names = _label_names(rows, config, label_names)
-    labelled = labelled_rows(_normalise(rows, columns, config, names, "evaluation"))
+    _check_keys(config, rows)
+    splits, label = _load_splits(config, rows)
+    found = _find_test_split(splits, config, rows, label)
+    dataset = _split(splits, config.train_split, "data.test_split") if found is None else found
+    layout = _find_layout([dataset], config, rows, label, label_names)
+    labelled = labelled_rows(rows.normalise(dataset, layout, "evaluation"), rows)
     _require_rows(labelled, "labelled")
     return labelled
 
 
-def labelled_rows(dataset: Dataset) -> Dataset:
-    """Return the rows that have a label."""
-    return dataset.select(np.flatnonzero(np.asarray(dataset[LABEL]) != NO_LABEL))
+def labelled_rows(dataset: Dataset, rows: RowFormat) -> Dataset:
+    """Return the rows, normalised or tokenised, that have a label; all of them where the task needs none."""
+    return dataset.select(np.flatnonzero(rows.is_labelled(dataset))) if rows.needs_labels else dataset
 
 
 def fingerprint(rows: Dataset | None) -> str:
     """Return a hash of the content of rows: the same for the same rows, wherever they came from."""
     digest = hashlib.blake2b(digest_size=16)
-    for batch in rows.iter(batch_size=1000) if rows is not None else ():
+    for batch in rows.with_format(None).iter(batch_size=1000) if rows is not None else ():
         digest.update(json.dumps(batch, ensure_ascii=False).encode())
     return digest.hexdigest()
 
 
-def tokenise(dataset: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int, desc: str) -> Dataset:
-    """Return rows of token ids, the label kept, with their `length` for batches of like length; unpadded.
-
-    Args:
-        dataset: rows with `text`, perhaps `text_pair`, and `label`.
-        tokenizer: the tokenizer of teacher and student.
-        max_length: longer texts are cut; of a pair the longer text first.
-        desc: caption of the progress bar.
-    """
-
-    def encode(rows: dict[str, list[str]]) -> dict[str, list[list[int]]]:
-        pairs = rows.get(TEXT_PAIR)
-        encoded = tokenizer(rows[TEXT], pairs, truncation=True, max_length=max_length)
-        return {**encoded, "length": [len(ids) for ids in encoded["input_ids"]]}
-
-    texts = [name for name in (TEXT, TEXT_PAIR) if name in dataset.column_names]
-    return dataset.map(encode, batched=True, remove_columns=texts, desc=desc)
+def _check_keys(config: DataConfig, rows: RowFormat) -> None:
+    for key in TASK_KEYS:
+        if key not in rows.own_keys and getattr(config, key) != DataConfig.model_fields[key].default:
+            raise DistillationError(f"data.{key} means nothing for {rows.task}. Leave it out.")
 
 
-def _load_splits(config: DataConfig) -> DatasetDict:
-    splits = load_source(config.source, config.config)
+def _load_splits(config: DataConfig, rows: RowFormat) -> tuple[DatasetDict, str]:
+    """Return the splits, one row an example, and the name of their label column."""
+    loaded = load_source(config.source, config.config)
+    splits = DatasetDict({name: rows.unfold(split.with_format(None)) for name, split in loaded.items()})
+    names = [config.label_column] if config.label_column else rows.usual_labels
+    present = [name for name in names if any(name in split.column_names for split in splits.values())]
+    label = [*present, *names][0]
     for split in splits.values():
-        check_label_column(split, config.label_column)
-    return splits
+        if rows.needs_labels and label in split.column_names:
+            rows.check_label_column(split, label)
+    return splits, label
 
 
 def _split(splits: DatasetDict, name: str, key: str) -> Dataset:
@@ -168,85 +155,75 @@ def _check_splits_differ(config: DataConfig) -> None:
             )
 
 
-def _find_test_split(splits: DatasetDict, config: DataConfig) -> Dataset | None:
+def _find_test_split(splits: DatasetDict, config: DataConfig, rows: RowFormat, label: str) -> Dataset | None:
     if config.test_split is not None:
         return _split(splits, config.test_split, "data.test_split")
-    column = config.label_column
     for name in ("test", "validation"):
         is_taken = name in (config.train_split, config.validation_split)
-        if name in splits and not is_taken and _has_labels(splits[name], column):
+        if name in splits and not is_taken and _has_labels(splits[name], rows, label):
             return splits[name]
     return None
 
 
-def _has_labels(dataset: Dataset, column: str) -> bool:
-    return column in dataset.column_names and bool(set(dataset.unique(column)) - hidden_labels(dataset, column))
+def _has_labels(dataset: Dataset, rows: RowFormat, label: str) -> bool:
+    return not rows.needs_labels or (label in dataset.column_names and rows.has_labels(dataset, label))
 
 
-def _label_names(dataset: Dataset | None, config: DataConfig, teacher_names: Sequence[str] | None) -> list[str]:
-    if dataset is None:
+def _find_layout(
+    splits: Sequence[Dataset],
+    config: DataConfig,
+    rows: RowFormat,
+    label: str,
+    teacher_names: Sequence[str] | None,
+) -> Layout:
+    """Return the columns of the first split, and the label names of the first that has labels."""
+    layout = rows.find_layout(splits[0], config, label)
+    if not rows.needs_labels:
+        return layout
+    labelled = [split for split in splits if label in split.column_names]
+    if not labelled:
+        columns = splits[0].column_names
         raise DistillationError(
-            f"no split has the label column {config.label_column!r}. Set data.label_column, or add labelled rows: a "
-            "run needs some to evaluate on."
+            f"no split has the label column {label!r}: the columns are {columns}.{did_you_mean(label, columns)} "
+            "Set data.label_column, or add labelled rows: a run needs some to evaluate on."
         )
-    require_column(dataset, config.label_column, "data.label_column")
-    data_names = find_label_names(dataset, config.label_column, config.label_names)
-    is_closed = config.label_names is not None or isinstance(dataset.features[config.label_column], ClassLabel)
-    if data_names is None and teacher_names is None:
-        data_names = number_labels(dataset, config.label_column)
-    names = agree_on_labels(data_names, teacher_names, config.label_names, is_closed)
-    if len(names) < 2:
-        raise DistillationError(
-            f"classification needs two labels or more, but the data has {names}. Check {config.label_column!r}."
-        )
-    return names
+    best = next((split for split in labelled if _has_labels(split, rows, label)), labelled[0])
+    names = rows.find_label_names(LabelColumn(best, label), config.label_names, teacher_names)
+    ids_mean = None if config.label_names is None else tuple(config.label_names)
+    return replace(layout, given_names=ids_mean, label_names=tuple(names))
 
 
-def _normalise(dataset: Dataset, columns: Sequence[str], config: DataConfig, names: list[str], split: str) -> Dataset:
-    columns = find_text_columns(dataset, columns, config.label_column)
-    has_labels = config.label_column in dataset.column_names
-    data_names = find_label_names(dataset, config.label_column, config.label_names) if has_labels else None
-    labels = encode_labels(dataset, config.label_column, data_names, names)
-    return _rows(dataset, columns, labels, split)
+def _load_unlabelled(source: str, layout: Layout, rows: RowFormat) -> list[Dataset]:
+    """Return the normalised rows of every split of a transfer set, without the labels that it may have."""
+    parts = []
+    for dataset in load_source(source).values():
+        texts = rows.unfold(dataset.with_format(None))
+        texts = texts.remove_columns([name for name in [layout.label] if name in texts.column_names])
+        own = rows.unlabelled_layout(texts, layout)
+        if own is None:
+            raise DistillationError(
+                f"the unlabelled source {source} must have the text columns {[*layout.texts, *layout.choices]}, but it "
+                f"has {texts.column_names}. Rename its columns."
+            )
+        parts.append(rows.normalise(texts, own, f"unlabelled ({source})"))
+    return parts
 
 
-def _load_unlabelled(source: str, columns: Sequence[str]) -> Dataset:
-    dataset = concatenate_datasets(list(load_source(source).values()))
-    # A plain text file names its only column "text", whatever the labelled data calls it.
-    own = columns if set(columns) <= set(dataset.column_names) else find_text_columns(dataset, None, LABEL)
-    if len(own) != len(columns):
-        raise DistillationError(
-            f"the unlabelled source {source} must have the text columns {list(columns)}, but it has "
-            f"{dataset.column_names}. Rename its columns."
-        )
-    return _rows(dataset, own, [NO_LABEL] * len(dataset), f"unlabelled ({source})")
-
-
-def _rows(dataset: Dataset, columns: Sequence[str], labels: list[int], split: str) -> Dataset:
-    texts = {target: list(dataset[name]) for target, name in zip((TEXT, TEXT_PAIR), columns, strict=False)}
-    keep = [
-        index
-        for index, row in enumerate(zip(*texts.values(), strict=True))
-        if all(part and part.strip() for part in row)
-    ]
-    if len(keep) < len(labels):
-        logger.warning("%d empty texts of the %s data were left out", len(labels) - len(keep), split)
-    content = {name: [values[index] for index in keep] for name, values in texts.items()}
-    features = Features({**dict.fromkeys(content, Value("string")), LABEL: Value("int64")})
-    return Dataset.from_dict({**content, LABEL: [labels[index] for index in keep]}, features=features)
-
-
-def _hold_out(train: Dataset, config: DataConfig) -> tuple[Dataset, Dataset]:
-    labels = np.asarray(train[LABEL])
-    labelled = np.flatnonzero(labels != NO_LABEL)
+def _hold_out(train: Dataset, config: DataConfig, rows: RowFormat) -> tuple[Dataset, Dataset]:
+    labelled = np.flatnonzero(rows.is_labelled(train))
     _require_rows(labelled, "labelled")
+    strata = rows.strata(train)
     try:
         _, held_out = train_test_split(
-            labelled, test_size=config.test_size, random_state=config.seed, stratify=labels[labelled]
+            labelled,
+            test_size=config.test_size,
+            random_state=config.seed,
+            stratify=None if strata is None else strata[labelled],
         )
     except ValueError as error:
+        both = "" if strata is None else " with every class in both parts"
         raise DistillationError(
-            f"cannot hold out {config.test_size:.0%} of {len(labelled)} labelled rows with every class in both parts: "
+            f"cannot hold out {config.test_size:.0%} of {len(labelled)} labelled rows{both}: "
             f"{error} Add labelled rows, or give a test split."
         ) from error
     logger.info("there is no test split: %d labelled rows are held out", len(held_out))
@@ -254,9 +231,9 @@ def _hold_out(train: Dataset, config: DataConfig) -> tuple[Dataset, Dataset]:
     return train.select(kept), train.select(np.sort(held_out))
 
 
-def _warn_of_overlap(train: Dataset, test: Dataset) -> None:
-    seen = set(train[TEXT])
-    common = sum(text in seen for text in test[TEXT])
+def _warn_of_overlap(train: Dataset, test: Dataset, rows: RowFormat) -> None:
+    seen = set(rows.keys(train))
+    common = sum(key in seen for key in rows.keys(test))
     if common:
         logger.warning("%d of %d test texts are in the training data too: the figures flatter", common, len(test))
 

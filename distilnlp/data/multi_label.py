@@ -1,0 +1,133 @@
+"""Rows of one text or a pair with any number of labels, each there or not."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from datasets import Dataset, List, Value
+from numpy.typing import NDArray
+
+from distilnlp.data.columns import is_list
+from distilnlp.data.label_names import LabelColumn, agree_on_labels
+from distilnlp.data.rows import LABEL, Layout, has_type
+from distilnlp.data.sequence import TextRows
+from distilnlp.errors import DistillationError
+from distilnlp.labels import NO_LABEL
+
+HOW_TO_WRITE = "Write the labels of a row as a list of their names, or as one 0.0 or 1.0 for each of data.label_names."
+
+
+class MultiLabelRows(TextRows):
+    """`label`: one 0.0 or 1.0 a label name, NaN = unknown.
+
+    A source gives a row's labels as names, as ids, or as one 0/1 target for each label. Text means names, a ClassLabel
+    means ids, fractions (0.0) and true/false mean targets. Whole numbers are targets if every row has as many of them
+    as there are labels, all 0 or 1; where they could be ids as well, nothing is guessed.
+    """
+
+    task = "multi-label classification"
+    usual_labels = ("labels", LABEL)
+    has_label_names = True
+    own_keys = frozenset({"label_names"})
+    features: ClassVar[Mapping[str, Any]] = {**TextRows.features, LABEL: List(Value("float32"))}
+
+    def check_label_column(self, dataset: Dataset, column: str) -> None:
+        """Raise a `DistillationError` if the column does not hold lists."""
+        feature = dataset.features[column]
+        if not has_type(feature, is_list(feature) and not is_list(feature.feature)):
+            raise DistillationError(
+                f"label column {column!r} must hold a list of labels a row, but it holds {feature}. {HOW_TO_WRITE} A "
+                "CSV file cannot hold lists; a JSON lines file can."
+            )
+
+    def find_label_names(
+        self, column: LabelColumn, given: Sequence[str] | None, teacher_names: Sequence[str] | None
+    ) -> list[str]:
+        """Return the label names in logit order; numbers have none of their own."""
+        are_numbers = column.names is None and not column.is_text
+        data_names = given if are_numbers else column.find_names(given)
+        if data_names is None and teacher_names is None:
+            raise DistillationError(
+                f"label column {column.name!r} holds numbers, and nothing says which labels they mean. Set "
+                "data.label_names, or write the labels of a row as a list of their names."
+            )
+        is_closed = given is not None or column.names is not None
+        names = agree_on_labels(data_names, teacher_names, given, is_closed)
+        if not names:
+            raise DistillationError(f"the data has no labels. Check {column.name!r}.")
+        return names
+
+    def read_labels(self, dataset: Dataset, layout: Layout, inputs: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+        """Return the targets in the order of the label names."""
+        if layout.label not in dataset.column_names:
+            return {LABEL: [_unknown(layout)] * len(dataset)}
+        column, rows = LabelColumn(dataset, layout.label), dataset[layout.label][:]
+        read = _read_targets if _are_targets(column, rows, layout) else _read_ids
+        return {LABEL: list(read(column, rows, layout))}
+
+    def is_labelled(self, rows: Dataset) -> NDArray[np.bool_]:
+        """Bool `[rows]`: which have a target that is known."""
+        return np.fromiter((any(map(math.isfinite, targets)) for targets in rows[LABEL]), dtype=np.bool_)
+
+
+def _unknown(layout: Layout) -> list[float]:
+    return [math.nan] * len(layout.label_names)
+
+
+def _are_targets(column: LabelColumn, rows: Sequence[list[Any] | None], layout: Layout) -> bool:
+    """Whether numbers are 0/1 targets rather than ids. Ids never repeat in a row, and targets fill the whole row."""
+    if column.is_text or column.names is not None:
+        return False
+    if not str(getattr(column.feature, "dtype", "")).startswith(("int", "uint")):
+        return True
+    labelled, width = [row for row in rows if row is not None], len(layout.label_names)
+    may_be_targets = all(len(row) == width for row in labelled)
+    may_be_ids = all(len(set(row)) == len(row) and set(row) <= set(range(width)) for row in labelled)
+    if labelled and may_be_targets and may_be_ids and all(set(row) <= {0, 1} for row in labelled):
+        raise DistillationError(
+            f"the numbers in label column {column.name!r}, such as {labelled[0]}, may be ids or 0/1 targets. "
+            + HOW_TO_WRITE
+        )
+    return may_be_targets and not may_be_ids
+
+
+def _read_targets(column: LabelColumn, rows: Iterable[list[Any] | None], layout: Layout) -> Iterable[list[float]]:
+    meaning = layout.given_names or layout.label_names
+    order = [meaning.index(name) for name in layout.label_names]
+    for number, row in enumerate(rows):
+        if row is not None and len(row) != len(meaning):
+            raise DistillationError(
+                f"row {number} (counted from 0) of label column {column.name!r} must have one 0 or 1 for each of the "
+                f"{len(meaning)} labels {list(meaning)}, but it has {len(row)}: {row}. {HOW_TO_WRITE}"
+            )
+        yield _unknown(layout) if row is None else [_target(row[i], meaning[i], column.name, number) for i in order]
+
+
+def _target(value: Any, label: str, column: str, row: int) -> float:
+    if value is None or value != value or value == NO_LABEL:
+        return math.nan
+    if value not in (0, 1):
+        raise DistillationError(
+            f"a target must be 0 or 1 (null = unknown), but row {row} (counted from 0) of label column {column!r} has "
+            f"{value!r} for the label {label!r}. Correct it."
+        )
+    return float(value)
+
+
+def _read_ids(column: LabelColumn, rows: Iterable[list[Any] | None], layout: Layout) -> Iterable[list[float]]:
+    ids = column.ids(layout.given_names, layout.label_names)
+    for number, row in enumerate(rows):
+        if row is None or any(ids[value] == NO_LABEL for value in row):
+            yield _unknown(layout)
+            continue
+        if len(set(row)) < len(row) and not column.is_text:
+            raise DistillationError(
+                f"row {number} (counted from 0) of label column {column.name!r} has a label id twice: {row}. Give each "
+                "label once; if these are 0/1 targets, there must be one for each label in every row."
+            )
+        present = {ids[value] for value in row}
+        yield [float(index in present) for index in range(len(layout.label_names))]
+
+
+MULTI_LABEL_ROWS = MultiLabelRows()

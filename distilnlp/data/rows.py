@@ -1,0 +1,217 @@
+"""What a task's rows look like: how they are read from a source, and how they are tokenised."""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from datasets import ClassLabel, Dataset, Features, Value
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
+
+from distilnlp.data.columns import check_text_columns, is_empty, is_text
+from distilnlp.data.config import DataConfig
+from distilnlp.data.label_names import LabelColumn
+from distilnlp.errors import DistillationError
+from distilnlp.labels import NO_LABEL
+
+logger = logging.getLogger(__name__)
+
+TEXT, TEXT_PAIR, LABEL = "text", "text_pair", "label"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a source's rows have what, and what their labels mean.
+
+    Attributes:
+        texts: text columns.
+        label: label column, whether there or not.
+        choices: multiple choice: one column a choice, or the one column of lists.
+        given_names: `data.label_names`, what bare ids in the source mean.
+        label_names: in the order of the models' logits; empty for a task without names.
+    """
+
+    texts: tuple[str, ...]
+    label: str
+    choices: tuple[str, ...] = ()
+    given_names: tuple[str, ...] | None = None
+    label_names: tuple[str, ...] = ()
+
+
+class RowFormat(ABC):
+    """The rows of one task: from a source's columns to *normalised* rows, and from those to tokenised ones.
+
+    Normalised rows are the same for every source: the columns `inputs` and those of the labels. Tokenised rows are not
+    padded and have their number of tokens as `length`, for batches of like length.
+
+    Attributes:
+        task: as messages call it.
+        inputs: normalised columns that a model reads; a row in which one is blank is left out.
+        features: the types of the normalised columns, as far as a source has them.
+        usual_labels: what the label column is called, where the recipe does not say it.
+        has_label_names: whether the labels are classes with names.
+        needs_labels: whether rows can be without a label; if not, every row counts as labelled.
+        own_keys: keys of the `data` section that only some tasks read, and this is one of them.
+    """
+
+    task: ClassVar[str]
+    inputs: ClassVar[tuple[str, ...]]
+    features: ClassVar[Mapping[str, Any]]
+    usual_labels: ClassVar[tuple[str, ...]] = (LABEL,)
+    has_label_names: ClassVar[bool] = False
+    needs_labels: ClassVar[bool] = True
+    own_keys: ClassVar[frozenset[str]] = frozenset()
+
+    # ---- From a source to normalised rows ----
+
+    def unfold(self, dataset: Dataset) -> Dataset:
+        """Return one row an example, where a file nests several in one."""
+        return dataset
+
+    def check_label_column(self, dataset: Dataset, column: str) -> None:
+        """Raise a `DistillationError` if a label column has the wrong type: here, not one value a row."""
+        if not isinstance(dataset.features[column], ClassLabel | Value):
+            raise DistillationError(
+                f"label column {column!r} must hold one label a row, a name or an id, but it holds "
+                f"{dataset.features[column]}. Convert it, or set data.label_column."
+            )
+
+    def has_labels(self, dataset: Dataset, column: str) -> bool:
+        """Whether some row has a label, hidden ones (null, -100) aside."""
+        labels = LabelColumn(dataset, column)
+        return bool(labels.distinct() - labels.hidden)
+
+    @abstractmethod
+    def find_layout(self, dataset: Dataset, config: DataConfig, label: str) -> Layout:
+        """Return the columns of the training rows, without label names.
+
+        Raises:
+            DistillationError: a named column is missing, or none was named and there is no single candidate.
+        """
+
+    def check_layout(self, dataset: Dataset, layout: Layout) -> None:
+        """Raise a `DistillationError` if a split lacks a column of the layout, or has another type there."""
+        candidates = [name for name, feature in dataset.features.items() if is_text(feature)]
+        check_text_columns(dataset, layout.texts, layout.label, candidates)
+
+    def unlabelled_layout(self, dataset: Dataset, layout: Layout) -> Layout | None:
+        """Return the columns of a transfer set, whose names may differ; None if it lacks some."""
+        return layout if {*layout.texts, *layout.choices} <= set(dataset.column_names) else None
+
+    def find_label_names(
+        self, column: LabelColumn, given: Sequence[str] | None, teacher_names: Sequence[str] | None
+    ) -> list[str]:
+        """Return the label names in logit order; none for a task without names.
+
+        Args:
+            column: a label column that holds labels.
+            given: `data.label_names`.
+            teacher_names: the fine-tuned teacher's, in logit order; None = it is yet to be trained.
+
+        Raises:
+            DistillationError: the data and the teacher do not agree.
+        """
+        return []
+
+    def normalise(self, dataset: Dataset, layout: Layout, split: str) -> Dataset:
+        """Return normalised rows: checked, with blank texts left out.
+
+        Args:
+            dataset: rows of a source; without the label column they have no labels.
+            layout: what their columns are.
+            split: what messages call them.
+
+        Raises:
+            DistillationError: a column or a label that does not fit.
+        """
+        self.check_layout(dataset, layout)
+        content = self.read_inputs(dataset, layout)
+        content |= self.read_labels(dataset, layout, content)
+        inputs = [content[name] for name in self.inputs if name in content]
+        keep = [index for index, row in enumerate(zip(*inputs, strict=True)) if not any(map(_is_blank, row))]
+        if len(keep) < len(dataset):
+            logger.warning("%d empty texts of the %s data were left out", len(dataset) - len(keep), split)
+        kept = {name: [values[index] for index in keep] for name, values in content.items()}
+        return Dataset.from_dict(kept, features=Features({name: self.features[name] for name in kept}))
+
+    @abstractmethod
+    def read_inputs(self, dataset: Dataset, layout: Layout) -> dict[str, list[Any]]:
+        """Return the normalised columns of `inputs`, one entry a row."""
+
+    @abstractmethod
+    def read_labels(self, dataset: Dataset, layout: Layout, inputs: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+        """Return the normalised columns of the labels, one entry a row; rows without a label have a mark for it."""
+
+    # ---- What normalised rows are ----
+
+    def is_labelled(self, rows: Dataset) -> NDArray[np.bool_]:
+        """Bool `[rows]`: which rows, normalised or tokenised, have a label."""
+        return np.asarray(rows[LABEL][:]) != NO_LABEL
+
+    def strata(self, rows: Dataset) -> NDArray | None:
+        """Return the class of each normalised row, by which a held-out share is stratified; None = at random."""
+        return None
+
+    def keys(self, rows: Dataset) -> Iterator[int]:
+        """Yield a hash of what a model reads of each normalised row: equal rows have equal keys."""
+        for row in rows.select_columns([name for name in self.inputs if name in rows.column_names]):
+            yield hash(tuple(tuple(value) if isinstance(value, list) else value for value in row.values()))
+
+    def texts(self, rows: Dataset) -> list[str]:
+        """Return every text of normalised rows, as a tokenizer gets it."""
+        columns = [rows[name][:] for name in self.inputs if name in rows.column_names]
+        return [text for column in columns for value in column for text in self.as_texts(value)]
+
+    def as_texts(self, value: Any) -> list[str]:
+        """Return the texts of one entry of `inputs`: itself, or those of a list."""
+        return [value] if isinstance(value, str) else value
+
+    # ---- From normalised rows to tokens ----
+
+    @abstractmethod
+    def encode(
+        self,
+        rows: Dataset,
+        tokenizer: PreTrainedTokenizerBase,
+        max_length: int,
+        desc: str,
+        *,
+        config: DataConfig,
+        for_evaluation: bool = False,
+    ) -> Dataset:
+        """Tokenise normalised rows.
+
+        Args:
+            rows: see `normalise`.
+            tokenizer: of the model that reads them.
+            max_length: in tokens; longer rows are cut.
+            desc: caption of the progress bar.
+            config: the `data` section, for what is particular to a task.
+            for_evaluation: also give what scoring needs, and fix what training leaves to chance.
+
+        Raises:
+            DistillationError: the tokenizer or `max_length` does not do for this task.
+        """
+
+
+def require_fast(tokenizer: PreTrainedTokenizerBase, task: str) -> None:
+    """Raise a `DistillationError` if a tokenizer cannot say which characters a token stands for."""
+    if not tokenizer.is_fast:
+        raise DistillationError(
+            f"{task} needs to know which characters a token stands for, and only a fast tokenizer tells, but "
+            f"this is a {type(tokenizer).__name__}. Put the model's tokenizer.json into its folder."
+        )
+
+
+def has_type(feature: Any, expected: bool) -> bool:
+    """Whether a label column's type is as expected; a column of nothing but nulls fits every task."""
+    return expected or is_empty(feature)
+
+
+def _is_blank(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_blank, value))
+    return not (value and value.strip())

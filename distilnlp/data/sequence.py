@@ -1,0 +1,141 @@
+"""Rows of one text or a pair: with one class, or with a score."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+from datasets import ClassLabel, Dataset, Value
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
+
+from distilnlp.data.columns import find_text_columns, is_text
+from distilnlp.data.config import DataConfig
+from distilnlp.data.label_names import LabelColumn, find_label_names
+from distilnlp.data.rows import LABEL, TEXT, TEXT_PAIR, Layout, RowFormat
+from distilnlp.errors import DistillationError
+from distilnlp.labels import NO_LABEL
+
+
+class TextRows(RowFormat):
+    """Normalised: `text` and, for pairs, `text_pair`. Tokenised: the inputs of a model, the labels kept."""
+
+    inputs = (TEXT, TEXT_PAIR)
+    features: ClassVar[Mapping[str, Any]] = {TEXT: Value("string"), TEXT_PAIR: Value("string"), LABEL: Value("int64")}
+
+    def find_layout(self, dataset: Dataset, config: DataConfig, label: str) -> Layout:
+        """Return the named text columns, or the only one."""
+        return Layout(tuple(find_text_columns(dataset, config.text_columns, label)), label)
+
+    def unlabelled_layout(self, dataset: Dataset, layout: Layout) -> Layout | None:
+        """Return the same columns, or the only text column: a plain text file always calls it `text`."""
+        if set(layout.texts) <= set(dataset.column_names):
+            return layout
+        own = find_text_columns(dataset, None, layout.label)
+        return replace(layout, texts=tuple(own)) if len(own) == len(layout.texts) else None
+
+    def read_inputs(self, dataset: Dataset, layout: Layout) -> dict[str, list[Any]]:
+        """Return `text` and perhaps `text_pair`."""
+        return {target: dataset[name][:] for target, name in zip(self.inputs, layout.texts, strict=False)}
+
+    def encode(
+        self,
+        rows: Dataset,
+        tokenizer: PreTrainedTokenizerBase,
+        max_length: int,
+        desc: str,
+        *,
+        config: DataConfig,
+        for_evaluation: bool = False,
+    ) -> Dataset:
+        """Tokenise; of a pair the longer text is cut first."""
+        return encode_texts(rows, tokenizer, max_length, desc)
+
+
+def encode_texts(
+    rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int, desc: str, **options: Any
+) -> Dataset:
+    """Tokenise `text` or the pair of it and `text_pair`; other columns stay."""
+
+    def encode(batch: dict[str, list[str]]) -> dict[str, Any]:
+        encoded = tokenizer(batch[TEXT], batch.get(TEXT_PAIR), truncation=True, max_length=max_length, **options)
+        return {**encoded, "length": [len(ids) for ids in encoded["input_ids"]]}
+
+    texts = [name for name in (TEXT, TEXT_PAIR) if name in rows.column_names]
+    return rows.map(encode, batched=True, remove_columns=texts, desc=desc)
+
+
+class SingleLabelRows(TextRows):
+    """`label`: a class id, -100 = none."""
+
+    task = "single-label classification"
+    has_label_names = True
+    own_keys = frozenset({"label_names"})
+
+    def find_label_names(
+        self, column: LabelColumn, given: Sequence[str] | None, teacher_names: Sequence[str] | None
+    ) -> list[str]:
+        """Return the names of the classes."""
+        return find_label_names(column, given, teacher_names)
+
+    def read_labels(self, dataset: Dataset, layout: Layout, inputs: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+        """Return the ids of names, or of ids in another order."""
+        if layout.label not in dataset.column_names:
+            return {LABEL: [NO_LABEL] * len(dataset)}
+        ids = LabelColumn(dataset, layout.label).ids(layout.given_names, layout.label_names)
+        return {LABEL: [ids[value] for value in dataset[layout.label]]}
+
+    def strata(self, rows: Dataset) -> NDArray | None:
+        """Return the class ids."""
+        return np.asarray(rows[LABEL][:])
+
+
+class RegressionRows(TextRows):
+    """`label`: a number, NaN = none; -100 is a number like any other."""
+
+    task = "regression"
+    features: ClassVar[Mapping[str, Any]] = {**TextRows.features, LABEL: Value("float64")}
+
+    def check_label_column(self, dataset: Dataset, column: str) -> None:
+        """Raise a `DistillationError` if the column holds neither numbers nor text."""
+        feature = dataset.features[column]
+        if isinstance(feature, ClassLabel) or not isinstance(feature, Value) or feature.dtype == "bool":
+            raise DistillationError(
+                f"label column {column!r} must hold one number a row, but it holds {feature}. Convert it, or set "
+                "data.label_column."
+            )
+
+    def has_labels(self, dataset: Dataset, column: str) -> bool:
+        """Whether some row has a score."""
+        is_written = is_text(dataset.features[column])
+        return any(value is not None and (value.strip() if is_written else value == value) for value in dataset[column])
+
+    def read_labels(self, dataset: Dataset, layout: Layout, inputs: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+        """Return the scores, also of numbers that are written as text."""
+        if layout.label not in dataset.column_names:
+            return {LABEL: [math.nan] * len(dataset)}
+        return {LABEL: [_score(value, layout.label, row) for row, value in enumerate(dataset[layout.label])]}
+
+    def is_labelled(self, rows: Dataset) -> NDArray[np.bool_]:
+        """Bool `[rows]`: which have a score."""
+        return ~np.isnan(np.asarray(rows[LABEL][:], dtype=np.float64))
+
+
+def _score(value: Any, column: str, row: int) -> float:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return math.nan
+    try:
+        score = float(value)
+    except (TypeError, ValueError):
+        score = math.inf
+    if math.isinf(score):
+        raise DistillationError(
+            f"label column {column!r} must hold finite numbers, but row {row} (counted from 0) holds {value!r}. "
+            "Correct it, or leave it empty: a row without a score is unlabelled."
+        )
+    return score
+
+
+SINGLE_LABEL_ROWS = SingleLabelRows()
+REGRESSION_ROWS = RegressionRows()

@@ -1,0 +1,61 @@
+"""SQuAD's own file format: articles of paragraphs of questions (arXiv 1606.05250)."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from datasets import Dataset, Features, List, Value
+
+from distilnlp.data.columns import is_list
+from distilnlp.errors import DistillationError
+
+QUESTION, CONTEXT, ANSWERS = "question", "context", "answers"
+ANSWER_TYPE = {"text": List(Value("string")), "answer_start": List(Value("int64"))}
+FLAT = Features({QUESTION: Value("string"), CONTEXT: Value("string"), ANSWERS: ANSWER_TYPE})
+
+
+def flatten_squad(dataset: Dataset) -> Dataset:
+    """Return one row a question of a nested file, `{"data": [{"paragraphs": [...]}]}`; other data as it is.
+
+    A question without `answers` has null there.
+
+    Raises:
+        DistillationError: a nested file lacks a part.
+    """
+    if not _is_nested(dataset):
+        return dataset
+    columns: dict[str, list[Any]] = {name: [] for name in FLAT}
+    try:
+        for row in _questions(dataset):
+            for name, values in columns.items():
+                values.append(row[name])
+    except (KeyError, TypeError) as error:
+        raise DistillationError(
+            "expected a file in the form of SQuAD: data, paragraphs, context and qas, and in these question and "
+            f"answers, but {type(error).__name__} {error} came up. Compare it with train-v1.1.json."
+        ) from error
+    return Dataset.from_dict(columns, features=FLAT)
+
+
+def _is_nested(dataset: Dataset) -> bool:
+    articles = dataset.features.get("data", dataset.features)
+    article = articles.feature if is_list(articles) else articles
+    return isinstance(article, dict) and "paragraphs" in article
+
+
+def _questions(dataset: Dataset) -> Iterator[dict[str, Any]]:
+    for row in dataset:
+        for article in row.get("data") or [row]:
+            for paragraph in article["paragraphs"]:
+                for question in paragraph["qas"]:
+                    yield {
+                        QUESTION: question["question"],
+                        CONTEXT: paragraph["context"],
+                        ANSWERS: as_columns(question.get("answers")),
+                    }
+
+
+def as_columns(answers: Any) -> dict[str, list[Any]] | None:
+    """Return answers as `{"text": [...], "answer_start": [...]}`, also from a list of `{"text", "answer_start"}`."""
+    if not isinstance(answers, list):
+        return answers
+    return {name: [answer[name] for answer in answers] for name in ANSWER_TYPE}
