@@ -1,12 +1,15 @@
-"""The metrics of single-label classification, written out in loops."""
+"""The metrics, written out in loops from their definitions."""
 
 import math
+import re
+import string
 
 import numpy as np
+from sklearn.metrics import average_precision_score
 
 
 def naive_metrics(predictions, labels):
-    """The definitions, written with loops."""
+    """Accuracy, macro-F1 and Matthews correlation of single-label classification."""
     pairs = list(zip(predictions, labels, strict=True))
     classes = sorted({*predictions, *labels})
     f1 = []
@@ -29,4 +32,52 @@ def naive_mcc(predictions, labels, classes):
     return (x * y).sum() / scale if scale > 1e-12 else 0.0
 
 
-# Metrics
+def naive_multi_label_metrics(logits, labels):
+    """F1 from counted decisions, label by label; average precision by scikit-learn. NaN labels are skipped."""
+    counts, precisions = [], []
+    for column in range(logits.shape[1]):
+        known = [row for row in range(len(labels)) if not math.isnan(labels[row, column])]
+        chosen = [bool(logits[row, column] > 0) for row in known]
+        truth = [bool(labels[row, column] == 1) for row in known]
+        hits = sum(c and t for c, t in zip(chosen, truth, strict=True))
+        counts.append((2 * hits, sum(chosen) + sum(truth)))
+        if any(truth):
+            precisions.append(average_precision_score(truth, logits[known, column]))
+    f1 = [double / size for double, size in counts if size]
+    doubles, sizes = (sum(part) for part in zip(*counts, strict=True))
+    return {
+        "micro_f1": doubles / sizes if sizes else 0.0,
+        "macro_f1": sum(f1) / len(f1) if f1 else 0.0,
+        "map": sum(precisions) / len(precisions) if precisions else 0.0,
+    }
+
+
+def naive_best_span(start, end, max_length):
+    """The best start + end logit of every allowed span, tried one by one; the first of equal ones."""
+    best = (-math.inf, 0, 0)
+    for first in range(len(start)):
+        for last in range(first, min(first + max_length, len(start))):
+            if start[first] + end[last] > best[0]:
+                best = (start[first] + end[last], first, last)
+    return best
+
+
+def naive_squad(answer, references):
+    """SQuAD 1.1: each measure is that of the reference that suits it best."""
+    found, expected = naive_words(answer), [naive_words(reference) for reference in references]
+    scores = []
+    for words in expected:
+        left, shared = list(words), 0
+        for word in found:
+            if word in left:
+                left.remove(word)
+                shared += 1
+        precision, recall = (shared / len(side) if side else 0.0 for side in (found, words))
+        scores.append(2 * precision * recall / (precision + recall) if shared else 0.0)
+    return {"f1": max(scores), "exact_match": float(found in expected)}
+
+
+def naive_words(text):
+    """Lower case, no punctuation, no articles, single spaces."""
+    kept = "".join(character for character in text.lower() if character not in string.punctuation)
+    return [word for word in re.sub(r"\b(a|an|the)\b", " ", kept).split(" ") if word.strip()]

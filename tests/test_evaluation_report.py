@@ -22,7 +22,6 @@ from distilnlp.evaluation import (
     measure_size,
     measure_speed,
     predict_logits,
-    summary_table,
 )
 from tests.conftest import as_examples
 from tests.naive_metrics import naive_metrics
@@ -269,55 +268,3 @@ def test_evaluation_leaves_no_files(tmp_path, monkeypatch, examples, collator):
     monkeypatch.chdir(tmp_path)
     evaluate_models({"student": tiny_model()}, examples, collator, speed_plan=SMALL_PLAN)
     assert list(tmp_path.iterdir()) == []
-
-
-# Table
-
-
-def report(**changes):
-    speed = {"latency_ms_median": 10.0, "latency_ms_p95": 12.5, "throughput_per_second": 400.0}
-    return {
-        "metrics": {
-            "accuracy": {"value": 0.9, "low": 0.85, "high": 0.95},
-            "macro_f1": {"value": 0.89, "low": 0.8, "high": 0.93},
-        },
-        "fidelity": {"agreement": 0.97, "kl": 0.0123},
-        "calibration_error": 0.04,
-        "parameters": {"total": 22_700_000, "embeddings": 11_900_000, "other": 10_800_000},
-        "bytes": 90_900_000,
-        "speed": speed,
-        **changes,
-    }
-
-
-def cells(line):
-    return [cell.strip() for cell in line.strip("|").split(" | ")]
-
-
-def test_table_has_a_row_for_every_model_and_a_column_for_every_figure():
-    fast = {"latency_ms_median": 2.5, "latency_ms_p95": 3.0, "throughput_per_second": 1600.0}
-    lines = summary_table({"teacher": report(fidelity=None), "student": report(speed=fast)}).splitlines()
-    assert len({len(line) for line in lines}) == 1
-    header, _, teacher, student = map(cells, lines)
-    assert teacher[0] == "teacher"
-    assert dict(zip(header, student, strict=True)) == {
-        "model": "student",
-        "accuracy [95% CI]": "0.900 [0.850, 0.950]",
-        "macro-F1": "0.890",
-        "agreement": "0.970",
-        "KL (nats)": "0.012",
-        "calibration error": "0.040",
-        "parameters (M)": "22.7",
-        "size (MB)": "90.9",
-        "latency median / p95 (ms)": "2.50 / 3.00",
-        "throughput (texts/s)": "1600",
-        "speed-up": "4.00×",
-    }
-    assert dict(zip(header, teacher, strict=True))["agreement"] == "–"
-
-
-def test_table_leaves_out_what_was_not_measured():
-    table = summary_table({"a|b": report(fidelity=None, speed=None)})
-    assert "agreement" not in table
-    assert "latency" not in table
-    assert "a\\|b" in table

@@ -1,29 +1,40 @@
 """Measuring models side by side: quality, fidelity, calibration, size and speed.
 
-`evaluate_models` measures, `summary_table` shows it; the parts can be called on their own.
+`evaluate_models` measures, `summary_table` shows it; the parts can be called on their own. Each task has a file with
+its metrics and its `EvaluationTask`.
 """
 
 from distilnlp.evaluation.calibration import expected_calibration_error
-from distilnlp.evaluation.fidelity import agreement, mean_kl
-from distilnlp.evaluation.intervals import Interval, bootstrap_intervals
-from distilnlp.evaluation.latency import Speed, SpeedPlan, measure_speed
-from distilnlp.evaluation.metrics import (
-    Accuracy,
-    MacroF1,
-    MatthewsCorrelation,
-    classification_metrics,
+from distilnlp.evaluation.choices import CHOICE_EVALUATION
+from distilnlp.evaluation.classification import (
+    SINGLE_LABEL_EVALUATION,
     classification_scores,
     compute_classification_metrics,
 )
-from distilnlp.evaluation.prediction import predict_logits
+from distilnlp.evaluation.fidelity import agreement, mean_kl
+from distilnlp.evaluation.intervals import Interval, Scorer, bootstrap_intervals, weighted_scorer
+from distilnlp.evaluation.latency import Speed, SpeedPlan, measure_speed
+from distilnlp.evaluation.masked_lm import MASKED_LM_EVALUATION
+from distilnlp.evaluation.metrics import Accuracy, MacroF1, MatthewsCorrelation, classification_metrics
+from distilnlp.evaluation.multi_label import MULTI_LABEL_EVALUATION
+from distilnlp.evaluation.prediction import predict_logits, predict_rows
+from distilnlp.evaluation.questions import QUESTION_EVALUATION
+from distilnlp.evaluation.regression import REGRESSION_EVALUATION
 from distilnlp.evaluation.report import ModelReport, evaluate_models
 from distilnlp.evaluation.size import ModelSize, measure_size
-from distilnlp.evaluation.table import summary_table, verdict
-from distilnlp.evaluation.task import EVALUATION_TASKS, SINGLE_LABEL_EVALUATION, EvaluationTask
+from distilnlp.evaluation.table import LOWER_IS_BETTER, summary_table, verdict
+from distilnlp.evaluation.task import EvaluationTask
+from distilnlp.evaluation.tokens import TOKEN_EVALUATION
 
 __all__ = [
-    "EVALUATION_TASKS",
+    "CHOICE_EVALUATION",
+    "LOWER_IS_BETTER",
+    "MASKED_LM_EVALUATION",
+    "MULTI_LABEL_EVALUATION",
+    "QUESTION_EVALUATION",
+    "REGRESSION_EVALUATION",
     "SINGLE_LABEL_EVALUATION",
+    "TOKEN_EVALUATION",
     "Accuracy",
     "EvaluationTask",
     "Interval",
@@ -31,6 +42,7 @@ __all__ = [
     "MatthewsCorrelation",
     "ModelReport",
     "ModelSize",
+    "Scorer",
     "Speed",
     "SpeedPlan",
     "agreement",
@@ -44,6 +56,8 @@ __all__ = [
     "measure_size",
     "measure_speed",
     "predict_logits",
+    "predict_rows",
     "summary_table",
     "verdict",
+    "weighted_scorer",
 ]

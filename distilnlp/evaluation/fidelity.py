@@ -17,8 +17,8 @@ def agreement(student_logits: ArrayLike, reference_logits: ArrayLike) -> float:
     Raises:
         DistillationError: the shapes differ, or there are no rows.
     """
-    student, reference = _as_pair(student_logits, reference_logits)
-    return float((student.argmax(-1) == reference.argmax(-1)).mean())
+    student, reference = as_pair(student_logits, reference_logits)
+    return same_share(student.argmax(-1), reference.argmax(-1))
 
 
 def mean_kl(student_logits: ArrayLike, reference_logits: ArrayLike) -> float:
@@ -26,22 +26,41 @@ def mean_kl(student_logits: ArrayLike, reference_logits: ArrayLike) -> float:
 
     Args:
         student_logits: `[items, classes]`.
-        reference_logits: `[items, classes]`, in the same label order.
+        reference_logits: `[items, classes]`, in the same label order; −inf for a class that a row does not have.
 
     Raises:
         DistillationError: the shapes differ, or there are no rows.
     """
-    student, reference = (log_softmax(logits, axis=-1) for logits in _as_pair(student_logits, reference_logits))
-    per_row = (np.exp(reference) * (reference - student)).sum(-1)
+    student, reference = (log_softmax(logits, axis=-1) for logits in as_pair(student_logits, reference_logits))
+    difference = np.zeros_like(reference)
+    np.subtract(reference, student, out=difference, where=np.isfinite(reference))  # 0 · (inf − inf) is not 0
+    per_row = (np.exp(reference) * difference).sum(-1)
     return max(0.0, float(per_row.mean()))  # rounding can bring equal models a hair below zero
 
 
-def _as_pair(student_logits: ArrayLike, reference_logits: ArrayLike) -> tuple[NDArray, NDArray]:
-    student, reference = (np.asarray(logits, dtype=np.float64) for logits in (student_logits, reference_logits))
+def same_share(student: ArrayLike, reference: ArrayLike) -> float:
+    """Share of the answers `[items]`, class ids or texts, that are the same.
+
+    Raises:
+        DistillationError: the numbers of answers differ, or there are none.
+    """
+    first, second = np.asarray(student), np.asarray(reference)
+    _check_shapes(first, second, ndim=1)
+    return float((first == second).mean())
+
+
+def as_pair(student: ArrayLike, reference: ArrayLike, ndim: int = 2) -> tuple[NDArray, NDArray]:
+    """Return two models' predictions in float64, checked to be of one shape of `ndim` axes, the items first."""
+    first, second = (np.asarray(values, dtype=np.float64) for values in (student, reference))
+    _check_shapes(first, second, ndim)
+    return first, second
+
+
+def _check_shapes(student: NDArray, reference: NDArray, ndim: int) -> None:
     # Compared strictly: numpy would broadcast [items, 1] against [items, classes] and give a figure.
-    if student.shape != reference.shape or student.ndim != 2 or not len(student):
+    if student.shape != reference.shape or student.ndim != ndim or not len(student):
         raise DistillationError(
-            f"expected student and reference logits of one shape [items, classes], but got {student.shape} and "
-            f"{reference.shape}. Predict the same rows, at least one, with models of the same labels."
+            f"expected predictions of student and reference of one shape {['[items]', '[items, classes]'][ndim - 1]}, "
+            f"but got {student.shape} and {reference.shape}. Predict the same rows, at least one, with models of the "
+            "same labels."
         )
-    return student, reference

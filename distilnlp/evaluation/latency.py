@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from distilnlp.errors import DistillationError
-from distilnlp.evaluation.prediction import Collator, Example, collate_for, evaluation_mode
+from distilnlp.evaluation.prediction import Collator, Example, Rows, collate_for, evaluation_mode, inputs_for, per_model
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,10 @@ DEFAULT_PLAN = SpeedPlan()
 
 def measure_speed(
     models: Mapping[str, PreTrainedModel],
-    examples: Sequence[Example],
-    collator: Collator,
+    examples: Rows | Mapping[str, Rows],
+    collator: Collator | Mapping[str, Collator],
     plan: SpeedPlan = DEFAULT_PLAN,
+    columns: Sequence[str] = (),
 ) -> dict[str, Speed]:
     """Time the forward passes of models in turns, each on its own device.
 
@@ -63,42 +64,57 @@ def measure_speed(
 
     Args:
         models: name to model.
-        examples: tokenised and unpadded rows with `input_ids`.
-        collator: pads a list of rows into a batch of tensors.
+        examples: tokenised and unpadded rows with `input_ids`, or those of each model by its name.
+        collator: pads a list of rows into a batch of tensors; one, or one for each model by its name.
         plan: how much is measured.
+        columns: columns of the rows that the collator needs beside the inputs of a model.
 
     Raises:
         DistillationError: there are no rows, or the plan measures nothing.
     """
-    if not len(examples) or min(plan.texts, plan.batches, plan.batch_size) < 1:
+    rows, collators = per_model(examples, models, "rows"), per_model(collator, models, "a collator")
+    fewest = min((len(own) for own in rows.values()), default=0)
+    if not fewest or min(plan.texts, plan.batches, plan.batch_size) < 1:
         raise DistillationError(
-            f"expected rows to time and at least 1 text, batch and batch size, but got {len(examples)} rows and "
+            f"expected rows to time and at least 1 text, batch and batch size, but got {fewest} rows and "
             f"{plan}. Pass rows, or leave the speed out of the evaluation."
         )
-    singles = [[example] for example in _spread(examples, plan.texts)]
-    chosen = _spread(examples, plan.batches * plan.batch_size)
-    batches = [chosen[start :: plan.batches] for start in range(plan.batches)]  # each from all over the examples
+
+    def inputs_of(name: str, batches: list[list[Example]]) -> list[dict[str, Tensor]]:
+        model = models[name]
+        return [inputs_for(model, collate_for(model, batch, collators[name], columns)) for batch in batches]
+
     with evaluation_mode(*models.values()):
-        latencies = _seconds_in_turns(models, singles, collator, plan)
-        durations = _seconds_in_turns(models, batches, collator, plan)
+        singles = {name: inputs_of(name, _single_rows(rows[name], plan)) for name in models}
+        latencies = _seconds_in_turns(models, singles, plan)
+        batches = {name: inputs_of(name, _batches(rows[name], plan)) for name in models}
+        durations = _seconds_in_turns(models, batches, plan)
     return {name: _summarise(latencies[name], durations[name], plan.batch_size) for name in models}
 
 
-def _spread(examples: Sequence[Example], count: int) -> list[Example]:
+def _single_rows(rows: Rows, plan: SpeedPlan) -> list[list[Example]]:
+    return [[example] for example in _spread(rows, plan.texts)]
+
+
+def _batches(rows: Rows, plan: SpeedPlan) -> list[list[Example]]:
+    chosen = _spread(rows, plan.batches * plan.batch_size)
+    return [chosen[start :: plan.batches] for start in range(plan.batches)]  # each from all over the examples
+
+
+def _spread(examples: Rows, count: int) -> list[Example]:
     """Pick `count` examples at even distances; more than there are repeats some."""
     return [examples[index * len(examples) // count] for index in range(count)]
 
 
 def _seconds_in_turns(
-    models: Mapping[str, PreTrainedModel], batches: Sequence[list[Example]], collator: Collator, plan: SpeedPlan
+    models: Mapping[str, PreTrainedModel], inputs: Mapping[str, list[dict[str, Tensor]]], plan: SpeedPlan
 ) -> dict[str, list[float]]:
     """Return each model's seconds per batch, equally many for each model."""
-    inputs = {name: [collate_for(model, batch, collator) for batch in batches] for name, model in models.items()}
     deadline = time.perf_counter() + len(models) * plan.max_seconds / 2
     seconds: dict[str, list[float]] = {name: [] for name in models}
-    for turn in range(len(batches)):
-        for name, model in models.items():
-            seconds[name].append(_seconds_of(model, inputs[name][turn], plan.warmup))
+    for turn in zip(*inputs.values(), strict=True):
+        for (name, model), batch in zip(models.items(), turn, strict=True):
+            seconds[name].append(_seconds_of(model, batch, plan.warmup))
         if time.perf_counter() > deadline:
             break
     return seconds

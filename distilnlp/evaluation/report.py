@@ -1,18 +1,19 @@
 """The evaluation of several models side by side: quality, fidelity, calibration, size and speed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TypedDict
+from typing import Any, TypedDict
 
-from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from distilnlp.errors import DistillationError, did_you_mean
+from distilnlp.evaluation.classification import SINGLE_LABEL_EVALUATION
+from distilnlp.evaluation.intervals import Interval
+from distilnlp.evaluation.labels import labels_agree
 from distilnlp.evaluation.latency import DEFAULT_PLAN, SpeedPlan, measure_speed
-from distilnlp.evaluation.metrics import check_finite
-from distilnlp.evaluation.prediction import Collator, Example
+from distilnlp.evaluation.prediction import Collator, Rows, per_model
 from distilnlp.evaluation.size import measure_size
-from distilnlp.evaluation.task import SINGLE_LABEL_EVALUATION, EvaluationTask
+from distilnlp.evaluation.task import EvaluationTask
 
 
 class ModelReport(TypedDict):
@@ -37,8 +38,8 @@ class ModelReport(TypedDict):
 
 def evaluate_models(
     models: Mapping[str, PreTrainedModel],
-    examples: Sequence[Example],
-    collator: Collator,
+    examples: Rows | Mapping[str, Rows],
+    collator: Collator | Mapping[str, Collator],
     *,
     reference: str | None = None,
     task: EvaluationTask = SINGLE_LABEL_EVALUATION,
@@ -51,28 +52,34 @@ def evaluate_models(
 
     Args:
         models: name to model, in the order of the report; label ids are those of the first one.
-        examples: tokenised and unpadded rows with `input_ids` and `label` or `labels`, for a tokenizer that all the
-            models share. A row whose label is null or -100 counts for fidelity and speed only.
-        collator: pads a list of rows into a batch of tensors.
+        examples: tokenised and unpadded rows with the columns of the task. One sequence for a tokenizer that all the
+            models share, or a mapping of each model's name to its own rows of the same texts in the same order. What
+            has no label counts for fidelity and speed only.
+        collator: pads a list of rows into a batch of tensors; one, or one for each model by its name.
         reference: name of the model that fidelity is measured against; None measures no fidelity.
-        task: how this task's logits are scored.
+        task: how this task is scored.
         batch_size: rows in a batch of the predictions.
         resamples, seed: draws of the bootstrap intervals, and what makes them repeatable.
-        speed_plan: how much of the speed is measured; None measures none.
+        speed_plan: how much of the speed is measured, of each model on its own rows; None measures none.
 
     Raises:
         DistillationError: there is nothing to evaluate, the reference is unknown, labels are missing or outside the
-            classes, models have different labels, or a model's logits are NaN or infinite.
+            classes, models have different labels or their rows do, or a model's logits are NaN or infinite.
     """
     _check_names(models, reference)
-    rows = list(examples)
-    labels = task.read_labels(rows, next(iter(models.values())).config)
-    logits = _predict_all(models, rows, collator, task, batch_size)
-    speeds = measure_speed(models, rows, collator, speed_plan) if speed_plan else {}
-    reports = {name: _report_of(model, logits[name], labels, task, resamples, seed) for name, model in models.items()}
-    for name, report in reports.items():
+    shared: Rows | Mapping[str, Rows] = examples if isinstance(examples, Mapping) else list(examples)
+    rows, collators = per_model(shared, models, "rows"), per_model(collator, models, "a collator")
+    labels = _read_labels(models, rows, task)
+    predictions = _predict_all(models, rows, collators, task, batch_size)
+    speeds = measure_speed(models, rows, collators, speed_plan, task.columns) if speed_plan else {}
+    reports = {}
+    for name, model in models.items():
+        intervals = task.scores(predictions[name], labels).intervals(resamples, seed)
+        calibration = task.calibration_error(predictions[name], labels) if task.calibration_error else None
+        report = reports[name] = _report_of(model, intervals, calibration)
         if reference is not None and name != reference:
-            report["fidelity"] = {m: compute(logits[name], logits[reference]) for m, compute in task.fidelity.items()}
+            pair = predictions[name], predictions[reference]
+            report["fidelity"] = {measure: compute(*pair) for measure, compute in task.fidelity.items()}
         report["speed"] = asdict(speeds[name]) if speeds else None
     return reports
 
@@ -87,33 +94,49 @@ def _check_names(models: Mapping[str, PreTrainedModel], reference: str | None) -
         )
 
 
+def _read_labels(models: Mapping[str, PreTrainedModel], rows: Mapping[str, Rows], task: EvaluationTask) -> Any:
+    """Read the labels of the first model's rows; those of the others must be the same."""
+    empty = [name for name in models if not len(rows[name])]
+    if empty:
+        raise DistillationError(f"expected rows to evaluate {empty[0]!r} on, but got none. Check the split's filters.")
+    first, *others = models
+    config = models[first].config
+    labels = task.read_labels(rows[first], config)
+    for name in others:
+        if rows[name] is not rows[first] and not labels_agree(labels, task.read_labels(rows[name], config)):
+            raise DistillationError(
+                f"expected the rows of all models to hold the same labels in the same order, but those of {name!r} "
+                f"differ from those of {first!r}. Tokenise the same texts for each model, with a length that cuts "
+                "no labelled word of one and keeps it for the other."
+            )
+    return labels
+
+
 def _predict_all(
     models: Mapping[str, PreTrainedModel],
-    rows: Sequence[Example],
-    collator: Collator,
+    rows: Mapping[str, Rows],
+    collators: Mapping[str, Collator],
     task: EvaluationTask,
     batch_size: int,
-) -> dict[str, NDArray]:
-    """Return each model's logits, all in the label order of the first model."""
+) -> dict[str, Any]:
+    """Return each model's predictions, all in the label order of the first model."""
     first = next(iter(models.values())).config
-    logits = {}
+    predictions = {}
     for name, model in models.items():
-        own = task.predict(model, rows, collator, batch_size, f"Evaluating {name}")
-        check_finite(own, f"the model {name!r}")
-        logits[name] = task.align(own, model.config, first)
-    return logits
+        own = task.predict(model, rows[name], collators[name], batch_size, f"the model {name!r}")
+        predictions[name] = task.align(own, model.config, first)
+    return predictions
 
 
 def _report_of(
-    model: PreTrainedModel, logits: NDArray, labels: NDArray, task: EvaluationTask, resamples: int, seed: int
+    model: PreTrainedModel, intervals: Mapping[str, Interval], calibration_error: float | None
 ) -> ModelReport:
     """Report what a model shows on its own, without fidelity and speed, which take the other models."""
     size = measure_size(model)
-    intervals = task.scores(logits, labels, resamples, seed)
     return ModelReport(
         metrics={metric: asdict(interval) for metric, interval in intervals.items()},
         fidelity=None,
-        calibration_error=task.calibration_error(logits, labels) if task.calibration_error else None,
+        calibration_error=calibration_error,
         parameters={"total": size.parameters, "embeddings": size.embedding_parameters, "other": size.other_parameters},
         bytes=size.bytes,
         speed=None,

@@ -5,7 +5,24 @@ from collections.abc import Mapping, Sequence
 from distilnlp.evaluation.report import ModelReport
 
 ABSENT = "–"
-TITLES = {"macro_f1": "macro-F1", "mcc": "MCC", "kl": "KL (nats)"}
+TITLES = {
+    "macro_f1": "macro-F1",
+    "micro_f1": "micro-F1",
+    "map": "mAP",
+    "mcc": "MCC",
+    "pearson": "Pearson",
+    "spearman": "Spearman",
+    "entity_f1": "entity F1",
+    "entity_precision": "entity precision",
+    "entity_recall": "entity recall",
+    "f1": "F1",
+    "exact_match": "exact match",
+    "kl": "KL (nats)",
+    "correlation": "correlation with reference",
+    "absolute_difference": "difference from reference",
+}
+NO_SHARES = frozenset({"mcc", "pearson", "spearman", "perplexity"})  # every other metric is a share, from 0 to 1
+LOWER_IS_BETTER = frozenset({"perplexity"})
 
 Columns = dict[str, list[str]]
 
@@ -13,8 +30,8 @@ Columns = dict[str, list[str]]
 def summary_table(results: Mapping[str, ModelReport]) -> str:
     """Return an aligned Markdown table with a row per model; columns that no model fills are left out.
 
-    The first metric comes with its 95% interval. Latency is that of a single text, throughput that of full batches;
-    the speed-up is the first model's median latency over the model's own.
+    The first metric comes with its 95% interval; higher is better unless the column says lower. Latency is that of a
+    single text, throughput that of full batches; the speed-up is the first model's median latency over the model's own.
 
     Args:
         results: what `evaluate_models` returned, at least one model.
@@ -27,12 +44,12 @@ def summary_table(results: Mapping[str, ModelReport]) -> str:
 
 def _quality_columns(reports: Sequence[ModelReport]) -> Columns:
     first, *others = reports[0]["metrics"]
-    columns = {f"{TITLES.get(first, first)} [95% CI]": [_with_interval(report["metrics"][first]) for report in reports]}
+    columns = {f"{_title(first)} [95% CI]": [_with_interval(report["metrics"][first]) for report in reports]}
     for metric in others:
-        columns[TITLES.get(metric, metric)] = [_figure(report["metrics"][metric]["value"]) for report in reports]
+        columns[_title(metric)] = [_figure(report["metrics"][metric]["value"]) for report in reports]
     fidelities = [report["fidelity"] or {} for report in reports]
     for measure in dict.fromkeys(measure for fidelity in fidelities for measure in fidelity):
-        columns[TITLES.get(measure, measure)] = [_figure(fidelity.get(measure)) for fidelity in fidelities]
+        columns[_title(measure)] = [_figure(fidelity.get(measure)) for fidelity in fidelities]
     columns["calibration error"] = [_figure(report["calibration_error"]) for report in reports]
     return columns
 
@@ -61,12 +78,19 @@ def _speed_columns(reports: Sequence[ModelReport]) -> Columns:
     return columns
 
 
+def _title(measure: str) -> str:
+    return TITLES.get(measure, measure) + (" (lower is better)" if measure in LOWER_IS_BETTER else "")
+
+
 def _with_interval(metric: Mapping[str, float]) -> str:
-    return f"{metric['value']:.3f} [{metric['low']:.3f}, {metric['high']:.3f}]"
+    return f"{_figure(metric['value'])} [{_figure(metric['low'])}, {_figure(metric['high'])}]"
 
 
 def _figure(value: float | None) -> str:
-    return ABSENT if value is None else f"{value:.3f}"
+    """Write a figure with three decimals, fewer where it is large, as a perplexity can be."""
+    if value is None:
+        return ABSENT
+    return f"{value:.3f}" if abs(value) < 10 else _amount(value)
 
 
 def _amount(value: float) -> str:
@@ -95,9 +119,13 @@ def verdict(results: Mapping[str, ModelReport]) -> str:
         return ""
     teacher, student = results["teacher"], results["student"]
     metric = next(iter(student["metrics"]))
-    kept, whole = student["metrics"][metric]["value"], teacher["metrics"][metric]["value"]
-    said = f"The student's {metric} is {100 * kept:.1f}%, the teacher's {100 * whole:.1f}%; "
+    kept, whole = (_said(metric, report["metrics"][metric]["value"]) for report in (student, teacher))
+    said = f"The student's {_title(metric)} is {kept}, the teacher's {whole}; it "
     if teacher["speed"] and student["speed"]:
         ratio = student["speed"]["throughput_per_second"] / teacher["speed"]["throughput_per_second"]
-        said += f"it reads {ratio:.1f} times as many texts a second and "
+        said += f"reads {ratio:.1f} times as many texts a second and "
     return said + f"is {teacher['bytes'] / student['bytes']:.1f} times smaller on disk."
+
+
+def _said(metric: str, value: float) -> str:
+    return _amount(value) if metric in NO_SHARES else f"{100 * value:.1f}%"

@@ -1,0 +1,91 @@
+"""Single-label classification: a text is an item and has one class."""
+
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+from transformers import EvalPrediction
+
+from distilnlp.evaluation.calibration import expected_calibration_error
+from distilnlp.evaluation.fidelity import agreement, mean_kl
+from distilnlp.evaluation.intervals import Scorer, count_ids
+from distilnlp.evaluation.labels import align_classes, check_label_ids, read_class_ids
+from distilnlp.evaluation.metrics import classification_metrics
+from distilnlp.evaluation.prediction import check_finite, predict_logits
+from distilnlp.evaluation.task import EvaluationTask, trainer_logits
+from distilnlp.labels import NO_LABEL
+
+
+def compute_classification_metrics(eval_prediction: EvalPrediction) -> dict[str, float]:
+    """Score logits against label ids: pass it as `Trainer(compute_metrics=compute_classification_metrics)`.
+
+    Args:
+        eval_prediction: logits `[rows, classes]`, alone or first in a tuple, and label ids `[rows]`; rows whose label
+            is -100 are left out.
+
+    Returns:
+        `accuracy`, `macro_f1` and `mcc`.
+
+    Raises:
+        DistillationError: no row has a label, a label is not a class of the logits, or a logit is NaN or infinite.
+    """
+    logits, labels = trainer_logits(eval_prediction), np.asarray(eval_prediction.label_ids)
+    check_finite(logits, "the model under evaluation")
+    check_label_ids(labels, logits.shape[-1])
+    labelled = labels != NO_LABEL
+    results = classification_metrics().compute(predictions=logits[labelled].argmax(-1), references=labels[labelled])
+    return {name: float(value) for name, value in results.items()}
+
+
+def classification_scores(predictions: NDArray, labels: NDArray, num_classes: int) -> dict[str, NDArray]:
+    """Compute the three metrics for many sets of rows at once, for the resampling of confidence intervals.
+
+    Equal to scikit-learn's values, from three counts per class instead of a validated call per set.
+
+    Args:
+        predictions: class ids `[..., rows]`.
+        labels: class ids `[..., rows]`, all from 0 to `num_classes - 1`.
+        num_classes: number of classes.
+
+    Returns:
+        `accuracy`, `macro_f1` and `mcc`, each `[...]`.
+    """
+    rows = labels.shape[-1]
+    labelled, predicted = count_ids(labels, num_classes), count_ids(predictions, num_classes)
+    # Misses are counted as one more class, which is then dropped.
+    hits = count_ids(np.where(predictions == labels, labels, num_classes), num_classes + 1)[..., :num_classes]
+    occurring = labelled + predicted
+    f1 = 2 * hits / np.maximum(occurring, 1)
+    # Matthews correlation of several classes, Gorodkin 2004: covariances of the one-hot labels and predictions.
+    covariance = rows * hits.sum(-1) - (labelled * predicted).sum(-1)
+    variances = (rows**2 - (labelled**2).sum(-1)) * (rows**2 - (predicted**2).sum(-1))
+    return {
+        "accuracy": hits.sum(-1) / rows,
+        "macro_f1": f1.sum(-1) / (occurring > 0).sum(-1),
+        "mcc": np.where(variances > 0, covariance / np.sqrt(np.maximum(variances, 1)), 0.0),
+    }
+
+
+def classification_scorer(logits: NDArray, labels: NDArray) -> Scorer:
+    """Return the scorer of logits `[rows, classes]` on the rows whose label is not -100."""
+    labelled = labels != NO_LABEL
+    scores = partial(classification_scores, num_classes=logits.shape[-1])
+    return Scorer(scores, (logits[labelled].argmax(-1), labels[labelled]))
+
+
+def classification_calibration(logits: NDArray, labels: NDArray) -> float:
+    """Return the calibration error of the softmax of logits `[rows, classes]`, on the rows with a label."""
+    labelled = labels != NO_LABEL
+    return expected_calibration_error(softmax(logits[labelled].astype(np.float64), axis=-1), labels[labelled])
+
+
+SINGLE_LABEL_EVALUATION = EvaluationTask(
+    read_labels=read_class_ids,
+    predict=predict_logits,
+    align=align_classes,
+    scores=classification_scorer,
+    fidelity={"agreement": agreement, "kl": mean_kl},
+    calibration_error=classification_calibration,
+    compute_metrics=lambda config: compute_classification_metrics,
+)

@@ -1,0 +1,183 @@
+"""Token classification: a word is an item, and its first piece stands for it; a sentence is drawn as a whole."""
+
+import re
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+from seqeval.metrics.sequence_labeling import get_entities
+from transformers import EvalPrediction, PreTrainedConfig, PreTrainedModel
+
+from distilnlp.errors import DistillationError
+from distilnlp.evaluation.calibration import expected_calibration_error
+from distilnlp.evaluation.fidelity import agreement, mean_kl
+from distilnlp.evaluation.intervals import Scorer, ratio, weighted_scorer
+from distilnlp.evaluation.labels import check_label_ids, class_order, label_values, require_columns
+from distilnlp.evaluation.prediction import Collator, Rows, check_finite, predict_rows, split_rows
+from distilnlp.evaluation.task import ComputeMetrics, EvaluationTask, trainer_logits
+from distilnlp.labels import NO_LABEL
+from distilnlp.signals import Batch, label_names_of
+
+COLUMNS = ("word_starts",)
+ENTITY_TAG = re.compile("O|[BIES]-.+")  # IOB1, IOB2, IOE and IOBES alike
+WordLogits = Sequence[NDArray]
+
+
+class WordLabels(NamedTuple):
+    """The tags of an evaluation.
+
+    Attributes:
+        names: of the tags, in the order of the logits; None where the model names none.
+        ids: the tag id of each word, an array a row; -100 = none.
+    """
+
+    names: tuple[str, ...] | None
+    ids: list[NDArray]
+
+
+def read_word_labels(examples: Rows, config: PreTrainedConfig) -> WordLabels:
+    """Return the tags at the first pieces of the words.
+
+    Raises:
+        DistillationError: rows do not say where their words start, no word has a tag, or a tag is not one of the
+            model's.
+    """
+    require_columns(examples, COLUMNS, "token classification")
+    values = zip(examples, label_values(examples), strict=True)
+    ids = [_ids_at_words(np.asarray(row["word_starts"], dtype=bool), value) for row, value in values]
+    check_label_ids(np.concatenate(ids), config.num_labels or 0, "word")
+    return WordLabels(label_names_of(config), ids)
+
+
+def _ids_at_words(starts: NDArray, value: Any) -> NDArray:
+    labels = np.full(len(starts), NO_LABEL) if value is None else np.asarray(value)
+    if labels.shape != starts.shape:
+        raise DistillationError(
+            f"expected a label for each of a row's {len(starts)} pieces, -100 where no word starts, but a row has "
+            f"labels of the shape {labels.shape}. Make labels and word_starts from the same tokenised words."
+        )
+    return labels[starts]
+
+
+def predict_words(
+    model: PreTrainedModel, examples: Rows, collator: Collator, batch_size: int = 32, owner: str = "the model"
+) -> list[NDArray[np.float32]]:
+    """Return a model's logits `[words, labels]` at the first pieces of the words of each row.
+
+    Raises:
+        DistillationError: there are no rows, or a logit is NaN or infinite.
+    """
+    return predict_rows(model, examples, collator, _read_words, columns=COLUMNS, batch_size=batch_size, owner=owner)
+
+
+def _read_words(outputs: Any, batch: Batch) -> list[NDArray]:
+    starts = batch["word_starts"].bool()
+    return split_rows(outputs.logits[starts], starts)
+
+
+def align_tags(logits: WordLogits, own: PreTrainedConfig, first: PreTrainedConfig) -> WordLogits:
+    """Return logits with the tags in the order of the first model; see `align_classes`."""
+    order = class_order(own, first)
+    return logits if order is None else [row[:, order] for row in logits]
+
+
+def token_scorer(logits: WordLogits, labels: WordLabels) -> Scorer:
+    """Return the scorer of the tags of the labelled words; a unit is a sentence.
+
+    Where every tag is O or has a prefix of IOB or IOBES, F1, precision and recall of whole entities come first: over
+    all entities of the data, an entity right only with both borders and its type (CoNLL-2003, arXiv cs/0306050; the
+    spans are seqeval's). Accuracy is over the words.
+    """
+    names = np.array(labels.names) if _are_entity_tags(labels.names) else None
+    counts = [
+        _count(row[ids != NO_LABEL].argmax(-1), ids[ids != NO_LABEL], names)
+        for row, ids in zip(logits, labels.ids, strict=True)
+        if (ids != NO_LABEL).any()
+    ]
+    return weighted_scorer(partial(_scores, counts=np.array(counts, dtype=np.float64)), len(counts))
+
+
+def _are_entity_tags(names: Sequence[str] | None) -> bool:
+    return names is not None and set(names) != {"O"} and all(ENTITY_TAG.fullmatch(name) for name in names)
+
+
+def _count(found: NDArray, ids: NDArray, names: NDArray | None) -> list[int]:
+    """Count a sentence's hit, predicted and labelled entities, if tags name any; then its right words and all words."""
+    of_words = [int((found == ids).sum()), len(ids)]
+    if names is None:
+        return of_words
+    predicted, labelled = (set(get_entities(names[tags].tolist())) for tags in (found, ids))
+    return [len(predicted & labelled), len(predicted), len(labelled), *of_words]
+
+
+def _scores(weights: NDArray, counts: NDArray) -> dict[str, NDArray]:
+    """Score draws: weights `[..., sentences]`, counts `[sentences, 2 or 5]` as `_count` gives them."""
+    *of_entities, right, words = np.moveaxis(weights @ counts, -1, 0)
+    accuracy = {"accuracy": ratio(right, words)}
+    if not of_entities:
+        return accuracy
+    hits, predicted, labelled = of_entities
+    return {
+        "entity_f1": ratio(2 * hits, predicted + labelled),
+        "entity_precision": ratio(hits, predicted),
+        "entity_recall": ratio(hits, labelled),
+        **accuracy,
+    }
+
+
+def compute_token_metrics(config: PreTrainedConfig) -> ComputeMetrics:
+    """Return the function that scores logits `[rows, length, labels]` against tag ids `[rows, length]` for a Trainer.
+
+    Positions whose tag id is -100 are left out. The results are those of `token_scorer`.
+    """
+    names = label_names_of(config)
+
+    def compute(eval_prediction: EvalPrediction) -> dict[str, float]:
+        logits, ids = trainer_logits(eval_prediction), np.asarray(eval_prediction.label_ids)
+        check_label_ids(ids.reshape(-1), logits.shape[-1], "word")
+        words = [row[tags != NO_LABEL] for row, tags in zip(logits, ids, strict=True)]
+        check_finite(words, "the model under evaluation")
+        return token_scorer(words, WordLabels(names, [tags[tags != NO_LABEL] for tags in ids])).values()
+
+    return compute
+
+
+def word_agreement(student: WordLogits, reference: WordLogits) -> float:
+    """Share of the words for which both models prefer the same tag."""
+    return agreement(*_all_words(student, reference))
+
+
+def word_kl(student: WordLogits, reference: WordLogits) -> float:
+    """Mean over the words of KL(reference ‖ student), in nats."""
+    return mean_kl(*_all_words(student, reference))
+
+
+def _all_words(student: WordLogits, reference: WordLogits) -> tuple[NDArray, NDArray]:
+    if [len(row) for row in student] != [len(row) for row in reference]:
+        raise DistillationError(
+            "expected student and reference to have read the same words of each row, but their numbers of words "
+            "differ. Cut the rows of both tokenizers after the same word."
+        )
+    return np.concatenate(student), np.concatenate(reference)
+
+
+def word_calibration(logits: WordLogits, labels: WordLabels) -> float:
+    """Return the calibration error of the softmax of the logits over the words with a tag."""
+    words, ids = np.concatenate(logits), np.concatenate(labels.ids)
+    labelled = ids != NO_LABEL
+    return expected_calibration_error(softmax(words[labelled].astype(np.float64), axis=-1), ids[labelled])
+
+
+TOKEN_EVALUATION = EvaluationTask(
+    read_labels=read_word_labels,
+    predict=predict_words,
+    align=align_tags,
+    scores=token_scorer,
+    fidelity={"agreement": word_agreement, "kl": word_kl},
+    calibration_error=word_calibration,
+    compute_metrics=compute_token_metrics,
+    columns=COLUMNS,
+)
