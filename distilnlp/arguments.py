@@ -9,7 +9,7 @@ from transformers import TrainingArguments
 
 from distilnlp.errors import DistillationError, did_you_mean
 from distilnlp.launching import check_process_count, use_cpu_without_accelerator
-from distilnlp.objective import LossConfig, Objective, parse_losses
+from distilnlp.objective import LOSSES, LossConfig, Objective, parse_losses, parse_schedules
 from distilnlp.signals import SignalProfile
 from distilnlp.tasks import Task
 
@@ -43,9 +43,24 @@ class DistillationTrainingArguments(TrainingArguments):
     losses: list[dict[str, Any]] | str | None = field(
         default=None,
         metadata={
-            "help": "Further losses, a list (or JSON list) of {name, weight, layer_mapping}: "
-            "hidden_state_mse, hidden_state_cosine. layer_mapping is pairs of (student, teacher) hidden-state indices "
-            "(0 = embeddings) or uniform, first, last."
+            "help": "Further losses, a list (or JSON list) of {name, weight, and what the loss takes}: "
+            + ", ".join(LOSSES)
+            + ". What each takes: see docs/losses.md."
+        },
+    )
+    schedules: dict[str, Any] | str | None = field(
+        default=None,
+        metadata={
+            "help": "How weights and the temperature change in the course of training, a mapping (or JSON) from "
+            "temperature, hard_loss, soft_loss or the name of a loss to {name: constant|linear|cosine, end, warmup, "
+            "start}."
+        },
+    )
+    balance_losses: bool = field(
+        default=False,
+        metadata={
+            "help": "Divide every weight by the running magnitude of its loss, so that weights compare. The effective "
+            "weights are logged."
         },
     )
     teacher_dtype: str = field(
@@ -72,7 +87,12 @@ class DistillationTrainingArguments(TrainingArguments):
         super().__post_init__()
         check_process_count(self.world_size)
         if isinstance(self.losses, str):
-            self.losses = _parse_json(self.losses)
+            self.losses = _parse_json("losses", self.losses)
+        if isinstance(self.schedules, str):
+            self.schedules = _parse_json("schedules", self.schedules)
+        if not isinstance(self.schedules, dict | None):
+            example = '{"temperature": {"name": "linear", "end": 1.0}}'
+            raise DistillationError(f"schedules must be a mapping, such as {example}, but it is {self.schedules!r}.")
         if not isinstance(self.losses, list | tuple | None):
             example = '[{"name": "hidden_state_mse"}]'
             raise DistillationError(f"losses must be a list, such as {example}, but it is {self.losses!r}.")
@@ -89,6 +109,7 @@ class DistillationTrainingArguments(TrainingArguments):
             losses=self.parsed_losses,
             student=student,
             teacher=teacher,
+            schedules=self.schedules,  # type: ignore[arg-type]  # a string was parsed before
         )
 
     @property
@@ -105,7 +126,9 @@ class DistillationTrainingArguments(TrainingArguments):
         for name, weight in weights.items():
             if not (_is_finite(weight) and weight >= 0):
                 raise DistillationError(f"{name} must be finite and positive (0 turns it off), but it is {weight!r}.")
-        if not any([*weights.values(), *(loss.weight for loss in self.parsed_losses)]):
+        further = {loss.name: loss.weight for loss in self.parsed_losses}
+        parse_schedules(self.schedules or {}, ["hard_loss", "soft_loss", *further])  # type: ignore[arg-type]
+        if not any([*weights.values(), *further.values()]):
             raise DistillationError(
                 "every loss weight is zero, so there is nothing to train on. Give soft_loss_weight, hard_loss_weight "
                 "or an entry of losses a positive weight."
@@ -139,8 +162,8 @@ def _is_finite(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def _parse_json(text: str) -> Any:
+def _parse_json(name: str, text: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise DistillationError(f"losses must be a list or a JSON list, but it is {text!r}: {error}.") from None
+        raise DistillationError(f"{name} must be given as such or as JSON, but it is {text!r}: {error}.") from None

@@ -20,6 +20,7 @@ SHORTCUTS = {
     "teacher": ("teacher.model", "local folder or Hub id of the teacher"),
     "data": ("data.source", "Hub id, folder, file (CSV, JSON lines, Parquet, text) or module:function"),
     "output": ("output", "folder of the run"),
+    "task": ("task", "what is distilled; default: what a finished teacher is for"),
     "num-layers": ("student.num_layers", "depth of the student; default: half of the teacher's"),
 }
 DISTILL_HELP = """\
@@ -89,6 +90,7 @@ def _build_parser() -> tuple[argparse.ArgumentParser, set[str]]:
     )
     evaluate.add_argument("student", help="local folder or Hub id of the student")
     evaluate.add_argument("--data", required=True, dest="data.source", help=SHORTCUTS["data"][1])
+    evaluate.add_argument("--task", help="default: what the student's head is for; masked_lm must be named")
     evaluate.add_argument("--teacher", help="local folder or Hub id of its teacher")
     evaluate.add_argument("--split", dest="data.test_split", help="default: test, else validation, else train")
     evaluate.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
@@ -129,7 +131,7 @@ def _evaluate(args: argparse.Namespace, overrides: Mapping[str, Any]) -> None:
     source = _splits_of(getattr(args, "data.source")).get("data.source", getattr(args, "data.source"))
     own = {"source": source, "test_split": getattr(args, "data.test_split")}
     data = parse_section(DataConfig, {**own, **{key[5:]: value for key, value in overrides.items()}}, "data")
-    reports = evaluate_saved(args.student, data, args.teacher)
+    reports = evaluate_saved(args.student, data, args.teacher, args.task)
     print(summary_table(reports))
     if args.json:
         args.json.write_text(json.dumps(reports, indent=2) + "\n", encoding="utf-8")

@@ -9,6 +9,15 @@ from distilnlp.errors import DistillationError
 
 NO_LABEL = -100
 LABEL_COLUMNS = ("label", "labels", "label_ids")
+# The entries of a batch that hold labels. No model gets them: the objective computes the losses.
+LABEL_INPUTS = ("labels", "start_positions", "end_positions")
+
+
+def label_column(dataset: Any) -> str | None:
+    """Return the label column of a data set whose rows can be read more than once, or None if there is none."""
+    if not isinstance(dataset, Dataset):
+        return None
+    return next((name for name in LABEL_COLUMNS if name in dataset.column_names), None)
 
 
 def label_order(source: Sequence[str], target: Sequence[str], source_owner: str, target_owner: str) -> list[int] | None:

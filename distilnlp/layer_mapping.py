@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from distilnlp.errors import DistillationError, did_you_mean
 
 LayerMapping = list[tuple[int, int]]
+LEARNED = "learned"
 
 
 def resolve_layer_mapping(

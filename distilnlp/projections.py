@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,19 @@ ATTACHED_AS = "distillation_projections"
 FILE_NAME = "projections.safetensors"
 
 
+@dataclass(frozen=True)
+class Projection:
+    """A learned map of one of the student's hidden states to the teacher's width.
+
+    Attributes:
+        index: of the hidden state.
+        layer: the linear map; several projections may share one.
+    """
+
+    index: int
+    layer: nn.Linear
+
+
 class Projections(nn.Module):
     """Linear maps of chosen hidden states, which ride on the student while it trains.
 
@@ -22,22 +36,23 @@ class Projections(nn.Module):
     state dict: no save of the student, by whomever, can contain them.
 
     Args:
-        layers: a linear map for each projection key.
-        states: for each projection key, the hidden-state index it reads.
+        projections: by projection key; several may share one linear map, which is then kept under the first's key.
     """
 
-    def __init__(self, layers: Mapping[str, nn.Module], states: Mapping[str, int]) -> None:
+    def __init__(self, projections: Mapping[str, Projection]) -> None:
         super().__init__()
-        self.layers = nn.ModuleDict(layers)
-        self.states = dict(states)
+        self.states = {key: projection.index for key, projection in projections.items()}
+        first = {id(projection.layer): key for key, projection in reversed(list(projections.items()))}
+        self._layer_of = {key: first[id(projection.layer)] for key, projection in projections.items()}
+        self.layers = nn.ModuleDict({key: projections[key].layer for key in dict.fromkeys(self._layer_of.values())})
         self.register_load_state_dict_post_hook(_not_missing)
 
     def __len__(self) -> int:
-        return len(self.layers)
+        return len(self.states)
 
     def forward(self, hidden_states: tuple[Tensor, ...]) -> list[Tensor]:
         """Return one `[batch, length, teacher width]` for each projection key, in their order."""
-        return [self.layers[key](hidden_states[index]) for key, index in self.states.items()]
+        return [self.layers[self._layer_of[key]](hidden_states[index]) for key, index in self.states.items()]
 
     def state_dict(self, *args: Any, destination: Any = None, **kwargs: Any) -> Any:
         """Give the weights when asked directly; give nothing to a student that collects its own state."""

@@ -16,6 +16,7 @@ from distilnlp.data import DataConfig
 from distilnlp.errors import DistillationError, did_you_mean
 from distilnlp.hardware import bf16_is_fast
 from distilnlp.students import LayerStrategy
+from distilnlp.tasks import TASKS
 from distilnlp.validation import Section, parse_section
 
 # What the runner decides itself, each with what to use instead.
@@ -62,17 +63,34 @@ class TeacherConfig(Section):
 
 
 class StudentConfig(Section):
-    """The small model: some of the teacher's layers, or its DistilBERT form."""
+    """The small model: some of the teacher's layers, narrower or with fewer pieces perhaps, or a model of its own."""
 
+    model: str | None = Field(
+        default=None, description="local folder or Hub id of a small pretrained model, instead of a cut teacher"
+    )
     num_layers: int | None = Field(default=None, ge=1, description="its depth; null = half of the teacher's layers")
     layers: list[int] | None = Field(default=None, description="the teacher's layers to keep, counted from 0")
     layer_strategy: LayerStrategy = Field(default="uniform", description="which layers num_layers keeps")
     model_type: str | None = Field(default=None, description="distilbert turns a BERT teacher into DistilBERT's form")
+    hidden_size: int | None = Field(default=None, ge=1, description="its width; null = the teacher's")
+    num_attention_heads: int | None = Field(default=None, ge=1, description="heads of a layer; null = the teacher's")
+    intermediate_size: int | None = Field(
+        default=None, ge=1, description="neurons of a feed-forward network; null = the teacher's"
+    )
+    trim_vocabulary: bool = Field(default=False, description="keep only the pieces that the training texts need")
+
+    @property
+    def changes_width(self) -> bool:
+        """Whether anything but the depth is cut."""
+        return any((self.hidden_size, self.num_attention_heads, self.intermediate_size))
 
     @model_validator(mode="after")
-    def _check_depth(self) -> "StudentConfig":
+    def _check_shape(self) -> "StudentConfig":
         if self.num_layers is not None and self.layers is not None:
             raise ValueError("give num_layers or layers, not both")
+        if self.model is not None and self.model_fields_set - {"model"}:
+            others = sorted(self.model_fields_set - {"model"})
+            raise ValueError(f"model is a model of its own, which is not cut: remove {', '.join(others)} or model")
         return self
 
 
@@ -87,6 +105,11 @@ class Recipe(Section):
     """All of a run. `training` holds every argument of DistillationTrainingArguments."""
 
     output: str = Field(min_length=1, description="folder of the run")
+    task: str | None = Field(
+        default=None,
+        description="what is distilled: " + ", ".join(TASKS) + "; null = what a finished teacher's head is for, or "
+        "single_label_classification",
+    )
     teacher: TeacherConfig
     data: DataConfig
     student: StudentConfig = StudentConfig()
@@ -99,6 +122,13 @@ class Recipe(Section):
     )
     evaluation: EvaluationConfig = EvaluationConfig()
     seed: int = Field(default=0, ge=0, lt=2**32, description="seed of every stage")
+
+    @field_validator("task")
+    @classmethod
+    def _check_task(cls, value: str | None) -> str | None:
+        if value is not None and value not in TASKS:
+            raise ValueError(f"there is no task {value!r}.{did_you_mean(value, TASKS)} The tasks are {list(TASKS)}")
+        return value
 
     @field_validator("output")
     @classmethod
@@ -174,7 +204,7 @@ def finetune_values(recipe: Recipe) -> dict[str, Any]:
 
 LABELS_ALONE: dict[str, Any] = {"soft_loss_weight": 0.0, "hard_loss_weight": 1.0}
 # What only a training with a teacher reads.
-TEACHER_ARGUMENTS = ("temperature", "losses", "teacher_dtype", "eval_soft_loss")
+TEACHER_ARGUMENTS = ("temperature", "losses", "teacher_dtype", "eval_soft_loss", "schedules", "balance_losses")
 
 
 POSITIVE = (

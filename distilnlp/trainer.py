@@ -1,6 +1,7 @@
 """DistillationTrainer: the Trainer of transformers, with a teacher and an objective. Glue only."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -10,17 +11,26 @@ from transformers import PreTrainedModel, Trainer
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from distilnlp.arguments import DistillationTrainingArguments
+from distilnlp.captures import eager_attention
 from distilnlp.checkpoints import last_complete_checkpoint
 from distilnlp.component_log import ComponentLog
-from distilnlp.errors import DistillationError, NonFiniteLossError
-from distilnlp.labels import NO_LABEL, align_dataset_labels
-from distilnlp.objective import HardLoss, Objective, SoftLoss
+from distilnlp.errors import DistillationError
+from distilnlp.forward import forward
+from distilnlp.labels import LABEL_INPUTS, NO_LABEL
+from distilnlp.objective import HardLoss, LossBalance, Objective, SoftLoss
 from distilnlp.projections import attached, refuse_unused, split_projected
 from distilnlp.sampling import SeededByEpoch
-from distilnlp.signals import SignalRequest, Signals, named_inputs, profile_of, read_signals, select_inputs
+from distilnlp.signals import SignalRequest, Signals, named_inputs
 from distilnlp.students.tokenizer import giving_only
-from distilnlp.tasks import Task, task_of
-from distilnlp.teachers import Teacher, as_teacher, in_label_order
+from distilnlp.tasks import Task, profile_of, task_of
+from distilnlp.tasks.collators import BothEncodings
+from distilnlp.teachers import OwnEncodingTeacher, Teacher, as_teacher, in_label_order
+from distilnlp.trainer_checks import (
+    check_constructor,
+    check_own_encoding,
+    check_parallelism,
+    check_weights_finite,
+)
 
 
 class DistillationTrainer(Trainer):
@@ -31,13 +41,15 @@ class DistillationTrainer(Trainer):
     size, accumulation and processes can be traded for one another. Method: Hinton et al. (arXiv 1503.02531).
 
     Args:
-        model: the student, a transformers model with a classification head.
+        model: the student, a transformers model with the head of any task.
         teacher_model: a fine-tuned model, a list of them (the mean of their probabilities), or any object with the
             `Teacher` protocol. It runs in eval mode, without gradient, and is neither trained nor saved. None for
             training on the labels alone (`soft_loss_weight=0`).
         args: the arguments; None = the defaults with `output_dir="trainer_output"`.
         train_dataset: rows as for the Trainer. A row whose label is null or -100 has no hard loss and a full soft loss.
         data_collator: None = the task's, which pads and understands null labels.
+        teacher_processing_class: the teacher's tokenizer where it is another than the student's. The rows then carry
+            the teacher's encoding too, in columns named `teacher_input_ids`, `teacher_attention_mask` and so on.
         kwargs: every other argument of the Trainer.
 
     Raises:
@@ -50,6 +62,7 @@ class DistillationTrainer(Trainer):
     args: DistillationTrainingArguments
     model: Any
     objective: Objective
+    _wants_logits = False  # whether an evaluation gathers the logits, all of them
 
     def __init__(
         self,
@@ -60,10 +73,11 @@ class DistillationTrainer(Trainer):
         train_dataset: Any = None,
         eval_dataset: Any = None,
         processing_class: Any = None,
+        teacher_processing_class: Any = None,
         **kwargs: Any,
     ) -> None:
         args = args or DistillationTrainingArguments(output_dir="trainer_output")
-        _check_constructor(model, teacher_model, args, kwargs)
+        check_constructor(model, teacher_model, args, kwargs)
         super().__init__(
             model=model,
             args=args,
@@ -74,10 +88,11 @@ class DistillationTrainer(Trainer):
             **kwargs,
         )
         self.model_accepts_loss_kwargs = False  # the student computes no loss of its own
-        _check_parallelism(self)
+        check_parallelism(self)
         self._given_teacher = None if teacher_model is None else as_teacher(teacher_model, args.teacher_dtype)
         if self._given_teacher is not None:
             self._given_teacher.to(self.args.device)
+        self._teacher_has_own_encoding = teacher_processing_class is not None
         self._fit_to_student()
         if len(self.objective.projections) and kwargs.get("optimizers", (None, None))[0] is not None:
             raise DistillationError(
@@ -86,6 +101,9 @@ class DistillationTrainer(Trainer):
             )
         if data_collator is None:
             self.data_collator = self.task.collator(processing_class)
+            if teacher_processing_class is not None:
+                other = self.task.collator(teacher_processing_class)
+                self.data_collator = BothEncodings(self.data_collator, other, self.objective.compares_tokens)
         self.train_dataset = self._with_student_labels(train_dataset, "training")
         self.eval_dataset = self._with_student_labels(eval_dataset, "evaluation")
 
@@ -95,17 +113,22 @@ class DistillationTrainer(Trainer):
         profile = profile_of(self.model)
         given = self._given_teacher
         self.teacher: Teacher | None = None if given is None else in_label_order(given, profile, "the student")
+        if self.teacher is not None and self._teacher_has_own_encoding:
+            check_own_encoding(self.task)
+            self.teacher = OwnEncodingTeacher(self.teacher)
         self._student_inputs = named_inputs(self.model)
         teacher_profile = None if self.teacher is None else self.teacher.profile
         self._label_names = profile.label_names or (None if teacher_profile is None else teacher_profile.label_names)
         self.objective = self.args.build_objective(self.task, profile, teacher_profile)
         self._component_log = ComponentLog(self.objective.names, self.accelerator)
+        count = len(self.objective.components)
+        self._balance = LossBalance(count, self.accelerator) if self.args.balance_losses else None
         self._eval_log = ComponentLog(["loss", "soft_loss"], self.accelerator)
 
     def _with_student_labels(self, dataset: Any, split: str) -> Any:
         if isinstance(dataset, dict):
             return type(dataset)({name: self._with_student_labels(part, name) for name, part in dataset.items()})
-        return align_dataset_labels(dataset, self._label_names, self.model.config.num_labels, split)
+        return self.task.align_labels(dataset, self._label_names, self.model.config.num_labels, split)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         """Give the batches of an evaluation, labels in the student's order."""
@@ -125,7 +148,7 @@ class DistillationTrainer(Trainer):
         teacher_columns = frozenset() if self.teacher is None else self.teacher.columns
         # The length column is read by the sampler that puts rows of like length together; models never see it.
         self._signature_columns: Any = sorted(
-            {*self._signature_columns, *teacher_columns, self.args.length_column_name}
+            {*self._signature_columns, *teacher_columns, *self.task.loss_inputs, self.args.length_column_name}
         )
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
@@ -144,6 +167,8 @@ class DistillationTrainer(Trainer):
         counts = torch.stack([self.objective.count(batch) for batch in batches]).sum(dim=0).to(device)
         num_items = self.accelerator.reduce(counts, reduction="sum")
         self._component_log.weigh((num_items > 0).float())
+        if self._balance is not None:
+            self._balance.begin_step(num_items)
         return batches, num_items
 
     # ---- Loss ----
@@ -162,54 +187,72 @@ class DistillationTrainer(Trainer):
         if model.training:
             loss, outputs = self._training_loss(model, inputs, num_items_in_batch)
         else:
-            loss, outputs = self._evaluation_loss(model, inputs)
+            loss, outputs = self._evaluation_loss(model, inputs, whole_head=return_outputs and self._wants_logits)
         return (loss, outputs) if return_outputs else loss
 
     def _training_loss(self, model: nn.Module, inputs: dict[str, Any], num_items: Tensor | None) -> tuple[Tensor, Any]:
-        teacher = self._teacher_signals(inputs, self.objective.request)
-        student, outputs = self._run_student(model, inputs, self.objective.request)
-        values = self.objective(student, teacher, inputs, num_items)
+        objective, progress = self.objective, self._progress_after(self.state.global_step)
+        teacher = None
+        if self.teacher is not None and objective.needs_teacher:
+            teacher = self.teacher(inputs, objective.teacher_request)
+        student, outputs = self._run_student(model, inputs, objective.student_request)
+        values = objective(student, teacher, inputs, num_items, progress)
         self._component_log.add(values, self.state.global_step + 1)
+        if self._balance is not None:
+            self._balance.add(values)
+        total = objective.total(values, progress, None if self._balance is None else self._balance.factors)
         # DDP averages gradients over the processes; the counts are global, so the sum is what is wanted.
-        scale = 1 if num_items is None else self.accelerator.num_processes
-        return self.objective.total(values) * scale, outputs
+        return total * (1 if num_items is None else self.accelerator.num_processes), outputs
 
-    def _teacher_signals(self, inputs: dict[str, Any], request: SignalRequest) -> Signals | None:
-        if self.teacher is None or not self.objective.needs_teacher:
-            return None
-        return self.teacher(inputs, request)
+    def _progress_after(self, steps: int) -> float:
+        """Return the share of the training that so many steps are."""
+        return steps / max(self.state.max_steps, 1)
 
-    def _run_student(self, model: nn.Module, inputs: dict[str, Any], request: SignalRequest) -> tuple[Signals, Any]:
-        own = select_inputs(inputs, self._student_inputs)
-        outputs = model(**own, output_hidden_states=request.hidden_states, return_dict=True)
-        signals = read_signals(outputs, request)
+    def _run_student(
+        self, model: nn.Module, inputs: dict[str, Any], request: SignalRequest, whole_head: bool = False
+    ) -> tuple[Signals, Any]:
+        signals, outputs = forward(model, self.task, inputs, self._student_inputs, request, whole_head)
         if signals.hidden_states is not None:
-            own_states, projected = split_projected(self.model, signals.hidden_states)
-            signals = replace(signals, hidden_states=own_states, projected=projected)
+            states, projected = split_projected(self.model, signals.hidden_states)
+            signals = replace(signals, hidden_states=states, projected=projected)
         return signals, outputs
 
-    def _evaluation_loss(self, model: nn.Module, inputs: dict[str, Any]) -> tuple[Tensor, Any]:
-        student, outputs = self._run_student(model, inputs, SignalRequest())
+    def _evaluation_loss(self, model: nn.Module, inputs: dict[str, Any], whole_head: bool) -> tuple[Tensor, Any]:
+        # An empty tensor stands for labels that are not there.
+        inputs = {name: value for name, value in inputs.items() if name not in LABEL_INPUTS or value.numel()}
+        inputs = self._without_labels_of_others(inputs)
+        student, outputs = self._run_student(model, inputs, SignalRequest(), whole_head)
         teacher = self.teacher(inputs, SignalRequest()) if self.args.eval_soft_loss and self.teacher else None
         self._add_to_eval_log(student, teacher, inputs)
-        return HardLoss(self.task, weight=1.0)(student, None, inputs, None), outputs
+        return HardLoss(self.task, 1.0)(student, None, inputs, None, 1.0), outputs
 
     def _add_to_eval_log(self, student: Signals, teacher: Signals | None, inputs: dict[str, Any]) -> None:
         """Count the losses by their own items: a mean of the batches' means would weigh ragged batches wrongly."""
-        rows = self._own_rows(len(student.logits))
-        inputs = {name: value[:rows] for name, value in inputs.items()}
-        student = replace(student, logits=student.logits[:rows])
-        hard_loss, soft_loss = HardLoss(self.task, 1.0), SoftLoss(self.task, 1.0, self.args.temperature)
-        values = [hard_loss(student, None, inputs, 1), torch.zeros_like(student.logits.sum())]
+        rows = slice(self._own_rows(inputs)) if self.task.head_positions is None else slice(None)
+        inputs = {name: value[rows] for name, value in inputs.items()}
+        student = replace(student, logits=student.logits[rows])
+        hard_loss, soft_loss = HardLoss(self.task, 1.0), SoftLoss(self.task, 1.0)
+        values = [hard_loss(student, None, inputs, 1, 1.0), torch.zeros_like(student.logits.sum())]
         counts = [hard_loss.count(inputs), torch.zeros_like(hard_loss.count(inputs))]
         if teacher is not None:
-            values[1] = soft_loss(student, replace(teacher, logits=teacher.logits[:rows]), inputs, 1)
+            teacher = replace(teacher, logits=teacher.logits[rows])
+            values[1] = soft_loss(student, teacher, inputs, 1, self.args.temperature)
             counts[1] = soft_loss.count(inputs)
         self._eval_log.weigh(self.accelerator.reduce(torch.stack(counts), reduction="sum"))
         self._eval_log.add(torch.stack(values), self.state.global_step)
 
-    def _own_rows(self, rows: int) -> int:
+    def _without_labels_of_others(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Blank the labels of rows that are only repeated, where these decide which logits there are."""
+        own = self._own_rows(inputs)
+        if self.task.head_positions is None or "labels" not in inputs or own == len(inputs["labels"]):
+            return inputs
+        labels = inputs["labels"].clone()
+        labels[own:] = NO_LABEL
+        return {**inputs, "labels": labels}
+
+    def _own_rows(self, inputs: dict[str, Any]) -> int:
         """Count the rows of a batch without those that accelerate repeats to fill the last one of several processes."""
+        rows = len(next(iter(inputs.values())))
         state = self.accelerator.gradient_state
         if self.accelerator.num_processes == 1 or not state.end_of_dataloader or state.remainder <= 0:
             return rows
@@ -219,11 +262,11 @@ class DistillationTrainer(Trainer):
         self, model: nn.Module, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: list[str] | None = None
     ) -> Any:
         """Evaluate a batch. One without labels takes the same way, as rows of which none has a label."""
+        self._wants_logits = not prediction_loss_only
         if any(inputs.get(name) is not None for name in self.label_names):
             return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
-        absent = torch.full_like(self.task.valid_items(inputs), NO_LABEL, dtype=torch.long)
-        inputs = {**inputs, self.label_names[0]: absent}
-        _, logits, _ = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+        absent = dict.fromkeys(self.label_names, torch.empty(0, dtype=torch.long))
+        _, logits, _ = super().prediction_step(model, {**inputs, **absent}, prediction_loss_only, ignore_keys)
         return None, logits, None
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
@@ -241,8 +284,19 @@ class DistillationTrainer(Trainer):
             components = self._component_log.read()
             self._component_log.clear()
             if "loss" in logs:
-                logs.update(components)
+                logs.update({**components, **self._weights_to_log()})
         super().log(logs, start_time)
+
+    def _weights_to_log(self) -> dict[str, float]:
+        """Return the components' effective weights, where they change."""
+        if self._balance is None and not self.objective.changes_weights:
+            return {}
+        factors = [1.0] * len(self.objective.components) if self._balance is None else self._balance.factors.tolist()
+        weights = self.objective.weights(self._progress_after(self.state.global_step - 1))  # of the step just done
+        return {
+            f"{name}_weight": weight * factor
+            for name, weight, factor in zip(self.objective.names, weights, factors, strict=True)
+        }
 
     # ---- Projections and checkpoints ----
 
@@ -256,15 +310,23 @@ class DistillationTrainer(Trainer):
         if self.model_init is not None:
             self._fit_to_student()
         self._component_log.clear()  # of what a failed or interrupted run left
-        with attached(self.objective.projections, self.model):
+        if self._balance is not None:
+            self._balance.clear()
+        reads_maps = bool(self.objective.student_request.attentions)
+        with (
+            attached(self.objective.projections, self.model),
+            eager_attention(self.model) if reads_maps else nullcontext(),
+        ):
             return super()._inner_training_loop(*args, **kwargs)
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         self._component_log.read()  # a NaN must not replace the last good checkpoint
+        if self._balance is not None:
+            self._balance.end_step()
         super()._save_checkpoint(*args, **kwargs)
 
     def _save(self, *args: Any, **kwargs: Any) -> None:
-        _check_weights_finite(self.model, self.state.global_step)
+        check_weights_finite(self.model, self.state.global_step)
         with giving_only(self._student_inputs, self.processing_class):
             super()._save(*args, **kwargs)
 
@@ -272,12 +334,16 @@ class DistillationTrainer(Trainer):
         super()._save_optimizer_and_scheduler(output_dir)
         if len(self.objective.projections) and self.args.should_save:
             self.objective.projections.save(output_dir)
+        if self._balance is not None and self.args.should_save:
+            self._balance.save(output_dir)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is not None and len(self.objective.projections):
             self.objective.projections.load(checkpoint)
         elif checkpoint is not None:
             refuse_unused(checkpoint)
+        if checkpoint is not None and self._balance is not None:
+            self._balance.load(checkpoint)
         super()._load_optimizer_and_scheduler(checkpoint)
 
     # ---- Hub ----
@@ -287,44 +353,3 @@ class DistillationTrainer(Trainer):
         tags = kwargs.pop("tags", None) or []
         kwargs["tags"] = sorted({*([tags] if isinstance(tags, str) else tags), "distilnlp", "knowledge-distillation"})
         super().create_model_card(**kwargs)
-
-
-def _check_constructor(model: Any, teacher: Any, args: Any, kwargs: dict[str, Any]) -> None:
-    if not isinstance(args, DistillationTrainingArguments):
-        raise DistillationError(
-            f"args must be DistillationTrainingArguments, but they are {type(args).__name__}. Use the same arguments "
-            "with DistillationTrainingArguments(...): it takes every one of TrainingArguments."
-        )
-    members = teacher if isinstance(teacher, Sequence) else [teacher]
-    if model is not None and any(model is member for member in members):
-        raise DistillationError(
-            "the student and the teacher are one and the same object. Make a student with build_student(teacher, ...)."
-        )
-    if kwargs.get("compute_loss_func") is not None:
-        raise DistillationError(
-            "compute_loss_func cannot be honoured: the objective is the loss. Remove it, or use the plain Trainer."
-        )
-
-
-def _check_parallelism(trainer: Trainer) -> None:
-    sizes = {
-        "context": trainer.get_cp_size(),
-        "sequence": trainer.get_sp_size(),
-        "tensor": trainer.get_tp_size(),
-    }
-    for name, size in sizes.items():
-        if size > 1:
-            raise DistillationError(
-                f"{name} parallelism of {size} splits a batch in a way that the objective cannot count. Use data "
-                "parallelism: one whole student a process."
-            )
-
-
-def _check_weights_finite(model: nn.Module, step: int) -> None:
-    finite = torch.stack([parameter.isfinite().all() for parameter in model.parameters()])
-    if not finite.all():
-        raise NonFiniteLossError(
-            f"the student's weights became NaN or infinite at or before optimizer step {step}, although the loss was "
-            "finite: a gradient overflowed. The last checkpoint is from before that and is kept. Lower the learning "
-            "rate, set max_grad_norm, or train in float32."
-        )

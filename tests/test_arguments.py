@@ -33,10 +33,12 @@ def test_every_own_field_is_an_option() -> None:
     parsed = parse(
         *("--temperature", "4", "--soft_loss_weight", "0.9", "--hard_loss_weight", "0.1"),
         *("--losses", losses, "--teacher_dtype", "float32", "--eval_soft_loss", "--logging_nan_inf_filter", "true"),
+        *("--schedules", '{"temperature": {"name": "linear", "end": 1}}', "--balance_losses"),
     )
     assert (parsed.temperature, parsed.soft_loss_weight, parsed.hard_loss_weight) == (4.0, 0.9, 0.1)
     assert parsed.losses == [{"name": "hidden_state_mse", "weight": 2, "layer_mapping": [[1, 2]]}]
     assert (parsed.teacher_dtype, parsed.eval_soft_loss, parsed.logging_nan_inf_filter) == ("float32", True, True)
+    assert (parsed.schedules, parsed.balance_losses) == ({"temperature": {"name": "linear", "end": 1}}, True)
 
 
 def test_the_options_of_the_trainer_keep_their_meaning() -> None:
@@ -47,6 +49,7 @@ def test_defaults() -> None:
     parsed = parse()
     assert (parsed.temperature, parsed.soft_loss_weight, parsed.hard_loss_weight) == (2.0, 1.0, 0.5)
     assert not parsed.losses
+    assert (parsed.schedules, parsed.balance_losses) == (None, False)
     assert (parsed.teacher_dtype, parsed.eval_soft_loss) == ("auto", False)
     assert parsed.logging_nan_inf_filter is False
 
@@ -107,6 +110,10 @@ def test_the_list_of_the_caller_is_left_alone(tmp_path: Path) -> None:
         ("losses", ["hidden_state_mse"]),
         ("losses", 5),
         ("losses", [{"name": "hidden_state_mse", "weight": math.nan}]),
+        ("schedules", ["temperature"]),
+        ("schedules", "{'temperature': 1}"),
+        ("schedules", {"temprature": {"name": "linear", "end": 1}}),
+        ("schedules", {"soft_loss": {"name": "linear", "end": -1}}),
     ],
 )
 def test_a_wrong_value_is_refused_by_its_name(tmp_path: Path, option: str, value: Any) -> None:

@@ -16,18 +16,18 @@ PACKAGE = Path(distilnlp.__file__).parent
 
 # From the ground up. A new module or folder of the package gets its place here, as low as it can stand.
 FLOORS = [
-    {"errors", "validation"},
+    {"errors", "validation", "losses"},
     {"signals", "labels", "hardware", "layer_mapping", "checkpoints", "launching", "families"},
-    {"losses"},
+    {"captures", "selected_head"},
+    {"data", "evaluation"},
     {"tasks"},
-    {"projections", "component_log", "sampling"},
+    {"projections", "component_log", "sampling", "forward"},
     {"objective"},
     {"students"},
     {"teachers"},
     {"arguments"},
-    {"trainer"},
-    {"evaluation"},
-    {"data", "recipe"},
+    {"trainer", "trainer_checks"},
+    {"recipe"},
     {"runs"},
     {"cli"},
 ]
@@ -91,7 +91,7 @@ def test_no_two_modules_read_each_other() -> None:
 @pytest.mark.parametrize("module", [module for module in MODULES if module.startswith(f"{ROOT}.losses")])
 def test_losses_are_functions_of_tensors(module: str) -> None:
     assert {name for name in own(imports_of(module)) if part_of(name) != "losses"} == set()
-    assert {name.split(".")[0] for name in imports_of(module)} <= {"torch", ROOT, "math", "collections"}
+    assert {name.split(".")[0] for name in imports_of(module)} <= {"torch", ROOT, "math", "collections", "typing"}
 
 
 def test_importing_the_package_prints_nothing_and_warns_of_nothing() -> None:
@@ -109,13 +109,15 @@ def test_the_tests_have_no_network() -> None:
 
 
 def test_the_public_names_are_sorted_and_exist() -> None:
-    assert distilnlp.__all__ == sorted(distilnlp.__all__)
+    assert distilnlp.__all__ == sorted(distilnlp.__all__, key=lambda name: (not name.isupper(), name))
     assert all(hasattr(distilnlp, name) for name in distilnlp.__all__)
 
 
 @pytest.mark.parametrize("name", distilnlp.__all__)
 def test_a_public_name_has_a_docstring_of_its_own(name: str) -> None:
     public = getattr(distilnlp, name)
+    if name.isupper():
+        pytest.skip(f"{name} is a table, which has no docstring of its own")
     docstring = vars(public).get("__doc__") if inspect.isclass(public) else public.__doc__
     assert docstring
     assert not docstring.startswith(f"{name}("), "this is the signature that dataclasses write by themselves"

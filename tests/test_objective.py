@@ -1,6 +1,7 @@
 """The objective: what each component counts, how layers are paired, which projections exist, and what is refused."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from torch import Tensor
 
 from distilnlp.errors import DistillationError
 from distilnlp.layer_mapping import resolve_layer_mapping
-from distilnlp.objective import LossConfig, Objective, parse_losses
+from distilnlp.objective import Objective, parse_losses
+from distilnlp.objective.feature import HiddenStatesConfig
 from distilnlp.signals import SignalProfile, SignalRequest, Signals
 from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION
 from distilnlp.teachers import as_teacher
@@ -41,7 +43,8 @@ def batch(labels: list[int] | None = None) -> dict[str, Tensor]:
 def signals(profile: SignalProfile, seed: int = 0) -> Signals:
     generator = torch.Generator().manual_seed(seed)
     states = [torch.randn(3, 4, profile.hidden_size, generator=generator) for _ in range(profile.num_hidden_states)]
-    return Signals(logits=torch.randn(3, 3, generator=generator), hidden_states=tuple(states))
+    logits = torch.randn(3, 3, generator=generator)
+    return Signals(logits=logits, mask=batch()["attention_mask"].bool(), hidden_states=tuple(states))
 
 
 # ---- Components ----
@@ -54,13 +57,14 @@ def test_components_are_in_the_order_hard_soft_then_as_listed() -> None:
 def test_a_component_without_weight_is_left_out() -> None:
     without = objective([{"name": "hidden_state_mse", "weight": 0}], hard_loss_weight=0.0)
     assert without.names == ["soft_loss"]
-    assert without.request == SignalRequest(hidden_states=False)
+    assert without.student_request == without.teacher_request == SignalRequest(hidden_states=False)
     assert len(without.projections) == 0
 
 
 def test_hidden_states_are_requested_for_feature_losses_alone() -> None:
-    assert objective().request == SignalRequest(hidden_states=True)
-    assert objective([]).request == SignalRequest(hidden_states=False)
+    for losses, wanted in ((BOTH, True), ([], False)):
+        made = objective(losses)
+        assert made.student_request == made.teacher_request == SignalRequest(hidden_states=wanted)
 
 
 @pytest.mark.parametrize(
@@ -111,6 +115,14 @@ def test_a_feature_loss_is_the_mean_over_its_pairs() -> None:
         return objective(mse, own_width)(student, teacher, batch())[2]
 
     assert torch.allclose(value([[0, 1], [2, 3]]), (value([[0, 1]]) + value([[2, 3]])) / 2)
+
+
+def test_hidden_states_without_the_same_tokens_are_refused() -> None:
+    student, teacher = signals(NARROW), signals(SignalProfile(None, 3, 5, hidden_size=8), 1)
+    same_width = objective(BOTH[:1], teacher=SignalProfile(None, 3, 5, hidden_size=8))
+    for mask, message in ((None, "its signals have no mask"), (torch.ones(3, 5).bool(), "different pieces")):
+        with pytest.raises(DistillationError, match=f"hidden_state_cosine.*{message}"):
+            same_width(student, replace(teacher, mask=mask), batch())
 
 
 # ---- Projections ----
@@ -194,7 +206,7 @@ def test_an_ensemble_gives_no_hidden_states() -> None:
 
 def test_entries_become_configs() -> None:
     entry = {"name": "hidden_state_mse", "weight": 2, "layer_mapping": [[1, 2]]}
-    assert parse_losses([entry]) == [LossConfig(name="hidden_state_mse", weight=2.0, layer_mapping=[(1, 2)])]
+    assert parse_losses([entry]) == [HiddenStatesConfig(name="hidden_state_mse", weight=2.0, layer_mapping=[(1, 2)])]
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,8 @@ def test_there_are_recipes_to_check() -> None:
         ({"student.layer_strategy": "unifrom"}, "Input should be 'uniform', 'first' or 'last'"),
         ({"student.num_layers": 0}, "student.num_layers.*greater than or equal to 1"),
         ({"student.num_layers": 1, "student.layers": [0]}, "give num_layers or layers, not both"),
+        ({"student.model": "small", "student.num_layers": 2}, "which is not cut: remove num_layers or model"),
+        ({"task": "token_clasification"}, "there is no task .*Did you mean 'token_classification'"),
         ({"training.seed": 3}, "seed is decided by the runner; set `seed` of the recipe"),
         ({"data.text_columns": ["a", "b", "c"]}, "at most 2"),
         ({"data.test_size": 1.5}, "data.test_size"),

@@ -182,7 +182,7 @@ def test_a_stage_that_was_cut_off_keeps_its_work_and_one_with_other_inputs_does_
 
 def test_the_plan_is_checked_before_training(folder: Path) -> None:
     cases = {
-        "no trained classification head": {"teacher.model": str(folder / "encoder")},
+        "no trained head for single_label_classification": {"teacher.model": str(folder / "encoder")},
         r"eval_strategy asks for evaluation.*data\.validation_split": {"training.eval_strategy": "epoch"},
         "data.max_length must be at most 40": {"data.max_length": 64},
         r"layer_mapping pair \(5, 1\)": {"training.losses": [{"name": "hidden_state_mse", "layer_mapping": [[5, 1]]}]},

@@ -13,7 +13,8 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Tr
 
 from distilnlp import EnsembleTeacher, LiveTeacher, Signals, Teacher
 from distilnlp.errors import DistillationError
-from distilnlp.signals import SignalProfile, SignalRequest, profile_of
+from distilnlp.signals import SignalProfile, SignalRequest
+from distilnlp.tasks import profile_of
 from distilnlp.teachers import as_teacher, has_untrained_head, in_label_order
 from tests.conftest import tiny_data, tiny_student, tiny_teacher
 from tests.tiny import FAMILIES, SHAPE, TOPICS, tiny_model, tiny_tokenizer
@@ -204,7 +205,7 @@ def test_an_ensemble_is_the_log_of_the_mean_probability() -> None:
 def test_an_ensemble_reads_what_any_of_its_teachers_reads() -> None:
     ensemble = as_teacher([tiny_teacher("distilbert"), tiny_teacher("bert")])
     assert "token_type_ids" in ensemble.columns
-    assert ensemble.profile == SignalProfile(TOPICS, num_labels=3)
+    assert ensemble.profile == SignalProfile(TOPICS, num_labels=3, task="single_label_classification")
 
 
 def test_an_ensemble_joins_teachers_by_label_name() -> None:
@@ -229,6 +230,13 @@ def test_an_ensemble_with_two_label_orders_and_no_names_first_still_agrees_with_
 def test_an_ensemble_of_different_tasks_is_refused(labels: tuple[str, ...]) -> None:
     with pytest.raises(DistillationError, match="the first teacher"):
         as_teacher([tiny_teacher(), tiny_teacher(labels=labels)])
+
+
+def test_an_ensemble_of_a_classifier_and_a_multi_label_model_is_refused() -> None:
+    multi_label = tiny_teacher(problem_type="multi_label_classification")
+    message = "teacher is for multi_label_classification and the first teacher for single_label_classification"
+    with pytest.raises(DistillationError, match=message):
+        as_teacher([tiny_teacher(), multi_label])
 
 
 def test_an_empty_ensemble_is_refused() -> None:

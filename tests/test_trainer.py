@@ -106,23 +106,26 @@ def test_a_batch_size_that_did_not_fit_leaves_no_trace_in_the_logs(make_trainer:
     assert losses_logged(found)[0]["soft_loss"] == pytest.approx(losses_logged(fitting)[0]["soft_loss"], rel=1e-5)
 
 
+@pytest.mark.parametrize("balance", [False, True], ids=["given weights", "balanced"])
 @pytest.mark.parametrize("failure", ["error", "nan"])
-def test_a_run_that_failed_leaves_no_trace_in_the_next(make_trainer: MakeTrainer, failure: str) -> None:
+def test_a_run_that_failed_leaves_no_trace_in_the_next(make_trainer: MakeTrainer, failure: str, balance: bool) -> None:
     def fail_once(call: int, logits: Tensor) -> Tensor:
         if call == 2 and failure == "error":
             raise KeyError("the teacher stumbled")
         return logits * math.nan if call == 2 else logits
 
-    trainer = make_trainer(teacher=RecordingTeacher(spoil=fail_once), logging_steps=2, **STILL)
+    options = {"logging_steps": 2, "balance_losses": balance, **STILL}
+    trainer = make_trainer(teacher=RecordingTeacher(spoil=fail_once), **options)
     with pytest.raises((KeyError, NonFiniteLossError)):
         trainer.train()
     with torch.no_grad():  # the NaN has reached the weights: begin again from sound ones
         trainer.model.load_state_dict(tiny_student().state_dict())
     trainer.optimizer = None
     trainer.train()
-    sound = make_trainer(logging_steps=2, **STILL)
+    sound = make_trainer(**options)
     sound.train()
-    assert losses_logged(trainer)[-1]["soft_loss"] == pytest.approx(losses_logged(sound)[-1]["soft_loss"], rel=1e-5)
+    for name in ["soft_loss", *(["soft_loss_weight"] if balance else [])]:
+        assert losses_logged(trainer)[-1][name] == pytest.approx(losses_logged(sound)[-1][name], rel=1e-5)
 
 
 # ---- The teacher ----

@@ -173,12 +173,19 @@ def test_a_feature_loss_from_an_ensemble_is_refused(make_trainer: MakeTrainer, l
         make_trainer(teacher=[tiny_teacher(), tiny_teacher(seed=4)], losses=losses)
 
 
-def test_a_student_that_is_no_classifier_is_refused(make_trainer: MakeTrainer) -> None:
+def test_a_student_of_another_task_is_refused(make_trainer: MakeTrainer) -> None:
     regression, multi_label = tiny_student(labels=("score",)), tiny_student()
     multi_label.config.problem_type = "multi_label_classification"
     for student in (regression, multi_label):
-        with pytest.raises(DistillationError, match="tasks that can be distilled"):
-            make_trainer(student, tiny_teacher(labels=tuple(student.config.label2id)))
+        with pytest.raises(DistillationError, match="is for single_label_classification and the student for"):
+            make_trainer(student)
+
+
+def test_a_student_of_no_task_is_refused(make_trainer: MakeTrainer) -> None:
+    three_scores = tiny_student()
+    three_scores.config.problem_type = "regression"
+    with pytest.raises(DistillationError, match="tasks that can be distilled"):
+        make_trainer(three_scores)
 
 
 @pytest.mark.parametrize("student", [nn.Linear(2, 3), BertModel(tiny_student().config)], ids=["module", "no head"])

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ class RecordingTeacher:
         self.logits.append(signals.logits)
         if self.spoil is None:
             return signals
-        return Signals(self.spoil(len(self.batches), signals.logits), signals.hidden_states)
+        return replace(signals, logits=self.spoil(len(self.batches), signals.logits))
 
 
 class Watcher(TrainerCallback):

@@ -117,7 +117,8 @@ def _check_writable(folder: Path) -> None:
 def _check_sources_outside(recipe: Recipe, folder: Path) -> None:
     source = recipe.data.source
     files = [source] if isinstance(source, str) else [file for value in source.values() for file in as_list(value)]
-    for path in map(Path, [recipe.teacher.model, *files, *recipe.data.unlabelled]):
+    models = [name for name in (recipe.teacher.model, recipe.student.model) if name is not None]
+    for path in map(Path, [*models, *files, *recipe.data.unlabelled]):
         if path.exists() and path.resolve().is_relative_to(folder.resolve()):
             raise DistillationError(
                 f"the output folder {folder} must not hold what the run reads, but {path} lies in it and could be "

@@ -8,6 +8,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from distilnlp.evaluation import summary_table
 from distilnlp.recipe import build_arguments
 from distilnlp.runs.plan import Plan
+from distilnlp.tasks import Task
 
 TEMPLATE = """---
 {metadata}
@@ -15,13 +16,10 @@ TEMPLATE = """---
 
 # {name}
 
-A {shape} student for text classification ({labels}), distilled from `{teacher}` with distilnlp.
+A {shape} student for {task}{labels}, distilled from `{teacher}` with distilnlp.
 
 ```python
-from transformers import pipeline
-
-classify = pipeline("text-classification", model="path/to/this/folder", truncation=True)
-classify("...")
+{usage}
 ```
 
 ## Results
@@ -41,6 +39,31 @@ Versions: {versions}.
 """
 
 
+PIPELINE = """from transformers import pipeline
+
+predict = pipeline("{tag}", model="path/to/this/folder"{options})
+predict("...")"""
+PIPELINE_OPTIONS = {
+    "text-classification": ", truncation=True",
+    "token-classification": ', aggregation_strategy="simple"',
+    "fill-mask": "",
+}
+MULTI_LABEL_OPTIONS = ', truncation=True, top_k=None, function_to_apply="sigmoid"'
+# transformers has no pipeline for these tasks.
+AUTO_CLASS = """from transformers import AutoTokenizer, {auto_class}
+
+tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
+model = {auto_class}.from_pretrained("path/to/this/folder")"""
+
+
+def usage(task: Task) -> str:
+    """Return the code that serves a student of a task."""
+    if task.pipeline_tag not in PIPELINE_OPTIONS:
+        return AUTO_CLASS.format(auto_class=task.auto_class.__name__)
+    options = MULTI_LABEL_OPTIONS if task.answer == "binary" else PIPELINE_OPTIONS[task.pipeline_tag]
+    return PIPELINE.format(tag=task.pipeline_tag, options=options)
+
+
 def write_model_card(folder: Path, plan: Plan, results: dict[str, Any]) -> None:
     """Write `README.md` into the student's folder, with the results in its metadata too."""
     student = results["models"]["student"]
@@ -48,7 +71,7 @@ def write_model_card(folder: Path, plan: Plan, results: dict[str, Any]) -> None:
     metadata = ModelCardData(
         model_name=Path(plan.recipe.output).name,
         library_name="transformers",
-        pipeline_tag="text-classification",
+        pipeline_tag=plan.task.pipeline_tag,
         tags=["distilnlp", "knowledge-distillation"],
         base_model=None if Path(teacher).expanduser().exists() else teacher,
         eval_results=[_eval_result(name, figures["value"], plan) for name, figures in student["metrics"].items()],
@@ -58,7 +81,9 @@ def write_model_card(folder: Path, plan: Plan, results: dict[str, Any]) -> None:
         metadata=metadata.to_yaml(),
         name=Path(plan.recipe.output).name,
         shape=f"{plan.student.config.num_hidden_layers}-layer {plan.student.config.model_type}",
-        labels=", ".join(plan.data.label_names),
+        task=plan.task.name.replace("_", " "),
+        labels=f" ({', '.join(plan.data.label_names)})" if plan.data.label_names else "",
+        usage=usage(plan.task),
         # the last parts of a local path are enough: the rest tells about the machine
         teacher=teacher if metadata.base_model else "/".join(Path(teacher).parts[-2:]),
         table=summary_table(results["models"]),
@@ -75,7 +100,7 @@ def _eval_result(metric: str, value: float, plan: Plan) -> EvalResult:
     source = plan.recipe.data.source
     data = source if isinstance(source, str) and not Path(source.split(":")[0]).exists() else "local"
     return EvalResult(
-        task_type="text-classification",
+        task_type=plan.task.pipeline_tag,
         dataset_type=data.split(":")[0],
         dataset_name=data.split(":")[0],
         metric_type=metric,

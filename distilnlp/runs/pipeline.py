@@ -3,25 +3,29 @@
 import json
 import logging
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
 from datasets import Dataset
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distilnlp.checkpoints import last_complete_checkpoint
-from distilnlp.data import fingerprint, labelled_rows, tokenise
-from distilnlp.evaluation import EVALUATION_TASKS, SpeedPlan, compute_classification_metrics, evaluate_models
+from distilnlp.data import fingerprint, labelled_rows, pair_encodings, same_positions
+from distilnlp.errors import DistillationError
+from distilnlp.evaluation import SpeedPlan, evaluate_models
 from distilnlp.recipe import Recipe, build_arguments
 from distilnlp.runs.environment import describe_environment
 from distilnlp.runs.fingerprints import model_fingerprint
 from distilnlp.runs.folder import alone_in, check_folder, claim_folder, clear_folder
 from distilnlp.runs.model_card import write_model_card
-from distilnlp.runs.plan import Plan, describe, make_plan, student_options
+from distilnlp.runs.models import collator_of, make_student, named
+from distilnlp.runs.plan import Plan, describe, make_plan
 from distilnlp.runs.stages import Stage, write_json
-from distilnlp.students import build_student
+from distilnlp.tasks import profile_of
+from distilnlp.tasks.collators import BothEncodings
 from distilnlp.trainer import DistillationTrainer
 
 logger = logging.getLogger(__name__)
@@ -54,6 +58,30 @@ def run(recipe: Recipe, overwrite: bool = False) -> dict[str, Any]:
         return Pipeline(plan).run()
 
 
+@dataclass(frozen=True)
+class EncodedRows:
+    """The run's rows as one tokenizer reads them."""
+
+    tokenizer: PreTrainedTokenizerBase
+    train: Dataset
+    labelled: Dataset
+    test: Dataset
+    validation: Dataset | None
+
+    @classmethod
+    def of(cls, plan: Plan, tokenizer: PreTrainedTokenizerBase) -> "EncodedRows":
+        """Tokenise what a plan has."""
+        rows, data, config = plan.task.rows, plan.data, plan.recipe.data
+
+        def encode(part: Dataset, name: str, for_evaluation: bool = False) -> Dataset:
+            desc = f"Tokenising the {name} data"
+            return rows.encode(part, tokenizer, plan.max_length, desc, config=config, for_evaluation=for_evaluation)
+
+        train = encode(data.train, "training")
+        validation = None if data.validation is None else encode(data.validation, "validation", True)
+        return cls(tokenizer, train, labelled_rows(train, rows), encode(data.test, "test", True), validation)
+
+
 class Pipeline:
     """Carries out a plan, stage by stage. Under a launcher every process runs the same stages."""
 
@@ -62,11 +90,12 @@ class Pipeline:
         self.recipe = plan.recipe
         self.folder = Path(plan.recipe.output)
         self.state = PartialState()
-        self.train = self._tokenise(plan.data.train, "Tokenising the training data")
-        self.labelled = labelled_rows(self.train)
-        self.test = self._tokenise(plan.data.test, "Tokenising the test data")
-        validation = plan.data.validation
-        self.validation = None if validation is None else self._tokenise(validation, "Tokenising the validation data")
+        self.student_rows = EncodedRows.of(plan, plan.tokenizer)
+        self.teacher_rows, self.train = self.student_rows, self.student_rows.train
+        if plan.has_two_tokenizers:
+            self.teacher_rows = EncodedRows.of(plan, plan.teacher_tokenizer)
+            self.train = pair_encodings(self.train, self.teacher_rows.train)
+            self._check_same_tokens()
 
     def run(self) -> dict[str, Any]:
         """Run every stage that is not up to date, and return the results."""
@@ -89,17 +118,21 @@ class Pipeline:
         stage = self._stage("teacher", "teacher", inputs)
 
         def make(work: Path) -> Path:
-            return self._train(work, self.plan.teacher, None, values, self.labelled)
+            return self._train(work, self.plan.teacher, None, values, self.teacher_rows.labelled, self.teacher_rows)
 
         return stage.run(make), stage.digest
 
     def _build_student(self, teacher: Path | str, teacher_id: str) -> Stage:
-        inputs = {"teacher": teacher_id, "student": self.recipe.student.model_dump()}
+        student, plan = self.recipe.student, self.plan
+        inputs = {"teacher": teacher_id, "student": student.model_dump()}
+        if student.changes_width or student.trim_vocabulary:  # these look at the text
+            inputs |= self._data_inputs(plan.data.train)
         stage = self._stage("student_init", "work/initial_student", inputs)
 
         def make(work: Path) -> Path:
             model = self._load(teacher, dtype=torch.float32)  # it is to be trained
-            self._save(build_student(model, **student_options(self.recipe, model)), work / FINISHED)
+            made, _ = make_student(self.recipe, model, plan.teacher_tokenizer, plan.task, plan.data.train)
+            self._save(made, work / FINISHED)
             return work / FINISHED
 
         stage.run(make)
@@ -115,8 +148,8 @@ class Pipeline:
         def make(work: Path) -> Path:
             model = self._load(initial.result)
             if teacher is None:
-                return self._train(work, model, None, values, self.labelled)
-            return self._train(work, model, self._load(teacher), values, self.train)
+                return self._train(work, model, None, values, self.student_rows.labelled, self.student_rows)
+            return self._train(work, model, self._load(teacher), values, self.train, self.student_rows)
 
         stage.run(make)
         return stage
@@ -150,14 +183,21 @@ class Pipeline:
         data = [fingerprint(rows), fingerprint(self.plan.data.validation), self.plan.data.label_names]
         return {"data": data, "max_length": self.plan.max_length, "seed": self.recipe.seed}
 
-    def _tokenise(self, dataset: Dataset, desc: str) -> Dataset:
-        return tokenise(dataset, self.plan.tokenizer, self.plan.max_length, desc)
+    def _check_same_tokens(self) -> None:
+        """Refuse two tokenizers that split the training texts differently, where the objective compares tokens."""
+        args = build_arguments(self.plan.trainings["student"], self.recipe.seed, self.folder)
+        student, teacher = profile_of(self.plan.student), profile_of(self.plan.teacher)
+        objective = args.build_objective(self.plan.task, student, teacher)
+        if objective.compares_tokens and not same_positions(self.train):
+            raise DistillationError(
+                f"{', '.join(c.name for c in objective.components if c.compares_tokens)} compares student and teacher "
+                "token by token, but their tokenizers split the training texts differently. Use a student with the "
+                "teacher's tokenizer, or losses on the logits of whole texts or on relations among texts."
+            )
 
     def _load(self, folder: Path | str, **options: Any) -> PreTrainedModel:
-        labels = self.plan.teacher.config
-        return self.plan.task.auto_class.from_pretrained(
-            str(folder), id2label=labels.id2label, label2id=labels.label2id, **options
-        )
+        names = self.plan.data.label_names
+        return named(self.plan.task.auto_class.from_pretrained(str(folder), **options), names)
 
     def _save(self, model: PreTrainedModel, folder: Path) -> None:
         if self.state.is_main_process:
@@ -170,16 +210,22 @@ class Pipeline:
         teacher: PreTrainedModel | None,
         values: dict[str, Any],
         rows: Dataset,
+        encoded: "EncodedRows",
     ) -> Path:
         """Train, or go on from the last checkpoint, and save the finished model with its tokenizer."""
+        own = collator_of(self.plan.task, encoded.tokenizer, self.recipe.data)
+        both = BothEncodings(own, collator_of(self.plan.task, self.plan.teacher_tokenizer, self.recipe.data))
+        needs_both = teacher is not None and self.plan.has_two_tokenizers
         trainer = DistillationTrainer(
             model=model,
             teacher_model=teacher,
             args=build_arguments(values, self.recipe.seed, work),
+            data_collator=both if needs_both else own,
             train_dataset=rows,
-            eval_dataset=self.validation,
-            processing_class=self.plan.tokenizer,
-            compute_metrics=compute_classification_metrics,
+            eval_dataset=encoded.validation,
+            processing_class=encoded.tokenizer,
+            teacher_processing_class=self.plan.teacher_tokenizer if needs_both else None,
+            compute_metrics=self.plan.task.evaluation.compute_metrics(model.config),
         )
         trainer.train(resume_from_checkpoint=last_complete_checkpoint(work))
         trainer.save_model(str(work / FINISHED))
@@ -192,20 +238,22 @@ class Pipeline:
     def _measure(self, folders: dict[str, Path | str]) -> dict[str, Any]:
         models = {name: self._load(folder).to(self.state.device) for name, folder in folders.items()}
         plan = SpeedPlan() if self.recipe.evaluation.speed else None
+        rows = {name: self.teacher_rows if name == "teacher" else self.student_rows for name in folders}
+        tests = {id(own): list(own.test) for own in rows.values()}
         reports = evaluate_models(
             models,
-            list(self.test),
-            self.plan.task.collator(self.plan.tokenizer),
-            task=EVALUATION_TASKS[self.plan.task.name],
+            {name: tests[id(own)] for name, own in rows.items()},
+            {name: collator_of(self.plan.task, own.tokenizer, self.recipe.data) for name, own in rows.items()},
+            task=self.plan.task.evaluation,
             reference="teacher",
             resamples=self.recipe.evaluation.bootstrap_resamples,
             speed_plan=plan,
         )
         data = self.plan.data
-        rows = {"train": len(data.train), "labelled": len(data.labelled), "test": len(data.test)}
+        counts = {"train": len(data.train), "labelled": len(data.labelled), "test": len(data.test)}
         return {
             "models": reports,
-            "rows": rows,
+            "rows": counts,
             "environment": describe_environment(),
             "processes": self.state.num_processes,
         }

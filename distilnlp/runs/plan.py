@@ -10,19 +10,27 @@ from typing import Any
 
 import datasets
 import huggingface_hub.constants
-import torch
 import yaml
 from datasets import Dataset
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, default_data_collator
 
-from distilnlp.data import DataConfig, PreparedData, prepare_data
-from distilnlp.errors import DistillationError, UnreachableError, did_you_mean
+from distilnlp.data import PreparedData, prepare_data
+from distilnlp.errors import DistillationError, UnreachableError
 from distilnlp.recipe import LABELS_ALONE, Recipe, baseline_values, build_arguments, distill_values, finetune_values
 from distilnlp.runs.folder import check_folder
-from distilnlp.signals import label_names_of, profile_of
-from distilnlp.students import build_student
-from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION, Task, task_of
-from distilnlp.teachers import has_untrained_head
+from distilnlp.runs.models import (
+    find_task,
+    label_list,
+    load_finished,
+    load_pretrained,
+    make_student,
+    named,
+    new_head,
+    readable_length,
+    same_vocabulary,
+)
+from distilnlp.students import estimate_cost
+from distilnlp.tasks import Task, profile_of
 from distilnlp.trainer import DistillationTrainer
 
 FINETUNE_STEPS = 300  # a teacher takes at least about as many, unless the recipe says how long it trains
@@ -35,46 +43,55 @@ class Plan:
     Attributes:
         recipe: the resolved recipe.
         task: what is distilled.
-        tokenizer: of teacher and student.
+        tokenizer: of the student.
+        teacher_tokenizer: of the teacher; the same object where they share one.
         data: checked and split.
         teacher: loaded; with a new head if it is to be fine-tuned first.
         student: the shape that the student will have (its weights come from the finished teacher).
-        max_length: in tokens, within what the teacher can read.
+        max_length: in tokens, within what both models can read.
         trainings: the arguments of each training that the run has, of `student` and perhaps `teacher`, `baseline`.
     """
 
     recipe: Recipe
     task: Task
     tokenizer: PreTrainedTokenizerBase
+    teacher_tokenizer: PreTrainedTokenizerBase
     data: PreparedData
     teacher: PreTrainedModel
     student: PreTrainedModel
     max_length: int
     trainings: dict[str, dict[str, Any]]
 
+    @property
+    def has_two_tokenizers(self) -> bool:
+        """Whether student and teacher read the text in pieces of their own."""
+        return self.tokenizer is not self.teacher_tokenizer
+
 
 def make_plan(recipe: Recipe) -> Plan:
-    """Resolve and check a recipe: arguments, output folder, teacher, data, labels, student and layers.
+    """Resolve and check a recipe: arguments, output folder, task, teacher, data, labels, student and losses.
 
     Raises:
         DistillationError: anything that does not fit, before any training.
     """
     _check_arguments(recipe)
-    name = recipe.teacher.model
-    tokenizer = load_pretrained(AutoTokenizer, name)
-    finished = None if recipe.teacher.finetune else _load_finished_teacher(name)
-    config: Any = load_pretrained(AutoConfig, name)
-    max_length = readable_length(recipe.data, tokenizer, config)
-    data = prepare_data(recipe.data, None if finished is None else _label_list(finished))
-    teacher = _load_encoder(recipe, data.label_names) if finished is None else _named(finished, data.label_names)
-    student = build_student(teacher, **student_options(recipe, teacher))
+    name, is_finished = recipe.teacher.model, not recipe.teacher.finetune
+    task = find_task(recipe.task, name, is_finished)
+    teacher_tokenizer = load_pretrained(AutoTokenizer, name)
+    finished = load_finished(name, task) if is_finished else None
+    data = prepare_data(recipe.data, task.rows, None if finished is None else label_list(finished, task))
+    teacher = named(finished or new_head(name, task, data.label_names, recipe.seed), data.label_names)
+    max_length = readable_length(recipe.data, teacher_tokenizer, teacher.config)
+    student, tokenizer = make_student(recipe, teacher, teacher_tokenizer, task, data.train)
+    tokenizer = teacher_tokenizer if same_vocabulary(tokenizer, teacher_tokenizer) else tokenizer
+    max_length = min(max_length, readable_length(recipe.data, tokenizer, student.config))
     trainings = _resolve_trainings(recipe, data)
     for values in trainings.values():
         _check_training(values, recipe.seed, data, student)
     student_args = build_arguments(trainings["student"], recipe.seed, Path(recipe.output))
-    student_args.build_objective(task_of(student), profile_of(student), profile_of(teacher))
+    student_args.build_objective(task, profile_of(student), profile_of(teacher))
     tokenizer.model_max_length = max_length  # saved with the student: it is served as it was trained
-    return Plan(recipe, task_of(teacher), tokenizer, data, teacher, student, max_length, trainings)
+    return Plan(recipe, task, tokenizer, teacher_tokenizer, data, teacher, student, max_length, trainings)
 
 
 def dry_run(recipe: Recipe, overwrite: bool = False) -> str:
@@ -95,10 +112,11 @@ def dry_run(recipe: Recipe, overwrite: bool = False) -> str:
 
 def _check_data_alone(recipe: Recipe) -> str:
     try:
-        data = prepare_data(recipe.data, None)
+        task = find_task(recipe.task, recipe.teacher.model, is_finished=False)
+        data = prepare_data(recipe.data, task.rows, None)
     except UnreachableError as error:
         return f"\nNOT CHECKED either: {error}"
-    return f"\nThe data is fine: {len(data.train):,} rows to train on, labels {', '.join(data.label_names)}."
+    return f"\nThe data is fine: {len(data.train):,} rows to train on{_labels(data)}."
 
 
 @contextmanager
@@ -112,88 +130,13 @@ def without_network() -> Iterator[None]:
         huggingface_hub.constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = hub, data
 
 
-def load_pretrained(auto_class: Any, name: str, **kwargs: Any) -> Any:
-    """Load with an auto class of transformers.
-
-    Raises:
-        UnreachableError: the name is no local path and the Hub did not give it.
-        DistillationError: the local folder cannot be loaded.
-    """
-    try:
-        return auto_class.from_pretrained(name, **kwargs)
-    except Exception as error:  # transformers, tokenizers and safetensors raise many kinds, also plain ones
-        is_path = name.startswith((".", "/", "~")) or Path(name).exists()
-        kind = DistillationError if is_path else UnreachableError
-        near = did_you_mean(name, [path.name for path in Path.cwd().iterdir() if path.is_dir()])
-        raise kind(
-            f"cannot load the model {name!r}: it must be a local folder (seen from {Path.cwd()}) or a Hub id that can "
-            f"be reached or is in the cache.{near} {type(error).__name__}: {error}"
-        ) from error
-
-
-def _load_finished_teacher(name: str) -> PreTrainedModel:
-    teacher, report = load_pretrained(SINGLE_LABEL_CLASSIFICATION.auto_class, name, output_loading_info=True)
-    missing = sorted(report["missing_keys"])
-    if has_untrained_head(teacher) or any("classifier" in key for key in missing):
-        raise DistillationError(
-            f"the teacher {name} has no trained classification head: it is a bare encoder, or its head is new. Set "
-            "`teacher.finetune: true` to fine-tune it on the labelled rows first (flag --teacher.finetune true), or "
-            "give a fine-tuned classifier."
-        )
-    check_complete(name, missing)
-    task_of(teacher)
-    label_names_of(teacher.config)
-    return teacher
-
-
-def check_complete(name: str, missing: list[str]) -> None:
-    """Raise a `DistillationError` if weights are missing from a model's folder: they would be random."""
-    if missing:
-        raise DistillationError(
-            f"the folder or repository {name} lacks {len(missing)} of the model's weights, which would be random: "
-            f"{missing[:3]}. Expected a complete sequence classifier; save it again with save_pretrained."
-        )
-
-
-def _label_list(teacher: PreTrainedModel) -> list[str]:
-    config: Any = teacher.config
-    return [config.id2label[index] for index in range(config.num_labels)]
-
-
-def _named(teacher: PreTrainedModel, label_names: list[str]) -> PreTrainedModel:
-    """Give a teacher that has only placeholders the label names that the recipe states."""
-    teacher.config.id2label = dict(enumerate(label_names))
-    teacher.config.label2id = {label: index for index, label in enumerate(label_names)}
-    return teacher
-
-
-def _load_encoder(recipe: Recipe, label_names: list[str]) -> PreTrainedModel:
-    set_seed(recipe.seed)  # the new head is random
-    encoder = load_pretrained(
-        SINGLE_LABEL_CLASSIFICATION.auto_class,
-        recipe.teacher.model,
-        num_labels=len(label_names),
-        ignore_mismatched_sizes=True,
-        dtype=torch.float32,  # it is to be trained: in half precision small updates round away
-    )
-    return _named(encoder, label_names)
-
-
-def student_options(recipe: Recipe, teacher: PreTrainedModel) -> dict[str, Any]:
-    """Return the arguments of `build_student` that a recipe means: half of the teacher's layers if it names none."""
-    options = recipe.student.model_dump()
-    if options["num_layers"] is None and options["layers"] is None:
-        options["num_layers"] = max(1, teacher.config.num_hidden_layers // 2)
-    return options
-
-
 def _rehearse(values: dict[str, Any], seed: int, student: PreTrainedModel) -> None:
     """Set up a training without training, so that what the Trainer cannot do is known before anything is trained."""
-    row = Dataset.from_dict({"input_ids": [[0]], "label": [0]})
+    row = Dataset.from_dict({"input_ids": [[0]]})
     with tempfile.TemporaryDirectory() as folder:
-        args = build_arguments({**values, **LABELS_ALONE, "losses": None}, seed, Path(folder))
+        args = build_arguments({**values, **LABELS_ALONE, "losses": None, "schedules": None}, seed, Path(folder))
         try:
-            trainer = DistillationTrainer(student, None, args, train_dataset=row, eval_dataset=row)
+            trainer = DistillationTrainer(student, None, args, default_data_collator, row, row)
             trainer.set_initial_training_values(args, trainer.get_train_dataloader())
             trainer.create_optimizer_and_scheduler(num_training_steps=1)
         except DistillationError:
@@ -249,30 +192,6 @@ def _check_training(values: dict[str, Any], seed: int, data: PreparedData, stude
     _rehearse(values, seed, student)
 
 
-def readable_length(data: DataConfig, tokenizer: PreTrainedTokenizerBase, config: Any) -> int:
-    """Return the `max_length` of the data, or what the model reads if that is shorter and none was asked for.
-
-    Raises:
-        DistillationError: a longer one was asked for, or the tokenizer is not the model's.
-    """
-    is_empty = len(tokenizer) <= len(tokenizer.all_special_ids)  # what transformers makes up where a folder has none
-    if len(tokenizer) > config.vocab_size or tokenizer.pad_token is None or is_empty:
-        raise DistillationError(
-            f"the tokenizer must fit the model, but it has {len(tokenizer)} tokens and the pad token "
-            f"{tokenizer.pad_token!r}, and the model has {config.vocab_size} embeddings. Put the model's own tokenizer "
-            "into its folder."
-        )
-    # RoBERTa and MPNet number positions from padding_idx + 1, so that some of their positions hold no token.
-    offset = config.pad_token_id + 1 if config.model_type in ("roberta", "mpnet") else 0
-    limit = min(tokenizer.model_max_length, config.max_position_embeddings - offset)
-    if data.max_length > limit and "max_length" in data.model_fields_set:
-        raise DistillationError(
-            f"data.max_length must be at most {limit}, the longest text that the model reads, but it is "
-            f"{data.max_length}. Lower it."
-        )
-    return min(data.max_length, limit)
-
-
 def describe(plan: Plan) -> str:
     """Return the plan as text for a person."""
     recipe, data = plan.recipe, plan.data
@@ -281,14 +200,20 @@ def describe(plan: Plan) -> str:
         f"teacher   {recipe.teacher.model}: {_shape(teacher)}"
         + (", to be fine-tuned first" if recipe.teacher.finetune else ""),
         f"student   {_shape(student)}, {teacher.num_parameters() / student.num_parameters():.1f} times smaller",
-        f"labels    {', '.join(data.label_names)}",
+        f"task      {plan.task.name}{_labels(data)}",
         f"train     {len(data.train):,} rows, {len(data.labelled):,} of them with a label",
         f"test      {len(data.test):,} rows",
-        f"text      cut after {plan.max_length} tokens",
+        f"text      cut after {plan.max_length} tokens"
+        + (", student and teacher each by its own tokenizer" if plan.has_two_tokenizers else ""),
         f"baseline  {'the same student on the labels alone' if recipe.baseline else 'none (baseline: true adds it)'}",
         f"output    {recipe.output}",
     ]
-    return "\n".join(lines)
+    cost = estimate_cost(student, teacher, length=plan.max_length)
+    return "\n".join([*lines, "", str(cost)])
+
+
+def _labels(data: PreparedData) -> str:
+    return f", labels {', '.join(data.label_names)}" if data.label_names else ""
 
 
 def _shape(model: PreTrainedModel) -> str:

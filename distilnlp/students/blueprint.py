@@ -108,8 +108,8 @@ def assemble(blueprint: Blueprint, device: torch.device) -> PreTrainedModel:
         student.load_state_dict(weights, assign=True)
     except RuntimeError as error:
         raise DistillationError(
-            f"The teacher's weights must be exactly those of a {blueprint.model_class.__name__} with its config; "
-            f"they are not. {error}\nUse a teacher as from_pretrained loads it: adapters merged, nothing quantized, "
+            f"The model's weights must be exactly those of a {blueprint.model_class.__name__} with its config; "
+            f"they are not. {error}\nUse a model as from_pretrained loads it: adapters merged, nothing quantized, "
             "no module replaced."
         ) from error
     student.tie_weights()  # the copies made above are separate, also where the teacher shares one tensor

@@ -8,10 +8,19 @@ from transformers import PreTrainedModel
 from distilnlp.errors import DistillationError
 from distilnlp.teachers.ensemble import EnsembleTeacher
 from distilnlp.teachers.live import LiveTeacher, has_untrained_head
+from distilnlp.teachers.own_encoding import OwnEncodingTeacher
 from distilnlp.teachers.protocol import Teacher
 from distilnlp.teachers.reordered import in_label_order
 
-__all__ = ["EnsembleTeacher", "LiveTeacher", "Teacher", "as_teacher", "has_untrained_head", "in_label_order"]
+__all__ = [
+    "EnsembleTeacher",
+    "LiveTeacher",
+    "OwnEncodingTeacher",
+    "Teacher",
+    "as_teacher",
+    "has_untrained_head",
+    "in_label_order",
+]
 
 
 def as_teacher(teacher: Any, dtype: str = "auto") -> Teacher:

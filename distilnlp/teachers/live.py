@@ -1,6 +1,7 @@
 """A live teacher: a transformers model that runs beside the student."""
 
 import copy
+import logging
 from typing import Any
 
 import torch
@@ -8,18 +9,12 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from distilnlp.errors import DistillationError
+from distilnlp.forward import forward
 from distilnlp.hardware import bf16_is_fast
-from distilnlp.signals import (
-    Batch,
-    SignalProfile,
-    SignalRequest,
-    Signals,
-    named_inputs,
-    profile_of,
-    read_signals,
-    select_inputs,
-)
-from distilnlp.tasks import task_of
+from distilnlp.signals import Batch, SignalProfile, SignalRequest, Signals, named_inputs
+from distilnlp.tasks import profile_of, task_of
+
+logger = logging.getLogger(__name__)
 
 
 class LiveTeacher:
@@ -27,7 +22,8 @@ class LiveTeacher:
 
     Args:
         model: the teacher. It is put in eval mode and frozen. If `dtype` is another than its own, a cast copy is used
-            and the weights of the model itself stay as they are.
+            and the weights of the model itself stay as they are. Where attention maps are asked for, it is set to
+            eager attention, which alone gives them.
         dtype: the dtype to run in; None keeps the model's; `"auto"` is bf16 for a float32 model where the hardware
             is fast at it, and otherwise keeps the model's.
 
@@ -36,7 +32,7 @@ class LiveTeacher:
     """
 
     def __init__(self, model: PreTrainedModel, dtype: torch.dtype | str | None = None) -> None:
-        task_of(model)
+        self.task = task_of(model)
         if has_untrained_head(model):
             raise DistillationError(
                 f"expected a teacher that was fine-tuned for the task, but the classification head of this "
@@ -57,25 +53,30 @@ class LiveTeacher:
         """Run the model on the inputs it names."""
         if any(module.training for module in self._model.modules()):
             self._model.eval()  # somebody else uses the model, or a part of it: dropout must not reach the targets
-        inputs = select_inputs(batch, self.columns)
+        if request.attentions:
+            self._give_maps()
         with torch.autocast(self._model.device.type, enabled=False):  # its own dtype, whatever the student's is
-            outputs = self._model(**inputs, output_hidden_states=request.hidden_states, return_dict=True)
-        return read_signals(outputs, request)
+            signals, _ = forward(self._model, self.task, batch, self.columns, request)
+        return signals
+
+    def _give_maps(self) -> None:
+        if self._model.config._attn_implementation != "eager":
+            logger.info("the teacher uses eager attention, for a loss reads its attention maps")
+            self._model.set_attn_implementation("eager")
 
 
 def has_untrained_head(model: PreTrainedModel) -> bool:
-    """Tell whether a classification head still has the exactly zero biases that it was created with.
+    """Tell whether a head still has the exactly zero biases that it was created with.
 
-    The head is the last linear layer with one output a label outside the base model. A head without bias cannot be
-    judged and counts as trained.
+    The head is the last linear layer with one output a label, or one alone, outside the base model. A head without
+    bias cannot be judged and counts as trained.
     """
     base = model.base_model_prefix
+    outputs = {model.config.num_labels, 1}  # multiple choice scores one choice at a time
     heads = [
         module
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear)
-        and module.out_features == model.config.num_labels
-        and name.split(".")[0] != base
+        if isinstance(module, nn.Linear) and module.out_features in outputs and name.split(".")[0] != base
     ]
     if not heads or heads[-1].bias is None:
         return False

@@ -47,9 +47,14 @@ def in_label_order(teacher: Teacher, wanted: SignalProfile, owner: str) -> Teach
         owner: whose profile that is, for messages ("the student").
 
     Raises:
-        DistillationError: the teacher names other labels, or has another number of classes.
+        DistillationError: the teacher is for another task, names other labels, or has another number of classes.
     """
     given = teacher.profile
+    if None not in (given.task, wanted.task) and given.task != wanted.task:
+        raise DistillationError(
+            f"the teacher and {owner} must be for the same task, but the teacher is for {given.task} and {owner} for "
+            f"{wanted.task}. Build the student from this teacher, or use a teacher of the same task."
+        )
     if given.num_labels != wanted.num_labels:
         raise DistillationError(
             f"the teacher and {owner} must have the same number of labels, but the teacher has {given.num_labels} and "

@@ -1,0 +1,49 @@
+"""One forward pass of a student or a teacher, and the signals that it gives."""
+
+from contextlib import nullcontext
+from typing import Any
+
+from torch import nn
+
+from distilnlp.captures import capturing
+from distilnlp.selected_head import head_on
+from distilnlp.signals import Batch, SignalRequest, Signals, select_inputs, token_mask
+from distilnlp.tasks import Task
+
+
+def forward(
+    model: nn.Module,
+    task: Task,
+    batch: Batch,
+    names: frozenset[str],
+    request: SignalRequest,
+    whole_head: bool = False,
+) -> tuple[Signals, Any]:
+    """Run a model on a batch.
+
+    Args:
+        model: a transformers model; DDP may wrap it.
+        task: of its head.
+        batch: may have further entries than the model's inputs.
+        names: the inputs that the model names.
+        request: the signals that are wanted beside the logits.
+        whole_head: run the head on every token, also where the task needs it on some only.
+
+    Returns:
+        The signals, and the model's own outputs.
+    """
+    positions = None if whole_head or task.head_positions is None else task.head_positions(batch)
+    with (
+        capturing(model, request.attentions, request.qkv) as captures,
+        nullcontext() if positions is None else head_on(model, positions),
+    ):
+        inputs = select_inputs(batch, names)
+        outputs = model(**inputs, output_hidden_states=request.hidden_states, return_dict=True)
+    signals = Signals(
+        logits=task.read_logits(outputs, batch),
+        mask=token_mask(batch),
+        hidden_states=outputs.hidden_states if request.hidden_states else None,
+        attentions=captures.attentions,
+        qkv=captures.qkv,
+    )
+    return signals, outputs

@@ -1,0 +1,131 @@
+"""What a term of the objective is, and the two that every task has: the hard and the soft loss."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pydantic import Field
+from torch import Tensor
+
+from distilnlp.projections import Projection
+from distilnlp.signals import Batch, SignalProfile, SignalRequest, Signals
+from distilnlp.tasks import Task
+from distilnlp.validation import Section
+
+
+class LossConfig(Section):
+    """One entry of the list `losses`: a loss by name, and its weight. Losses with further settings extend it."""
+
+    name: str = Field(description="name of the loss")
+    weight: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="its weight in the objective")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a loss is built for.
+
+    Attributes:
+        task: of student and teacher.
+        student: what the student can emit.
+        teacher: what the teacher can emit.
+    """
+
+    task: Task
+    student: SignalProfile
+    teacher: SignalProfile
+
+
+class Component(ABC):
+    """One term of the objective.
+
+    Attributes:
+        name: in logs.
+        weight: in the objective.
+        needs_teacher: whether it reads the teacher's signals.
+        reads_logits: whether it reads the student's logits.
+        compares_tokens: whether it needs both models to split a text into the same tokens.
+        student_request, teacher_request: the signals that it reads beside the logits.
+        projections: by projection key.
+    """
+
+    name: str
+    weight: float
+    needs_teacher: ClassVar[bool] = True
+    reads_logits: ClassVar[bool] = False
+    compares_tokens: bool = False
+    student_request: SignalRequest = SignalRequest()
+    teacher_request: SignalRequest = SignalRequest()
+    projections: Mapping[str, Projection] = {}
+
+    @abstractmethod
+    def count(self, batch: Batch) -> Tensor:
+        """Return how many items of a batch this component counts (a scalar int64 tensor)."""
+
+    @abstractmethod
+    def __call__(
+        self, student: Signals, teacher: Signals, batch: Batch, num_items: Tensor | int | None, temperature: float
+    ) -> Tensor:
+        """Return the unweighted loss, a scalar: its sum over those items / `num_items` (None = the items here)."""
+
+
+class HardLoss(Component):
+    """The task's loss against the labels; items without a label do not count."""
+
+    needs_teacher = False
+    reads_logits = True
+
+    def __init__(self, task: Task, weight: float) -> None:
+        self.name, self.weight, self._task = "hard_loss", weight, task
+
+    def count(self, batch: Batch) -> Tensor:
+        return self._task.labelled_items(batch).sum()
+
+    def __call__(
+        self,
+        student: Signals,
+        teacher: Signals | None,
+        batch: Batch,
+        num_items: Tensor | int | None,
+        temperature: float,
+    ) -> Tensor:
+        if not any(name in batch for name in ("labels", "start_positions")):
+            return student.logits.sum() * 0.0
+        return self._task.hard_loss(student.logits, batch, num_items)
+
+
+class SoftLoss(Component):
+    """The task's loss against the teacher's logits, softened by the temperature; every valid item counts."""
+
+    reads_logits = True
+
+    def __init__(self, task: Task, weight: float) -> None:
+        self.name, self.weight, self._task = "soft_loss", weight, task
+        self.compares_tokens = task.items_are_tokens
+
+    def count(self, batch: Batch) -> Tensor:
+        return self._task.valid_items(batch).sum()
+
+    def __call__(
+        self, student: Signals, teacher: Signals, batch: Batch, num_items: Tensor | int | None, temperature: float
+    ) -> Tensor:
+        own, other, mask, num_items = compared_items(self._task, student, teacher, batch, num_items)
+        return self._task.soft_loss(own, other, temperature, mask, num_items, self._task.class_mask(batch))
+
+
+def compared_items(
+    task: Task, student: Signals, teacher: Signals, batch: Batch, num_items: Tensor | int | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor | int | None]:
+    """Return both sides' logits `[*items, classes]`, which items count, and their number.
+
+    An item of several decisions (the labels of a text) counts as their mean: the items are then the decisions, and
+    their number is so many times greater.
+    """
+    own, other = task.item_logits(student.logits), task.item_logits(teacher.logits)
+    mask = task.valid_items(batch)
+    decisions = own.shape[mask.dim() : -1]
+    if decisions:
+        mask = mask.reshape(*mask.shape, *[1] * len(decisions)).expand(own.shape[:-1])
+        num_items = None if num_items is None else num_items * math.prod(decisions)
+    return own, other, mask, num_items

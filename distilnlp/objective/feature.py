@@ -1,0 +1,232 @@
+"""Feature losses: hidden states and attention maps, layer by layer."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from distilnlp import losses
+from distilnlp.captures import check_capturable
+from distilnlp.errors import DistillationError
+from distilnlp.layer_mapping import LEARNED, LayerMapping, resolve_layer_mapping
+from distilnlp.objective.component import Component, LossConfig, Setting
+from distilnlp.projections import Projection
+from distilnlp.signals import Batch, SignalRequest, Signals, token_mask
+
+
+class LayersConfig(LossConfig):
+    """An entry of `losses` that compares layers."""
+
+    layer_mapping: str | list[tuple[int, int]] = Field(
+        default="uniform",
+        description="pairs of (student, teacher) hidden-state indices, 0 = embeddings, or uniform, first, last",
+    )
+
+
+class HiddenStatesConfig(LayersConfig):
+    """An entry of `losses` that compares hidden states."""
+
+    projection: Literal["per_layer", "shared"] = Field(
+        default="per_layer",
+        description="where the widths differ: a learned linear map for each of the student's layers, or one for all",
+    )
+
+
+class EmbeddingsConfig(LossConfig):
+    """An entry of `losses` that compares the embeddings."""
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A loss on hidden states.
+
+    Attributes:
+        compute: the function of tensors, `(student, teacher, mask, num_items)`.
+        counts_texts: its item is a text, else a token.
+        first_token: it reads the state of the first token alone.
+        any_widths: it compares states of different widths as they are.
+    """
+
+    compute: Callable[..., Tensor]
+    counts_texts: bool = False
+    first_token: bool = False
+    any_widths: bool = False
+
+
+FEATURES = {
+    "hidden_state_mse": Feature(losses.hidden_state_mse),
+    "hidden_state_cosine": Feature(losses.hidden_state_cosine),
+    "embedding_mse": Feature(losses.hidden_state_mse),
+    "pkd": Feature(losses.pkd, counts_texts=True, first_token=True),
+    "neuron_selectivity": Feature(losses.neuron_selectivity, counts_texts=True, any_widths=True),
+}
+ATTENTIONS = {"attention_mse": losses.attention_mse, "attention_kl": losses.attention_kl}
+
+
+def texts(batch: Batch) -> Tensor:
+    """Bool `[texts]`: True for every text that has a token."""
+    return token_mask(batch).any(dim=-1)
+
+
+def same_tokens(name: str, student: Signals, teacher: Signals) -> Tensor:
+    """Return the mask of the tokens `[texts, length]` that student and teacher share.
+
+    Raises:
+        DistillationError: they read the text in different pieces, or the teacher does not say which pieces it reads.
+    """
+    assert student.mask is not None
+    if teacher.mask is None:
+        raise DistillationError(
+            f"{name} needs to know the teacher's tokens, but its signals have no mask. Give Signals(mask=...), bool "
+            "[texts, length], in the teacher's __call__."
+        )
+    if teacher.mask.shape != student.mask.shape:
+        raise DistillationError(
+            f"{name} compares student and teacher token by token, but they split the text into different pieces. Use a "
+            "student with the teacher's tokenizer, or a loss on logits or on whole texts (rkd_distance, rkd_angle, "
+            "similarity_preserving)."
+        )
+    return student.mask
+
+
+class HiddenStateLoss(Component):
+    """A loss on hidden states, averaged over the pairs of a layer mapping; real tokens, or texts, count.
+
+    Args:
+        config: the entry of `losses`.
+        mapping: its pairs; each of the student's layers with the teacher's layers that it attends over, mostly one.
+        projections: by projection key; empty where none is needed.
+    """
+
+    def __init__(
+        self, config: LossConfig, mapping: list[tuple[int, list[int]]], projections: Mapping[str, Projection]
+    ) -> None:
+        self.name, self.weight = config.name, config.weight
+        self.projections = projections
+        self.student_request = self.teacher_request = SignalRequest(hidden_states=True)
+        self._feature = FEATURES[config.name]
+        self.compares_tokens = not self._feature.first_token
+        self._mapping = mapping
+
+    def count(self, batch: Batch) -> Tensor:
+        return (texts(batch) if self._feature.counts_texts else token_mask(batch)).sum()
+
+    def __call__(
+        self, student: Signals, teacher: Signals, batch: Batch, num_items: Tensor | int | None, temperature: float
+    ) -> Tensor:
+        mask = student.mask if self._feature.first_token else same_tokens(self.name, student, teacher)
+        values = [
+            self._compare(
+                self._own(student, own), [_states(self.name, teacher)[index] for index in others], mask, num_items
+            )
+            for own, others in self._mapping
+        ]
+        return torch.stack(values).mean()
+
+    def _own(self, student: Signals, index: int) -> Tensor:
+        projected = student.projected.get(projection_key(self.name, index))
+        return _states(self.name, student)[index] if projected is None else projected
+
+    def _compare(self, own: Tensor, others: list[Tensor], mask: Any, num_items: Tensor | int | None) -> Tensor:
+        if self._feature.first_token:
+            return self._feature.compute(own[:, 0], others[0][:, 0], mask.any(dim=-1), num_items)
+        if len(others) > 1:  # the teacher's side depends on the student's, so the gradient goes through both
+            own = own - losses.attended_layers(own, others, mask)
+            return self._feature.compute(own, torch.zeros_like(own), mask, num_items)
+        return self._feature.compute(own, others[0], mask, num_items)
+
+
+def build_hidden_states(config: HiddenStatesConfig, setting: Setting) -> HiddenStateLoss:
+    """Build a loss on hidden states.
+
+    Raises:
+        DistillationError: a layer mapping that does not fit the two models, or this loss.
+    """
+    student, teacher = setting.student.num_hidden_states, setting.teacher.num_hidden_states
+    if config.layer_mapping == LEARNED:
+        if config.name != "hidden_state_mse":
+            raise DistillationError(
+                f"layer_mapping: {LEARNED} works with hidden_state_mse alone, but it is asked of {config.name}. Give "
+                "pairs, or uniform, first or last."
+            )
+        resolve_layer_mapping("uniform", student, teacher)  # refuses a teacher without hidden states
+        mapping = [(own, list(range(1, teacher))) for own in range(1, student)]
+    else:
+        mapping = [(own, [other]) for own, other in resolve_layer_mapping(config.layer_mapping, student, teacher)]
+    return HiddenStateLoss(config, mapping, _projections(config.name, mapping, setting, config.projection == "shared"))
+
+
+def build_embeddings(config: EmbeddingsConfig, setting: Setting) -> HiddenStateLoss:
+    """Build the loss on embeddings."""
+    student, teacher = setting.student.num_hidden_states, setting.teacher.num_hidden_states
+    mapping = [(own, [other]) for own, other in resolve_layer_mapping([(0, 0)], student, teacher)]
+    return HiddenStateLoss(config, mapping, _projections(config.name, mapping, setting, shared=False))
+
+
+def projection_key(loss: str, student_index: int) -> str:
+    """Return the name of the projection of one student hidden state for one loss."""
+    return f"{loss}_{student_index}"
+
+
+def _projections(
+    name: str, mapping: list[tuple[int, list[int]]], setting: Setting, shared: bool
+) -> dict[str, Projection]:
+    widths = setting.student.hidden_size, setting.teacher.hidden_size
+    if widths[0] == widths[1] or FEATURES[name].any_widths:
+        return {}
+    one = nn.Linear(*widths)
+    states = sorted({own for own, _ in mapping})
+    return {projection_key(name, own): Projection(own, one if shared else nn.Linear(*widths)) for own in states}
+
+
+def _states(name: str, signals: Signals) -> tuple[Tensor, ...]:
+    if signals.hidden_states is None:
+        raise DistillationError(f"{name} needs hidden states of student and teacher, but one gave none.")
+    return signals.hidden_states
+
+
+class AttentionLoss(Component):
+    """A loss on attention maps, averaged over the pairs of a layer mapping; every real token's row counts."""
+
+    compares_tokens = True
+
+    def __init__(self, config: LayersConfig, mapping: LayerMapping) -> None:
+        self.name, self.weight = config.name, config.weight
+        self.student_request = SignalRequest(attentions=frozenset(own for own, _ in mapping))
+        self.teacher_request = SignalRequest(attentions=frozenset(other for _, other in mapping))
+        self._mapping = mapping
+
+    def count(self, batch: Batch) -> Tensor:
+        return token_mask(batch).sum()
+
+    def __call__(
+        self, student: Signals, teacher: Signals, batch: Batch, num_items: Tensor | int | None, temperature: float
+    ) -> Tensor:
+        mask, compute = same_tokens(self.name, student, teacher), ATTENTIONS[self.name]
+        values = [
+            compute(student.attentions[own], teacher.attentions[other], mask, num_items) for own, other in self._mapping
+        ]
+        return torch.stack(values).mean()
+
+
+def build_attention(config: LayersConfig, setting: Setting) -> AttentionLoss:
+    """Build a loss on attention maps.
+
+    Raises:
+        DistillationError: a layer mapping that does not fit the two models or names the embeddings, or a family whose
+            maps cannot be had.
+    """
+    student, teacher = setting.student, setting.teacher
+    mapping = resolve_layer_mapping(config.layer_mapping, student.num_hidden_states, teacher.num_hidden_states)
+    for own, other in mapping:
+        if 0 in (own, other):
+            raise DistillationError(
+                f"{config.name}: layer_mapping pair ({own}, {other}) names the embeddings (index 0), which have no "
+                "attention. The first layer is 1."
+            )
+    for profile in (student, teacher):
+        check_capturable(profile.model_type)
+    return AttentionLoss(config, mapping)

@@ -1,0 +1,172 @@
+"""Relation losses: how tokens relate inside a text, and texts among one another."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pydantic import Field
+from torch import Tensor
+
+from distilnlp import losses
+from distilnlp.captures import check_capturable
+from distilnlp.errors import DistillationError
+from distilnlp.layer_mapping import resolve_layer_mapping
+from distilnlp.objective.component import Component, LossConfig, Setting
+from distilnlp.objective.feature import same_tokens, texts
+from distilnlp.signals import Batch, SignalRequest, Signals, token_mask
+
+
+class RelationConfig(LossConfig):
+    """An entry of `losses` that compares one layer of the student with one of the teacher."""
+
+    student_layer: int | None = Field(default=None, ge=1, description="counted from 1; null = the last one")
+    teacher_layer: int | None = Field(default=None, ge=1, description="counted from 1; null = the last one")
+
+
+class MiniLMv2Config(RelationConfig):
+    """An entry of `losses` for the relations of MiniLMv2."""
+
+    num_relation_heads: int | None = Field(
+        default=None, ge=1, description="heads that the relations are regrouped into; null = the teacher's own number"
+    )
+    query_weight: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="weight of the query relations")
+    key_weight: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="weight of the key relations")
+    value_weight: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="weight of the value relations")
+
+
+@dataclass(frozen=True)
+class TextRelation:
+    """A loss on the relations among the texts of a batch.
+
+    Attributes:
+        compute: the function of tensors, `(student, teacher, mask, num_items)`.
+        items: how many items so many texts make.
+    """
+
+    compute: Callable[..., Tensor]
+    items: Callable[[Tensor], Tensor]
+
+
+TEXT_RELATIONS = {
+    "rkd_distance": TextRelation(losses.rkd_distance, losses.ordered_pairs),
+    "rkd_angle": TextRelation(losses.rkd_angle, losses.ordered_triples),
+    "similarity_preserving": TextRelation(losses.similarity_preserving, lambda count: count * count),
+}
+
+
+class TokenRelationLoss(Component):
+    """MiniLM and MiniLMv2: relations among the queries, keys and values of one layer; every real token's row counts.
+
+    Args:
+        config: the entry of `losses`.
+        layers: the student's and the teacher's hidden-state index.
+        compute: `(student's, teacher's, mask, num_items)` of the captured queries, keys and values.
+    """
+
+    compares_tokens = True
+
+    def __init__(self, config: RelationConfig, layers: tuple[int, int], compute: Callable[..., Tensor]) -> None:
+        self.name, self.weight = config.name, config.weight
+        self.student_request = SignalRequest(qkv=frozenset({layers[0]}))
+        self.teacher_request = SignalRequest(qkv=frozenset({layers[1]}))
+        self._layers, self._compute = layers, compute
+
+    def count(self, batch: Batch) -> Tensor:
+        return token_mask(batch).sum()
+
+    def __call__(
+        self, student: Signals, teacher: Signals, batch: Batch, num_items: Tensor | int | None, temperature: float
+    ) -> Tensor:
+        own, other = self._layers
+        mask = same_tokens(self.name, student, teacher)
+        return self._compute(student.qkv[own], teacher.qkv[other], mask, num_items)
+
+
+class TextRelationLoss(Component):
+    """Relations among the texts of a micro-batch, by the mean of one layer's hidden states over each text's tokens."""
+
+    def __init__(self, config: RelationConfig, layers: tuple[int, int]) -> None:
+        self.name, self.weight = config.name, config.weight
+        self.student_request = self.teacher_request = SignalRequest(hidden_states=True)
+        self._layers, self._relation = layers, TEXT_RELATIONS[config.name]
+
+    def count(self, batch: Batch) -> Tensor:
+        return self._relation.items(texts(batch).sum())
+
+    def __call__(
+        self, student: Signals, teacher: Signals, batch: Batch, num_items: Tensor | int | None, temperature: float
+    ) -> Tensor:
+        own, other = (
+            _text_states(self.name, side, layer) for side, layer in zip((student, teacher), self._layers, strict=True)
+        )
+        return self._relation.compute(own, other, texts(batch), num_items)
+
+
+def build_minilm(config: RelationConfig, setting: Setting) -> TokenRelationLoss:
+    """Build the loss of MiniLM.
+
+    Raises:
+        DistillationError: a layer that is not there, different numbers of heads, or a family whose attention is not
+            the softmax of q·k alone.
+    """
+    layers = _layers(config, setting)
+    for profile in (setting.student, setting.teacher):
+        check_capturable(profile.model_type, needs_plain_scores=True)
+    heads = setting.student.num_heads, setting.teacher.num_heads
+    if heads[0] != heads[1]:
+        raise DistillationError(
+            f"minilm compares attention head by head, but the student has {heads[0]} heads and the teacher {heads[1]}. "
+            "Use minilmv2, which regroups the heads."
+        )
+    return TokenRelationLoss(config, layers, losses.minilm)
+
+
+def build_minilmv2(config: MiniLMv2Config, setting: Setting) -> TokenRelationLoss:
+    """Build the loss of MiniLMv2.
+
+    Raises:
+        DistillationError: a layer that is not there, relation heads that do not divide both widths, or an unknown
+            family.
+    """
+    layers = _layers(config, setting)
+    for profile in (setting.student, setting.teacher):
+        check_capturable(profile.model_type)
+    heads = config.num_relation_heads or setting.teacher.num_heads
+    widths = setting.student.hidden_size, setting.teacher.hidden_size
+    if any(width % heads for width in widths):
+        fitting = [number for number in range(1, min(widths) + 1) if not any(width % number for width in widths)]
+        raise DistillationError(
+            f"minilmv2: num_relation_heads must divide the student's width {widths[0]} and the teacher's {widths[1]}, "
+            f"but it is {heads}. Set it to one of {[number for number in fitting if number <= 64]}."
+        )
+    weights = config.model_dump(include={"query_weight", "key_weight", "value_weight"})
+
+    def compute(
+        own: losses.QueryKeyValue, other: losses.QueryKeyValue, mask: Tensor, num_items: Tensor | int | None
+    ) -> Tensor:
+        return losses.minilmv2(own, other, mask, num_items, num_relation_heads=heads, **weights)
+
+    return TokenRelationLoss(config, layers, compute)
+
+
+def build_text_relation(config: RelationConfig, setting: Setting) -> TextRelationLoss:
+    """Build a loss on the relations among texts.
+
+    Raises:
+        DistillationError: a layer that is not there.
+    """
+    return TextRelationLoss(config, _layers(config, setting))
+
+
+def _layers(config: RelationConfig, setting: Setting) -> tuple[int, int]:
+    """Return the hidden-state indices of the student's and the teacher's layer, the last ones by default."""
+    student, teacher = setting.student.num_hidden_states, setting.teacher.num_hidden_states
+    pair = (config.student_layer or student - 1, config.teacher_layer or teacher - 1)
+    return resolve_layer_mapping([pair], student, teacher)[0]
+
+
+def _text_states(name: str, signals: Signals, layer: int) -> Tensor:
+    if signals.hidden_states is None or signals.mask is None:
+        raise DistillationError(
+            f"{name} needs hidden states of student and teacher and the mask of their tokens, but one gave none."
+        )
+    return losses.pooled(signals.hidden_states[layer], signals.mask)

@@ -1,0 +1,129 @@
+"""Response losses: what the teacher answers, beside the soft loss that every objective has."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import Field
+from torch import Tensor
+
+from distilnlp import losses
+from distilnlp.errors import DistillationError
+from distilnlp.objective.component import Component, LossConfig, Setting, compared_items
+from distilnlp.signals import Batch, Signals
+from distilnlp.tasks import Answer, Task
+
+
+class ResponseConfig(LossConfig):
+    """An entry of `losses` that compares logits."""
+
+    temperature: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="of this loss alone; null = that of the objective"
+    )
+
+
+class DKDConfig(ResponseConfig):
+    """An entry of `losses` for decoupled distillation."""
+
+    target_weight: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="weight of the target's part")
+    non_target_weight: float = Field(default=8.0, ge=0, allow_inf_nan=False, description="weight of the other classes")
+
+
+class DISTConfig(ResponseConfig):
+    """An entry of `losses` for relations among classes and among texts."""
+
+    inter_weight: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="weight of a text's classes")
+    intra_weight: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="weight of a class over texts")
+
+
+@dataclass(frozen=True)
+class Response:
+    """A response loss and what it can be used for.
+
+    Attributes:
+        compute: the function of tensors.
+        answers: the kinds of answers it can compare.
+        min_classes: with fewer it has nothing to compare; 0 = it needs no fixed number.
+        fixed_classes: it relates one class over several items, so every item must have the same classes.
+    """
+
+    compute: Callable[..., Tensor]
+    answers: tuple[Answer, ...] = ("categorical",)
+    min_classes: int = 0
+    fixed_classes: bool = False
+
+
+RESPONSES = {
+    "forward_kl": Response(losses.forward_kl, ("categorical", "binary")),
+    "reverse_kl": Response(losses.reverse_kl, ("categorical", "binary")),
+    "jensen_shannon": Response(losses.jensen_shannon, ("categorical", "binary")),
+    "logit_mse": Response(losses.logit_mse, ("categorical", "binary", "score")),
+    "dkd": Response(losses.dkd, min_classes=3),
+    "dist": Response(losses.dist, min_classes=3, fixed_classes=True),
+    "standardized_kl": Response(losses.standardized_kl, min_classes=3),
+}
+
+
+class ResponseLoss(Component):
+    """A response loss of the list `losses`."""
+
+    reads_logits = True
+
+    def __init__(self, config: ResponseConfig, task: Task) -> None:
+        self.name, self.weight, self._task = config.name, config.weight, task
+        self.compares_tokens = task.items_are_tokens
+        self._temperature = config.temperature
+        self._compute = RESPONSES[config.name].compute
+        self._options: dict[str, Any] = config.model_dump(exclude={"name", "weight", "temperature"})
+
+    def count(self, batch: Batch) -> Tensor:
+        return self._task.valid_items(batch).sum()
+
+    def __call__(
+        self, student: Signals, teacher: Signals, batch: Batch, num_items: Tensor | int | None, temperature: float
+    ) -> Tensor:
+        own, other, mask, num_items = compared_items(self._task, student, teacher, batch, num_items)
+        options = self._options
+        if self.name == "dkd":
+            options = {**options, "labels": self._task.item_labels(batch)}
+        softened = self._temperature or temperature
+        return self._compute(own, other, softened, mask, num_items, self._task.class_mask(batch), **options)
+
+
+def build_response(config: ResponseConfig, setting: Setting) -> ResponseLoss:
+    """Build a response loss for a task.
+
+    Raises:
+        DistillationError: the loss and the task do not fit.
+    """
+    response, task = RESPONSES[config.name], setting.task
+    fitting = [name for name, other in RESPONSES.items() if fits(other, task, setting.student.num_labels)]
+    if config.name not in fitting:
+        raise DistillationError(
+            f"the loss {config.name!r} and the task {task.name} do not fit: {_why_not(response, task)}. The response "
+            f"losses that fit here: {', '.join(fitting)}."
+        )
+    return ResponseLoss(config, task)
+
+
+def fits(response: Response, task: Task, num_labels: int) -> bool:
+    """Tell whether a response loss has something to compare in a task whose logits have so many classes."""
+    enough = response.min_classes <= num_labels or _choices_vary(task)
+    return task.answer in response.answers and enough and not (response.fixed_classes and _choices_vary(task))
+
+
+def _choices_vary(task: Task) -> bool:
+    """Whether the classes are positions or choices, of which each item has its own."""
+    return task.name in ("question_answering", "multiple_choice")
+
+
+def _why_not(response: Response, task: Task) -> str:
+    if task.answer not in response.answers:
+        kinds = {"categorical": "one class of several", "binary": "yes or no for each label", "score": "a number"}
+        return (
+            f"it compares {' or '.join(kinds[kind] for kind in response.answers)}, and here the answer is "
+            + (kinds[task.answer])
+        )
+    if response.fixed_classes and _choices_vary(task):
+        return "it follows a class over several texts, and here every text has its own positions or choices"
+    return f"it needs {response.min_classes} classes or more, for with two it has nothing to compare"

@@ -1,0 +1,191 @@
+"""The models of a run: loaded, checked, named after the data's labels, and the student built from its teacher."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+
+from distilnlp.data import DataConfig
+from distilnlp.errors import DistillationError, UnreachableError, did_you_mean
+from distilnlp.recipe import Recipe
+from distilnlp.signals import label_names_of
+from distilnlp.students import build_student, trim_vocabulary
+from distilnlp.tasks import MASKED_LM, SINGLE_LABEL_CLASSIFICATION, TASKS, Task, task_named, task_of
+from distilnlp.teachers import has_untrained_head
+
+NOT_FOR_MODELS = ("length", "example", "offsets")
+SAMPLE_ROWS = 64  # by which heads and neurons are ranked
+
+
+def load_pretrained(auto_class: Any, name: str, **kwargs: Any) -> Any:
+    """Load with an auto class of transformers.
+
+    Raises:
+        UnreachableError: the name is no local path and the Hub did not give it.
+        DistillationError: the local folder cannot be loaded.
+    """
+    try:
+        return auto_class.from_pretrained(name, **kwargs)
+    except Exception as error:  # transformers, tokenizers and safetensors raise many kinds, also plain ones
+        is_path = name.startswith((".", "/", "~")) or Path(name).exists()
+        kind = DistillationError if is_path else UnreachableError
+        near = did_you_mean(name, [path.name for path in Path.cwd().iterdir() if path.is_dir()])
+        raise kind(
+            f"cannot load the model {name!r}: it must be a local folder (seen from {Path.cwd()}) or a Hub id that can "
+            f"be reached or is in the cache.{near} {type(error).__name__}: {error}"
+        ) from error
+
+
+def find_task(task: str | None, teacher: str, is_finished: bool = True) -> Task:
+    """Return the task that a recipe names, or else the one that a finished teacher's config tells of.
+
+    A masked language model must be named: most encoders are published as one, to be fine-tuned for something else.
+    """
+    if task is not None:
+        return task_named(task)
+    if not is_finished:
+        return SINGLE_LABEL_CLASSIFICATION
+    config = load_pretrained(AutoConfig, teacher)
+    own = set(config.architectures or ())
+    for candidate in TASKS.values():
+        classes = {model_class.__name__ for model_class in candidate.model_classes.values()}
+        if own & classes and candidate.fits(config) and candidate is not MASKED_LM:
+            return candidate
+    return SINGLE_LABEL_CLASSIFICATION
+
+
+def load_finished(name: str, task: Task) -> PreTrainedModel:
+    """Load a fine-tuned model with its head.
+
+    Raises:
+        DistillationError: the head is new, weights are missing, or the model is for another task.
+    """
+    model, report = load_pretrained(task.auto_class, name, output_loading_info=True)
+    missing = sorted(report["missing_keys"])
+    prefix = f"{model.base_model_prefix}."
+    if has_untrained_head(model) or any(not key.startswith(prefix) for key in missing):
+        raise DistillationError(
+            f"{name} has no trained head for {task.name}: it is a bare encoder, or its head is new or for another "
+            "task. Set `teacher.finetune: true` to fine-tune it on the labelled rows first (flag --teacher.finetune "
+            "true), give a fine-tuned model, or set `task`."
+        )
+    if missing:
+        raise DistillationError(
+            f"the folder or repository {name} lacks {len(missing)} of the model's weights, which would be random: "
+            f"{missing[:3]}. Expected a complete model for {task.name}; save it again with save_pretrained."
+        )
+    own = task_of(model)
+    if own is not task:
+        raise DistillationError(f"{name} is a model for {own.name}, not for {task.name}. Set `task: {own.name}`.")
+    if task.has_label_names:
+        label_names_of(model.config)
+    return model
+
+
+def new_head(name: str, task: Task, label_names: Sequence[str], seed: int) -> PreTrainedModel:
+    """Load an encoder with a new head for a task, in float32, for it is to be trained."""
+    set_seed(seed)  # the new head is random
+    options: dict[str, Any] = {}
+    if task.problem_type is not None:
+        options["problem_type"] = task.problem_type
+    if task.has_label_names or task.answer == "score":
+        options["num_labels"] = len(label_names) or 1
+    model = load_pretrained(task.auto_class, name, ignore_mismatched_sizes=True, dtype=torch.float32, **options)
+    return named(model, label_names)
+
+
+def label_list(model: PreTrainedModel, task: Task) -> list[str]:
+    """Return a model's label names in logit order; none where the task has none."""
+    config: Any = model.config
+    return [config.id2label[index] for index in range(config.num_labels)] if task.has_label_names else []
+
+
+def named(model: PreTrainedModel, label_names: Sequence[str]) -> PreTrainedModel:
+    """Give a model the label names of the data; nothing where the task has none."""
+    if label_names:
+        model.config.id2label = dict(enumerate(label_names))
+        model.config.label2id = {label: index for index, label in enumerate(label_names)}
+    return model
+
+
+def make_student(
+    recipe: Recipe,
+    teacher: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    train: Dataset,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Return the student that a recipe describes, and its tokenizer.
+
+    Args:
+        recipe: its `student` section says what is cut, or which pretrained model it is.
+        teacher: what it is cut from.
+        tokenizer: the teacher's.
+        task: of both.
+        train: normalised training rows: the text that importance is measured on and a vocabulary must cover.
+
+    Raises:
+        DistillationError: the teacher does not allow it, or the pretrained model does not fit.
+    """
+    config = recipe.student
+    if config.model is not None:
+        student = new_head(config.model, task, label_list(teacher, task), recipe.seed)
+        return student, load_pretrained(AutoTokenizer, config.model)
+    options = config.model_dump(exclude={"model", "trim_vocabulary"}, exclude_none=True)
+    if not options.keys() & {"num_layers", "layers"}:
+        options["num_layers"] = max(1, teacher.config.num_hidden_layers // 2)
+    if config.changes_width:
+        options["sample"] = sample_of(recipe, tokenizer, task, train)
+    student = build_student(teacher, **options)
+    if not config.trim_vocabulary:
+        return student, tokenizer
+    return trim_vocabulary(student, tokenizer, task.rows.texts(train))
+
+
+def sample_of(
+    recipe: Recipe, tokenizer: PreTrainedTokenizerBase, task: Task, train: Dataset
+) -> list[dict[str, torch.Tensor]]:
+    """Return some training rows as batches, spread evenly over the data."""
+    step = max(1, len(train) // SAMPLE_ROWS)
+    chosen = train.select(range(0, min(len(train), step * SAMPLE_ROWS), step))
+    encoded = task.rows.encode(chosen, tokenizer, recipe.data.max_length, "Tokenising a sample", config=recipe.data)
+    collate = collator_of(task, tokenizer, recipe.data)
+    examples = list(encoded.remove_columns([name for name in NOT_FOR_MODELS if name in encoded.column_names]))
+    return [collate(examples[start : start + 8]) for start in range(0, len(examples), 8)]
+
+
+def collator_of(task: Task, tokenizer: PreTrainedTokenizerBase, config: DataConfig) -> Any:
+    """Return the task's collator, with what the recipe says for it."""
+    return task.collator(tokenizer, **{key: getattr(config, key) for key in task.collator_keys})
+
+
+def same_vocabulary(first: PreTrainedTokenizerBase, second: PreTrainedTokenizerBase) -> bool:
+    """Whether two tokenizers give the same ids for the same text, as far as their vocabularies tell."""
+    return first is second or (type(first) is type(second) and first.get_vocab() == second.get_vocab())
+
+
+def readable_length(data: DataConfig, tokenizer: PreTrainedTokenizerBase, config: Any) -> int:
+    """Return the `max_length` of the data, or what the model reads if that is shorter and none was asked for.
+
+    Raises:
+        DistillationError: a longer one was asked for, or the tokenizer is not the model's.
+    """
+    is_empty = len(tokenizer) <= len(tokenizer.all_special_ids)  # what transformers makes up where a folder has none
+    if len(tokenizer) > config.vocab_size or tokenizer.pad_token is None or is_empty:
+        raise DistillationError(
+            f"the tokenizer must fit the model, but it has {len(tokenizer)} tokens and the pad token "
+            f"{tokenizer.pad_token!r}, and the model has {config.vocab_size} embeddings. Put the model's own tokenizer "
+            "into its folder."
+        )
+    # RoBERTa and MPNet number positions from padding_idx + 1, so that some of their positions hold no token.
+    offset = config.pad_token_id + 1 if config.model_type in ("roberta", "mpnet") else 0
+    limit = min(tokenizer.model_max_length, config.max_position_embeddings - offset)
+    if data.max_length > limit and "max_length" in data.model_fields_set:
+        raise DistillationError(
+            f"data.max_length must be at most {limit}, the longest text that the model reads, but it is "
+            f"{data.max_length}. Lower it."
+        )
+    return min(data.max_length, limit)

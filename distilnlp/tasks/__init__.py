@@ -1,0 +1,73 @@
+"""Tasks: what a head's logits mean. A new task is one more `Task`, in a file of its own, and an entry of `TASKS`."""
+
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from distilnlp.errors import DistillationError, did_you_mean
+from distilnlp.signals import SignalProfile, label_names_of
+from distilnlp.tasks.choices import MULTIPLE_CHOICE
+from distilnlp.tasks.masked_lm import MASKED_LM
+from distilnlp.tasks.questions import QUESTION_ANSWERING
+from distilnlp.tasks.sequence import MULTI_LABEL_CLASSIFICATION, REGRESSION, SINGLE_LABEL_CLASSIFICATION
+from distilnlp.tasks.task import Answer, Task
+from distilnlp.tasks.tokens import TOKEN_CLASSIFICATION
+
+__all__ = ["MASKED_LM", "SINGLE_LABEL_CLASSIFICATION", "TASKS", "Answer", "Task", "profile_of", "task_named", "task_of"]
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        SINGLE_LABEL_CLASSIFICATION,
+        MULTI_LABEL_CLASSIFICATION,
+        REGRESSION,
+        TOKEN_CLASSIFICATION,
+        QUESTION_ANSWERING,
+        MULTIPLE_CHOICE,
+        MASKED_LM,
+    )
+}
+
+
+def task_named(name: str) -> Task:
+    """Return a task by its name.
+
+    Raises:
+        DistillationError: there is no such task.
+    """
+    if name not in TASKS:
+        raise DistillationError(f"there is no task {name!r}.{did_you_mean(name, TASKS)} The tasks are {list(TASKS)}.")
+    return TASKS[name]
+
+
+def task_of(model: PreTrainedModel) -> Task:
+    """Return the task that a model's head is for.
+
+    Raises:
+        DistillationError: no task has such a head.
+    """
+    config: Any = getattr(model, "config", None)
+    for task in TASKS.values():
+        # Not `in ….values()`: that imports every model of transformers, for seconds.
+        if config is not None and task.model_classes.get(type(config), None) is type(model) and task.fits(config):
+            return task
+    raise DistillationError(
+        f"the tasks that can be distilled are {list(TASKS)}, but this model is a {type(model).__name__} with "
+        f"problem_type={getattr(config, 'problem_type', None)!r} and {getattr(config, 'num_labels', 0)} label(s). Load "
+        "it with the auto class of its task, such as AutoModelForSequenceClassification."
+    )
+
+
+def profile_of(model: PreTrainedModel) -> SignalProfile:
+    """Read from its config what a transformers model can emit."""
+    config: Any = model.config
+    task = task_of(model)
+    return SignalProfile(
+        label_names=label_names_of(config) if task.has_label_names else None,
+        num_labels=task.num_classes(config),
+        num_hidden_states=config.num_hidden_layers + 1,
+        hidden_size=config.hidden_size,
+        num_heads=config.num_attention_heads,
+        model_type=config.model_type,
+        task=task.name,
+    )

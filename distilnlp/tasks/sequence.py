@@ -1,0 +1,131 @@
+"""Tasks whose item is a whole text, or a pair: one class, several labels, or a score."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+import torch
+from torch import Tensor
+from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoModelForSequenceClassification
+
+from distilnlp.data import MULTI_LABEL_ROWS, REGRESSION_ROWS, SINGLE_LABEL_ROWS
+from distilnlp.errors import DistillationError
+from distilnlp.evaluation import MULTI_LABEL_EVALUATION, REGRESSION_EVALUATION, SINGLE_LABEL_EVALUATION
+from distilnlp.labels import NO_LABEL, align_dataset_labels, label_column
+from distilnlp.losses import binary_cross_entropy, cross_entropy, squared_error
+from distilnlp.signals import Batch
+from distilnlp.tasks.collators import RowCollator, class_ids, decisions, scores
+from distilnlp.tasks.task import Task, every_row, no_row
+
+SEQUENCE_CLASSIFIER: dict[str, Any] = {
+    "auto_class": AutoModelForSequenceClassification,
+    "model_classes": MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    "pipeline_tag": "text-classification",
+}
+
+
+def rows_with_class(batch: Batch) -> Tensor:
+    """Bool `[batch]`: True where the row has a class. A batch without labels has none."""
+    return batch["labels"] != NO_LABEL if "labels" in batch else no_row(batch)
+
+
+def rows_with_score(batch: Batch) -> Tensor:
+    """Bool `[batch]`: True where the row has a score. A batch without labels has none."""
+    return ~batch["labels"].isnan() if "labels" in batch else no_row(batch)
+
+
+def class_labels(batch: Batch) -> Tensor | None:
+    """Class ids `[batch]`, -100 = none; None for a batch without labels."""
+    return batch.get("labels")
+
+
+def two_classes(logits: Tensor) -> Tensor:
+    """Return yes-or-no logits `[batch, labels]` as `[batch, labels, 2]`: softmax of (z, 0) is the sigmoid of z."""
+    return torch.stack([logits, torch.zeros_like(logits)], dim=-1)
+
+
+SINGLE_LABEL_CLASSIFICATION = Task(
+    name="single_label_classification",
+    problem_type="single_label_classification",
+    fits=lambda config: config.problem_type in (None, "single_label_classification") and config.num_labels > 1,
+    answer="categorical",
+    rows=SINGLE_LABEL_ROWS,
+    evaluation=SINGLE_LABEL_EVALUATION,
+    collator=lambda tokenizer: RowCollator(tokenizer, class_ids),
+    hard_loss=lambda logits, batch, num_items: cross_entropy(logits, batch["labels"], num_items),
+    labelled_items=rows_with_class,
+    valid_items=every_row,
+    item_labels=class_labels,
+    align_labels=align_dataset_labels,
+    **SEQUENCE_CLASSIFIER,
+)
+
+
+def _check_decisions(dataset: Any, _names: Sequence[str] | None, num_labels: int, split: str) -> Any:
+    """Refuse targets that are not one 0 or 1 for each label."""
+    column = label_column(dataset)
+    if column is None:
+        return dataset
+    for batch in dataset.with_format("arrow").iter(batch_size=10_000):
+        lists = batch[column].drop_null()
+        widths = pc.unique(pc.list_value_length(lists)).to_pylist()
+        values = pc.unique(pc.list_flatten(lists)).to_numpy().astype(float)
+        wrong = values[~np.isnan(values) & ~np.isin(values, (0, 1, NO_LABEL))]
+        if any(width != num_labels for width in widths) or len(wrong):
+            raise DistillationError(
+                f"column {column!r} of the {split} data must hold {num_labels} targets a row, each 0 or 1 (null or NaN "
+                f"= unknown), but there are rows of {widths} targets"
+                + (f" and the targets {wrong[:3].tolist()}" if len(wrong) else "")
+                + ". Encode each row as one 0 or 1 for each label, in the order of the model's id2label."
+            )
+    return dataset
+
+
+def _check_scores(dataset: Any, _names: Sequence[str] | None, _num_labels: int, split: str) -> Any:
+    """Refuse targets that are text."""
+    column = label_column(dataset)
+    if column is not None and getattr(dataset.features[column], "dtype", "") in ("string", "large_string"):
+        raise DistillationError(
+            f"column {column!r} of the {split} data must hold numbers, but it holds text. Convert it, for example with "
+            "dataset.cast_column(column, Value('float32'))."
+        )
+    return dataset
+
+
+def _decision_loss(logits: Tensor, batch: Batch, num_items: Tensor | int | None) -> Tensor:
+    targets = batch["labels"].float().expand_as(logits)  # where every row's label is null, it is one NaN wide
+    return binary_cross_entropy(logits, targets, num_items)
+
+
+MULTI_LABEL_CLASSIFICATION = Task(
+    name="multi_label_classification",
+    problem_type="multi_label_classification",
+    fits=lambda config: config.problem_type == "multi_label_classification",
+    answer="binary",
+    rows=MULTI_LABEL_ROWS,
+    evaluation=MULTI_LABEL_EVALUATION,
+    collator=lambda tokenizer: RowCollator(tokenizer, decisions),
+    hard_loss=_decision_loss,
+    labelled_items=rows_with_score,  # single labels may be unknown: each decision counts
+    valid_items=every_row,
+    item_logits=two_classes,
+    align_labels=_check_decisions,
+    **SEQUENCE_CLASSIFIER,
+)
+
+REGRESSION = Task(
+    name="regression",
+    problem_type="regression",
+    fits=lambda config: config.problem_type in (None, "regression") and config.num_labels == 1,
+    answer="score",
+    rows=REGRESSION_ROWS,
+    evaluation=REGRESSION_EVALUATION,
+    collator=lambda tokenizer: RowCollator(tokenizer, scores),
+    hard_loss=lambda logits, batch, num_items: squared_error(logits.squeeze(-1), batch["labels"].float(), num_items),
+    labelled_items=rows_with_score,
+    valid_items=every_row,
+    has_label_names=False,
+    align_labels=_check_scores,
+    **SEQUENCE_CLASSIFIER,
+)

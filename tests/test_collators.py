@@ -1,0 +1,183 @@
+"""The collators: padding on the right that is never a label, null that is never one, ragged choices, fresh masks."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from distilnlp.errors import DistillationError
+from distilnlp.objective import HardLoss
+from distilnlp.tasks import TASKS
+from distilnlp.tasks.masked_lm import MaskingCollator
+from tests.tiny import tiny_tokenizer
+from tests.tiny_tasks import CLS, FIRST_WORD, MASK, SEP, Row, collated, signals_of, task_rows, task_student
+
+NAN = math.nan
+LABELS = {"label", "labels", "start_positions", "end_positions"}
+
+
+# ---- Padding and labels ----
+
+
+def left_padding_tokenizer() -> PreTrainedTokenizerFast:
+    tokenizer = tiny_tokenizer()
+    tokenizer.padding_side = "left"
+    return tokenizer
+
+
+def unmasked_rows(count: int = 4, words: int = 9) -> list[Row]:
+    rows = [_inputs_of(words + index) for index in range(count)]
+    return [{**row, "special_tokens_mask": [1, *[0] * (len(row["input_ids"]) - 2), 1]} for row in rows]
+
+
+def _inputs_of(words: int) -> Row:
+    ids = [CLS, *[FIRST_WORD + index % 19 for index in range(words)], SEP]
+    return {"input_ids": ids, "attention_mask": [1] * len(ids), "length": len(ids)}
+
+
+@pytest.mark.parametrize("task", [*TASKS, "masked_lm, unmasked"])
+def test_rows_are_padded_on_the_right_whatever_the_tokenizer_says(task: str) -> None:
+    rows = unmasked_rows() if task not in TASKS else task_rows(task)
+    batch = TASKS[task.split(",")[0]].collator(left_padding_tokenizer())(rows)
+    masks, ids = batch["attention_mask"].flatten(0, -2), batch["input_ids"].flatten(0, -2)
+    texts = [text for row in rows for text in (row["input_ids"] if task == "multiple_choice" else [row["input_ids"]])]
+    present = masks[masks.any(dim=-1)].tolist()
+    assert sum(map(sum, present)) == sum(map(len, texts))
+    assert any(0 in mask for mask in present), "these rows need padding"
+    for mask, padded, text in zip(present, ids[masks.any(dim=-1)].tolist(), texts, strict=True):
+        assert mask == [1] * len(text) + [0] * (len(mask) - len(text))
+        assert task not in TASKS or padded == text + [0] * (len(mask) - len(text))
+
+
+def short_rows(**columns: list[Any]) -> list[Row]:
+    """Rows of 3, 4, 5... tokens with further columns; a value that is `...` leaves the column out of its row."""
+    count = len(next(iter(columns.values())))
+    filled = [{name: values[index] for name, values in columns.items()} for index in range(count)]
+    return [
+        {**_inputs_of(1 + index), **{name: value for name, value in row.items() if value is not ...}}
+        for index, row in enumerate(filled)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("task", "columns", "expected"),
+    [
+        ("single_label_classification", {"label": [2, None, -100]}, {"labels": [2, -100, -100]}),
+        ("single_label_classification", {"label": [None, None]}, {"labels": [-100, -100]}),
+        ("regression", {"label": [0.5, None, NAN, 2]}, {"labels": [0.5, NAN, NAN, 2.0]}),
+        ("regression", {"label": [None, None]}, {"labels": [NAN, NAN]}),
+        (
+            "multi_label_classification",
+            {"label": [[1, 0], [None, 1.0], None, [NAN, NAN], [-100, 0]]},
+            {"labels": [[1.0, 0.0], [NAN, 1.0], [NAN, NAN], [NAN, NAN], [NAN, 0.0]]},
+        ),
+        (
+            "token_classification",
+            {"label": [[-100, 1, -100], None, [-100] * 5], "word_starts": [[0, 1, 0], [0, 1, 1, 0], [0, 1, 0, 1, 0]]},
+            {
+                "labels": [[-100, 1, -100, -100, -100], [-100] * 5, [-100] * 5],
+                "word_starts": [[0, 1, 0, 0, 0], [0, 1, 1, 0, 0], [0, 1, 0, 1, 0]],
+            },
+        ),
+        (
+            "question_answering",
+            {"start_positions": [1, -100], "end_positions": [1, -100], "context_mask": [[0, 1, 0], [0, 1, 1, 0]]},
+            {"start_positions": [1, -100], "end_positions": [1, -100], "context_mask": [[0, 1, 0, 0], [0, 1, 1, 0]]},
+        ),
+        (
+            "question_answering",
+            {"start_positions": [None, 1], "end_positions": [None, 2], "context_mask": [[0, 1, 0], [0, 1, 1, 0]]},
+            {"start_positions": [-100, 1], "end_positions": [-100, 2]},
+        ),
+        ("masked_lm", {"labels": [[-100, 7, -100], [-100] * 4]}, {"labels": [[-100, 7, -100, -100], [-100] * 4]}),
+    ],
+)
+def test_labels_are_padded_and_null_is_no_label(task: str, columns: Row, expected: Row) -> None:
+    batch = collated(task, short_rows(**columns))
+    for name, values in expected.items():
+        assert torch.equal(batch[name].nan_to_num(9.0), torch.tensor(values).nan_to_num(9.0)), name
+    for name in ("label", "label_ids"):
+        assert name not in batch
+
+
+@pytest.mark.parametrize("task", ["single_label_classification", "multi_label_classification", "regression"])
+def test_null_for_every_row_of_a_batch_is_no_label(task: str) -> None:
+    batch = collated(task, short_rows(label=[None, None]))
+    value = HardLoss(TASKS[task], 1.0)(signals_of(task_student(task), task, batch), None, batch, None, 1.0)
+    value.backward()
+    assert HardLoss(TASKS[task], 1.0).count(batch).item() == value.item() == 0
+
+
+@pytest.mark.parametrize("task", [task for task in TASKS if task != "masked_lm"])
+def test_rows_without_label_column_make_a_batch_without_labels(task: str) -> None:
+    rows = [{name: value for name, value in row.items() if name not in LABELS} for row in task_rows(task)]
+    assert not LABELS & collated(task, rows).keys()
+
+
+def test_missing_choices_are_masked_and_harmless() -> None:
+    rows = task_rows("multiple_choice")
+    counts = [len(row["input_ids"]) for row in rows]
+    batch = collated("multiple_choice", rows)
+    assert len(set(counts)) > 1
+    assert batch["choice_mask"].dtype == torch.bool
+    assert batch["choice_mask"].tolist() == [[index < count for index in range(max(counts))] for count in counts]
+    assert not batch["attention_mask"][~batch["choice_mask"]].any()
+    assert batch["labels"].tolist() == [row["label"] for row in rows]
+    for index, row in enumerate(rows):
+        for choice, text in enumerate(row["input_ids"]):
+            assert batch["input_ids"][index, choice, : len(text)].tolist() == text
+
+
+# ---- Masking ----
+
+
+def test_words_are_masked_anew_in_every_batch_and_special_tokens_never() -> None:
+    rows, collate = unmasked_rows(16, 20), MaskingCollator(tiny_tokenizer(), mask_probability=0.3)
+    torch.manual_seed(0)
+    one, other = collate(rows), collate(rows)
+    original = collated("single_label_classification", rows)["input_ids"]
+    chosen = one["labels"] != -100
+    assert not torch.equal(chosen, other["labels"] != -100)
+    assert torch.equal(one["labels"][chosen], original[chosen])
+    assert torch.equal(one["input_ids"][~chosen], original[~chosen])
+    assert not chosen[original <= SEP].any()
+    assert 0.2 < chosen.sum() / (original > SEP).sum() < 0.4
+    assert 0.6 < (one["input_ids"] == MASK).sum() / chosen.sum() < 0.95
+    assert "special_tokens_mask" not in one
+
+
+def test_rows_that_are_masked_already_are_only_padded() -> None:
+    rows = task_rows("masked_lm", 2, 2)
+    one, other = collated("masked_lm", rows), collated("masked_lm", rows)
+    for index, row in enumerate(rows):
+        assert one["input_ids"][index, : row["length"]].tolist() == row["input_ids"]
+        assert one["labels"][index, : row["length"]].tolist() == row["labels"]
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+# ---- What a collator refuses ----
+
+
+@pytest.mark.parametrize(
+    ("task", "columns", "message"),
+    [
+        ("regression", {"label": [1.0, "2.5"]}, "must be a number.*'2.5'"),
+        ("multi_label_classification", {"label": [[1, 0], [1]]}, r"one 0 or 1 for each label.*\[1, 2\]"),
+        ("token_classification", {"label": [[-100, 1]]}, "labels must have one entry for each token.* 3 .* 2 "),
+        ("token_classification", {"word_starts": [[0, 1, 0, 0]]}, "word_starts must have one entry.* 3 .* 4 "),
+        ("question_answering", {"context_mask": [[0, 1]]}, "context_mask must have one entry.* 3 .* 2 "),
+    ],
+)
+def test_a_label_that_does_not_fit_is_refused(task: str, columns: Row, message: str) -> None:
+    with pytest.raises(DistillationError, match=message):
+        collated(task, short_rows(**columns))
+
+
+def test_masking_needs_a_mask_token() -> None:
+    for tokenizer in (None, tiny_tokenizer()):
+        if tokenizer is not None:
+            tokenizer.mask_token = None
+        with pytest.raises(DistillationError, match="mask token"):
+            MaskingCollator(tokenizer)

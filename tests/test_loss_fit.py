@@ -1,0 +1,368 @@
+"""Which loss fits which task and models: it trains, or it is refused by name before any training."""
+
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from distilnlp import DistillationTrainer
+from distilnlp.errors import DistillationError
+from distilnlp.objective import LOSSES, Objective, parse_losses
+from distilnlp.signals import SignalProfile, Signals
+from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION, TASKS
+from tests.conftest import tiny_arguments
+from tests.distributed_gradients import Recorder
+from tests.tiny import tiny_tokenizer
+from tests.tiny_tasks import task_data, task_model, task_student, task_teacher
+from tests.trainer_tools import Watcher, assert_same, copy_of, losses_logged
+
+PROJECTIONS = "distillation_projections"
+MORE_THAN_TWO_CLASSES = ("dkd", "dist", "standardized_kl")
+RESPONSES = ("forward_kl", "reverse_kl", "jensen_shannon", "logit_mse", *MORE_THAN_TWO_CLASSES)
+ON_STATES = [name for name in LOSSES if name not in RESPONSES]
+# What each task refuses, from what the losses' papers compare.
+REFUSED = {
+    "multi_label_classification": MORE_THAN_TWO_CLASSES,
+    "regression": [name for name in RESPONSES if name != "logit_mse"],
+    "question_answering": ["dist"],
+    "multiple_choice": ["dist"],
+}
+FITTING = [(task, loss) for task in TASKS for loss in LOSSES if loss not in REFUSED.get(task, ())]
+UNFIT = [(task, loss) for task, losses in REFUSED.items() for loss in losses]
+CAPTURED = ("bert", "roberta", "electra", "mpnet", "distilbert", "deberta-v2", "modernbert")
+PLAIN_SCORES = ("bert", "roberta", "electra", "distilbert")
+
+
+def trainer_of(
+    folder: Path,
+    losses: list[dict[str, Any]],
+    task: str = "single_label_classification",
+    student: PreTrainedModel | None = None,
+    teacher: Any = None,
+    **options: Any,
+) -> DistillationTrainer:
+    """A trainer with these losses alone, on eight rows a step, of which three have labels."""
+    settings = {"max_steps": 1, "per_device_train_batch_size": 8, "hard_loss_weight": 0.0, "soft_loss_weight": 0.0}
+    return DistillationTrainer(
+        task_student(task) if student is None else student,
+        task_teacher(task) if teacher is None else teacher,
+        tiny_arguments(folder, losses=losses, **{**settings, **options}),
+        train_dataset=task_data(task),
+        processing_class=tiny_tokenizer(),
+    )
+
+
+def gradients_of(trainer: DistillationTrainer) -> dict[str, Tensor]:
+    """Train, and return the gradients of the first step that are not all zero."""
+    recorder = Recorder()
+    trainer.add_callback(recorder)
+    trainer.train()
+    gradients = {name: gradient for name, gradient in recorder.steps[0].items() if gradient is not None}
+    assert all(gradient.isfinite().all() for gradient in gradients.values())
+    return {name: gradient for name, gradient in gradients.items() if gradient.abs().max() > 1e-7}
+
+
+def assert_trains(trainer: DistillationTrainer, loss: str) -> None:
+    """The loss is finite and its gradient reaches the student itself, not its projections alone."""
+    reached = gradients_of(trainer)
+    values = [entry[loss] for entry in losses_logged(trainer)]
+    assert all(math.isfinite(value) and value > 1e-6 for value in values), values
+    assert any(not name.startswith(PROJECTIONS) for name in reached)
+
+
+# ---- Losses and tasks ----
+
+
+def test_every_pair_of_task_and_loss_is_here() -> None:
+    assert len(FITTING) + len(UNFIT) == len(TASKS) * len(LOSSES)
+
+
+@pytest.mark.parametrize(("task", "loss"), FITTING)
+def test_a_loss_that_fits_trains(tmp_path: Path, task: str, loss: str) -> None:
+    assert_trains(trainer_of(tmp_path, [{"name": loss}], task), loss)
+
+
+def assert_refused(folder: Path, task: str, loss: str, fitting: list[str], **models: PreTrainedModel) -> None:
+    with pytest.raises(DistillationError, match=f"'{loss}'.*{task} do not fit") as caught:
+        trainer_of(folder, [{"name": loss}], task, **models)
+    told = str(caught.value).rsplit("fit here: ", 1)[1].rstrip(".").split(", ")
+    assert sorted(told) == sorted(fitting)
+
+
+@pytest.mark.parametrize(("task", "loss"), UNFIT)
+def test_a_loss_that_does_not_fit_is_refused_with_those_that_do(tmp_path: Path, task: str, loss: str) -> None:
+    assert_refused(tmp_path, task, loss, [name for name in RESPONSES if name not in REFUSED[task]])
+
+
+@pytest.mark.parametrize("loss", MORE_THAN_TWO_CLASSES)
+def test_two_classes_are_too_few_for_some_losses(tmp_path: Path, loss: str) -> None:
+    task = "single_label_classification"
+    models = {"student": task_student(task, labels=("no", "yes")), "teacher": task_teacher(task, labels=("no", "yes"))}
+    fitting = [name for name in RESPONSES if name not in MORE_THAN_TWO_CLASSES]
+    assert_refused(tmp_path, task, loss, fitting, **models)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"name": "minilmv2", "query_weight": 0, "key_weight": 0, "value_weight": 0},
+        {"name": "dkd", "target_weight": 0, "non_target_weight": 0},
+        {"name": "dist", "inter_weight": 0, "intra_weight": 0},
+    ],
+)
+def test_a_loss_without_weight_in_any_part_is_refused(tmp_path: Path, entry: dict[str, Any]) -> None:
+    with pytest.raises(DistillationError, match=rf"losses\[0\]: every part of {entry['name']} has the weight 0"):
+        trainer_of(tmp_path, [entry])
+
+
+# ---- Layers ----
+
+
+@pytest.mark.parametrize("loss", ["hidden_state_mse", "pkd", "attention_kl"])
+@pytest.mark.parametrize(
+    ("mapping", "message"),
+    [
+        ([[3, 1]], "student's index must be between 0 .* and 2 .* it is 3"),
+        ([[1, 5]], "teacher's index must be between 0 .* and 4 .* it is 5"),
+        ([[-1, 1]], "student's index .* it is -1"),
+        ([[1, 2], [2]], r"losses\[0\]\.layer_mapping"),
+        ([], "layer_mapping is empty"),
+        ("lsat", "Did you mean 'last'"),
+    ],
+)
+def test_layers_that_are_not_there_are_refused(tmp_path: Path, loss: str, mapping: Any, message: str) -> None:
+    with pytest.raises(DistillationError, match=message):
+        trainer_of(tmp_path, [{"name": loss, "layer_mapping": mapping}])
+
+
+@pytest.mark.parametrize("loss", ["attention_mse", "attention_kl"])
+@pytest.mark.parametrize("pair", [[0, 0], [0, 1], [1, 0]])
+def test_the_embeddings_have_no_attention(tmp_path: Path, loss: str, pair: list[int]) -> None:
+    with pytest.raises(DistillationError, match=rf"{loss}: layer_mapping pair .* names the embeddings"):
+        trainer_of(tmp_path, [{"name": loss, "layer_mapping": [[1, 1], pair]}])
+
+
+@pytest.mark.parametrize("loss", ["minilm", "minilmv2", "rkd_distance"])
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [({"student_layer": 3}, "student's index"), ({"teacher_layer": 9}, "teacher's index"), ({"student_layer": 0}, "0")],
+)
+def test_a_relation_of_a_layer_that_is_not_there_is_refused(
+    tmp_path: Path, loss: str, layer: dict[str, int], message: str
+) -> None:
+    with pytest.raises(DistillationError, match=message):
+        trainer_of(tmp_path, [{"name": loss, **layer}])
+
+
+@pytest.mark.parametrize("loss", [name for name in ON_STATES if "layer_mapping" in LOSSES[name].config.model_fields])
+def test_a_student_may_be_deeper_than_its_teacher(tmp_path: Path, loss: str) -> None:
+    task = "token_classification"
+    student = task_student(task, num_hidden_layers=5)
+    assert_trains(trainer_of(tmp_path, [{"name": loss, "layer_mapping": "last"}], task, student), loss)
+
+
+# ---- Widths and heads ----
+
+
+@pytest.mark.parametrize("loss", ["attention_mse", "attention_kl", "minilmv2"])
+def test_numbers_of_heads_may_differ(tmp_path: Path, loss: str) -> None:
+    student = task_student("question_answering", num_attention_heads=4)
+    assert_trains(trainer_of(tmp_path, [{"name": loss}], "question_answering", student), loss)
+
+
+def test_relation_heads_must_divide_both_widths(tmp_path: Path) -> None:
+    with pytest.raises(DistillationError, match=r"width 8 and the teacher's 16, but it is 3.*\[1, 2, 4, 8\]"):
+        trainer_of(tmp_path, [{"name": "minilmv2", "num_relation_heads": 3}])
+
+
+def test_the_teachers_own_heads_must_divide_the_students_width(tmp_path: Path) -> None:
+    student = task_student("single_label_classification", hidden_size=6)
+    teacher = task_teacher("single_label_classification", num_attention_heads=4)
+    with pytest.raises(DistillationError, match=r"width 6 and the teacher's 16, but it is 4.*\[1, 2\]"):
+        trainer_of(tmp_path, [{"name": "minilmv2"}], student=student, teacher=teacher)
+
+
+def test_minilm_needs_equal_numbers_of_heads(tmp_path: Path) -> None:
+    student = task_student("single_label_classification", num_attention_heads=4)
+    with pytest.raises(DistillationError, match="student has 4 heads and the teacher 2.*minilmv2"):
+        trainer_of(tmp_path, [{"name": "minilm"}], student=student)
+
+
+# ---- Families ----
+
+
+@pytest.mark.parametrize("family", [name for name in CAPTURED if name not in PLAIN_SCORES])
+@pytest.mark.parametrize("side", ["student", "teacher"])
+def test_minilm_names_the_families_that_can(tmp_path: Path, family: str, side: str) -> None:
+    model = task_model("single_label_classification", family)
+    with pytest.raises(DistillationError, match=f"in '{family}' positions enter the scores") as caught:
+        trainer_of(tmp_path, [{"name": "minilm"}], **{side: model})
+    assert all(name in str(caught.value) for name in PLAIN_SCORES)
+    assert "mpnet" not in str(caught.value).replace(f"'{family}'", "")
+
+
+@pytest.mark.parametrize("loss", ["minilm", "minilmv2", "attention_mse"])
+def test_an_unknown_family_is_refused_with_those_that_can(tmp_path: Path, loss: str) -> None:
+    model = task_model("single_label_classification", "albert", embedding_size=16)
+    with pytest.raises(DistillationError, match="bert.*got 'albert'"):
+        trainer_of(tmp_path, [{"name": loss}], student=model)
+
+
+@pytest.mark.parametrize("family", CAPTURED)
+@pytest.mark.parametrize("loss", ["minilmv2", "attention_kl", "hidden_state_mse"])
+def test_every_family_learns_from_a_bert_teacher(tmp_path: Path, family: str, loss: str) -> None:
+    student = task_student("token_classification", family)
+    options = {"max_steps": 6, "learning_rate": 1e-2, "lr_scheduler_type": "constant", "max_grad_norm": 0.0}
+    trainer = trainer_of(tmp_path, [{"name": loss}], "token_classification", student, **options)
+    assert_trains(trainer, loss)
+    values = [entry[loss] for entry in losses_logged(trainer)]
+    assert values[-1] < 0.98 * values[0]
+
+
+# ---- Teachers that give logits alone ----
+
+
+@pytest.mark.parametrize("loss", ON_STATES)
+def test_an_ensemble_has_no_states_to_learn_from(tmp_path: Path, loss: str) -> None:
+    task = "single_label_classification"
+    with pytest.raises(DistillationError, match="gives only logits .*ensemble"):
+        trainer_of(tmp_path, [{"name": loss}], teacher=[task_teacher(task), task_teacher(task, seed=3)])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_an_ensemble_teaches_by_its_logits(tmp_path: Path, task: str) -> None:
+    teacher = [task_teacher(task), task_teacher(task, seed=3)]
+    assert_trains(trainer_of(tmp_path, [{"name": "logit_mse"}], task, teacher=teacher), "logit_mse")
+
+
+# ---- The learned layer mapping ----
+
+
+@pytest.mark.parametrize("loss", ["hidden_state_cosine", "pkd", "neuron_selectivity", "attention_mse"])
+def test_a_learned_mapping_is_for_hidden_state_mse_alone(tmp_path: Path, loss: str) -> None:
+    with pytest.raises(DistillationError, match="learned"):
+        trainer_of(tmp_path, [{"name": loss, "layer_mapping": "learned"}])
+
+
+def naive_learned(own: list[Tensor], other: list[Tensor], lengths: list[int], detached: bool) -> Tensor:
+    """Mean over layers and tokens of the MSE to the layers that each of the student's layers attends over."""
+    total, width = torch.zeros((), dtype=torch.float64), own[0].shape[-1]
+    for layer in own[1:]:
+        for text, length in enumerate(lengths):
+            query = layer[text, :length].mean(dim=0)
+            energies = torch.stack([query @ state[text, :length].mean(dim=0) for state in other[1:]]) / math.sqrt(width)
+            weights = energies.softmax(dim=0)
+            weights = weights.detach() if detached else weights
+            target = sum(weight * state[text] for weight, state in zip(weights, other[1:], strict=True))
+            for token in range(length):
+                total = total + ((layer[text, token] - target[token]) ** 2).mean()
+    return total / sum(lengths) / (len(own) - 1)
+
+
+def test_a_learned_mapping_is_the_naive_one_with_its_gradient_through_the_weights() -> None:
+    lengths, generator = [5, 3], torch.Generator().manual_seed(0)
+    own, other = (
+        [torch.randn(2, 5, 6, dtype=torch.float64, generator=generator) for _ in range(count)] for count in (3, 5)
+    )
+    mask = torch.arange(5) < torch.tensor(lengths).unsqueeze(1)
+    profiles = [SignalProfile(None, 3, num_hidden_states=count, hidden_size=6) for count in (3, 5)]
+    objective = Objective(
+        SINGLE_LABEL_CLASSIFICATION,
+        temperature=1.0,
+        hard_loss_weight=0.0,
+        soft_loss_weight=0.0,
+        losses=parse_losses([{"name": "hidden_state_mse", "layer_mapping": "learned"}]),
+        student=profiles[0],
+        teacher=profiles[1],
+    )
+    batch = {"input_ids": mask.long(), "attention_mask": mask.long()}
+
+    def gradients(value_of: Any) -> tuple[float, Tensor]:
+        states = [state.clone().requires_grad_() for state in own]
+        value = value_of(states)
+        value.backward()
+        return value.item(), torch.stack([state.grad for state in states[1:]])
+
+    def by_objective(states: list[Tensor]) -> Tensor:
+        logits = torch.zeros(2, 3, dtype=torch.float64)
+        return objective(Signals(logits, mask, tuple(states)), Signals(logits, mask, tuple(other)), batch)[0]
+
+    value, gradient = gradients(by_objective)
+    expected, naive_gradient = gradients(lambda states: naive_learned(states, other, lengths, detached=False))
+    _, without_weights = gradients(lambda states: naive_learned(states, other, lengths, detached=True))
+    assert value == pytest.approx(expected, rel=1e-10)
+    torch.testing.assert_close(gradient, naive_gradient, rtol=0, atol=1e-12)
+    assert (gradient - without_weights).abs().max() > 1e-4
+
+
+# ---- Projections ----
+
+
+@pytest.mark.parametrize(("kind", "maps"), [("shared", 1), ("per_layer", 2)])
+@pytest.mark.parametrize("loss", ["hidden_state_mse", "hidden_state_cosine", "pkd"])
+def test_a_shared_projection_is_one_map_and_is_kept(tmp_path: Path, loss: str, kind: str, maps: int) -> None:
+    options = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2}
+    losses = [{"name": loss, "projection": kind}]
+    trainer = trainer_of(tmp_path, losses, **options)
+    before = copy_of(dict(trainer.objective.projections.named_parameters()))
+    trainer.train()
+    assert sorted(tuple(weight.shape) for weight in before.values()) == [(16,)] * maps + [(16, 8)] * maps
+    after = copy_of(dict(trainer.objective.projections.named_parameters()))
+    assert all((after[name] != weight).any() for name, weight in before.items()), "each is trained"
+    states = tuple(torch.ones(1, 1, 8) for _ in range(3))
+    first, second = trainer.objective.projections(states)
+    assert torch.equal(first, second) == (kind == "shared")
+    assert_same(load_file(tmp_path / "checkpoint-4" / "projections.safetensors"), after)
+    resumed = trainer_of(tmp_path, losses, **options)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert_same(dict(resumed.objective.projections.named_parameters()), after)
+    assert_same(resumed.model.state_dict(), trainer.model.state_dict())
+
+
+# ---- Eager attention ----
+
+
+@pytest.mark.parametrize("loss", ["attention_mse", "attention_kl"])
+def test_a_student_is_eager_for_its_maps_alone_and_says_so(
+    tmp_path: Path, loss: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    task = "token_classification"
+    student, teacher = task_student(task, attention_probs_dropout_prob=0.25), task_teacher(task)
+    assert student.config._attn_implementation == teacher.config._attn_implementation == "sdpa"
+    amid = Watcher("on_step_end", lambda model: model.config._attn_implementation)
+    trainer = trainer_of(tmp_path, [{"name": loss}], task, student, teacher)
+    trainer.add_callback(amid)
+    with caplog.at_level(logging.INFO, logger="distilnlp"):
+        assert_trains(trainer, loss)
+    assert amid.seen == ["eager"]
+    assert "attention is eager instead of sdpa" in caplog.text
+    assert "no dropout (instead of p=0.25)" in caplog.text
+    assert "the teacher uses eager attention" in caplog.text
+    assert student.config._attn_implementation == "sdpa"
+    assert [module.p for name, module in student.named_modules() if name.endswith("self.dropout")] == [0.25] * 2
+
+
+def test_a_student_is_back_on_sdpa_after_a_failure(tmp_path: Path) -> None:
+    def fail(_model: Any) -> None:
+        raise KeyboardInterrupt
+
+    trainer = trainer_of(tmp_path, [{"name": "attention_mse"}])
+    trainer.add_callback(Watcher("on_step_end", fail))
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    assert trainer.model.config._attn_implementation == "sdpa"
+
+
+def test_without_a_loss_on_maps_nobody_is_eager(tmp_path: Path) -> None:
+    teacher = task_teacher("single_label_classification")
+    amid = Watcher("on_step_end", lambda model: model.config._attn_implementation)
+    trainer = trainer_of(tmp_path, [{"name": "minilm"}, {"name": "hidden_state_mse"}], teacher=teacher)
+    trainer.add_callback(amid)
+    trainer.train()
+    assert amid.seen == [teacher.config._attn_implementation] == ["sdpa"]
