@@ -19,25 +19,25 @@ SEED = 0
 
 
 def trec() -> DatasetDict:
-    """Question types: 1,000 labelled and 2,000 unlabelled questions, 500 test questions."""
+    """Question types: 1,000 labelled and 1,000 unlabelled questions, 500 test questions."""
     train, test = (_labelled_lines(FOLDER / "trec" / f"{split}.label_text.txt", ":") for split in ("train", "test"))
     names = sorted({label for label, _ in train})
     # The text begins with the fine type, which would give the answer away.
     train, test = ([(label, text.split(" ", 1)[1]) for label, text in rows] for rows in (train, test))
-    return _classes(_shuffled(train)[:3000], test, names, labelled=1000)
+    return _classes(_shuffled(train)[:2000], test, names, labelled=1000)
 
 
 def cr() -> DatasetDict:
-    """Sentiment of customer reviews: 500 labelled and 2,000 unlabelled sentences, 1,000 test sentences."""
+    """Sentiment of customer reviews: 500 labelled and 1,500 unlabelled sentences, 1,000 test sentences."""
     rows = _shuffled(_labelled_lines(FOLDER / "cr" / "all.label_text.txt", " "))
     rows = [({"0": "negative", "1": "positive"}[label], text) for label, text in rows]
-    return _classes(rows[1000:3500], rows[:1000], ["negative", "positive"], labelled=500)
+    return _classes(rows[1000:3000], rows[:1000], ["negative", "positive"], labelled=500)
 
 
 def stsb() -> DatasetDict:
-    """Similarity of two sentences, 0 to 5: 1,000 labelled and 1,500 unlabelled pairs, 1,000 test pairs."""
+    """Similarity of two sentences, 0 to 5: 1,000 labelled and 1,000 unlabelled pairs, 1,000 test pairs."""
     splits = {}
-    for split, rows in (("train", 2500), ("test", 1000)):
+    for split, rows in (("train", 2000), ("test", 1000)):
         with (FOLDER / "stsb" / f"{split}.csv").open(encoding="utf-8", newline="") as file:
             pairs = _shuffled([(first, second, float(score)) for first, second, score in csv.reader(file)])[:rows]
         firsts, seconds, scores = (list(column) for column in zip(*pairs, strict=True))
@@ -48,8 +48,8 @@ def stsb() -> DatasetDict:
 
 
 def wnut17() -> DatasetDict:
-    """Named entities in noisy text: 1,000 labelled and 1,500 unlabelled sentences, 1,000 test sentences."""
-    train = _shuffled(_sentences(FOLDER / "wnut17" / "wnut17train.conll"))[:2500]
+    """Named entities in noisy text: 1,000 labelled and 1,000 unlabelled sentences, 1,000 test sentences."""
+    train = _shuffled(_sentences(FOLDER / "wnut17" / "wnut17train.conll"))[:2000]
     test = _shuffled(_sentences(FOLDER / "wnut17" / "emerging.test.annotated"))[:1000]
     types = sorted({tag[2:] for _, tags in train for tag in tags if tag != "O"})
     names = ["O", *(f"{prefix}-{kind}" for kind in types for prefix in "BI")]
@@ -69,8 +69,8 @@ def xquad() -> DatasetDict:
 
 
 def bbc_text() -> DatasetDict:
-    """News texts without labels: 800 for training, 300 for the test."""
-    files = _shuffled(sorted(DOCUMENTS.glob("*/*.txt")))[:1100]
+    """News texts without labels: 600 for training, 300 for the test."""
+    files = _shuffled(sorted(DOCUMENTS.glob("*/*.txt")))[:900]
     texts = [file.read_text(encoding="latin-1") for file in files]
     return DatasetDict(train=Dataset.from_dict({"text": texts[300:]}), test=Dataset.from_dict({"text": texts[:300]}))
 

@@ -1,4 +1,4 @@
-"""Distil a Hugging Face classifier into a small, fast student that loads anywhere."""
+"""Distil a Hugging Face encoder into a small, fast student that loads anywhere."""
 
 from importlib.metadata import version
 

@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _build_parser() -> tuple[argparse.ArgumentParser, set[str]]:
     """Return the parser, and the flags that it knows; all others are keys of a recipe."""
-    parser = argparse.ArgumentParser(prog="distilnlp", description="Distil a classifier into a small student.")
+    parser = argparse.ArgumentParser(prog="distilnlp", description="Distil an encoder into a small student.")
     parser.add_argument("--version", action="version", version=f"distilnlp {version('distilnlp')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     distill = commands.add_parser(

@@ -15,6 +15,9 @@ class Family:
         qkv: the linear layers that give queries, keys and values; one name where they are fused, in that order.
         attention_output: the linear layer behind the attention.
         ffn: the two linear layers of the feed-forward network.
+        ffn_size: config entry with the number of its neurons.
+        position_projections: further linear layers with the same heads as queries and keys, which read positions.
+        head_tables: embeddings of the base model with one column for each head, which all layers share.
         scores_are_qk: the attention scores are q·k/√d alone; False where positions enter them too.
         per_layer_settings: config entries that hold one value a layer; they are cut with the layers.
         pattern_settings: config entries that derive a per-layer setting from the layer number; untrue once a layer
@@ -27,6 +30,9 @@ class Family:
     qkv: tuple[str, ...]
     attention_output: str
     ffn: tuple[str, str]
+    ffn_size: str = "intermediate_size"
+    position_projections: tuple[str, ...] = ()
+    head_tables: tuple[str, ...] = ()
     scores_are_qk: bool = True
     per_layer_settings: tuple[str, ...] = ()
     pattern_settings: tuple[str, ...] = ()
@@ -51,6 +57,7 @@ FAMILIES = {
         qkv=("attention.attn.q", "attention.attn.k", "attention.attn.v"),
         attention_output="attention.attn.o",
         ffn=("intermediate.dense", "output.dense"),
+        head_tables=("encoder.relative_attention_bias",),
         scores_are_qk=False,  # a relative position bias is added
     ),
     "distilbert": Family(
@@ -59,6 +66,7 @@ FAMILIES = {
         qkv=("attention.q_lin", "attention.k_lin", "attention.v_lin"),
         attention_output="attention.out_lin",
         ffn=("ffn.lin1", "ffn.lin2"),
+        ffn_size="hidden_dim",
     ),
     "deberta-v2": Family(
         "encoder.layer",
@@ -66,6 +74,7 @@ FAMILIES = {
         qkv=("attention.self.query_proj", "attention.self.key_proj", "attention.self.value_proj"),
         attention_output="attention.output.dense",
         ffn=("intermediate.dense", "output.dense"),
+        position_projections=("attention.self.pos_key_proj", "attention.self.pos_query_proj"),
         scores_are_qk=False,  # content and position are disentangled
     ),
     "modernbert": Family(

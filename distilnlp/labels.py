@@ -1,6 +1,6 @@
 """Label names: compared by name wherever two sides must agree, and put into one order where only the order differs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datasets import ClassLabel, Dataset, IterableDataset, Value
@@ -17,7 +17,13 @@ def label_column(dataset: Any) -> str | None:
     """Return the label column of a data set whose rows can be read more than once, or None if there is none."""
     if not isinstance(dataset, Dataset):
         return None
-    return next((name for name in LABEL_COLUMNS if name in dataset.column_names), None)
+    found = (name for name in LABEL_COLUMNS if name in dataset.column_names)
+    return next((name for name in found if getattr(dataset.features[name], "dtype", "") != "null"), None)
+
+
+def label_of(row: Mapping[str, Any]) -> Any:
+    """Return a row's label, None if it has none."""
+    return next((row[name] for name in LABEL_COLUMNS if name in row), None)
 
 
 def label_order(source: Sequence[str], target: Sequence[str], source_owner: str, target_owner: str) -> list[int] | None:

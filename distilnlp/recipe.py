@@ -50,7 +50,7 @@ DISTILL_DEFAULTS: dict[str, Any] = {**COMMON_DEFAULTS, "num_train_epochs": 5, "l
 class TeacherConfig(Section):
     """The large model that the student learns from."""
 
-    model: str = Field(description="local folder or Hub id of a classifier, or of an encoder to fine-tune first")
+    model: str = Field(description="local folder or Hub id of a fine-tuned model, or of an encoder to fine-tune first")
     finetune: bool | dict[str, Any] = Field(
         default=False,
         description="fine-tune it on the labelled rows first: true, or arguments of TrainingArguments to set",
@@ -59,7 +59,7 @@ class TeacherConfig(Section):
     @field_validator("finetune")
     @classmethod
     def _check_finetune(cls, value: bool | dict[str, Any]) -> bool | dict[str, Any]:
-        return check_arguments(value, TrainingArguments) if isinstance(value, dict) else value
+        return check_arguments(value, TrainingArguments) or True if isinstance(value, dict) else value
 
 
 class StudentConfig(Section):
@@ -88,8 +88,11 @@ class StudentConfig(Section):
     def _check_shape(self) -> "StudentConfig":
         if self.num_layers is not None and self.layers is not None:
             raise ValueError("give num_layers or layers, not both")
-        if self.model is not None and self.model_fields_set - {"model"}:
-            others = sorted(self.model_fields_set - {"model"})
+        if self.layers is not None and self.layer_strategy != "uniform":
+            raise ValueError("layer_strategy chooses for num_layers: remove it, or layers")
+        defaults = type(self).model_fields
+        others = sorted(key for key, value in self if key != "model" and value != defaults[key].default)
+        if self.model is not None and others:
             raise ValueError(f"model is a model of its own, which is not cut: remove {', '.join(others)} or model")
         return self
 
@@ -143,7 +146,7 @@ class Recipe(Section):
     @field_validator("baseline")
     @classmethod
     def _check_baseline(cls, value: bool | dict[str, Any]) -> bool | dict[str, Any]:
-        return check_arguments(value, TrainingArguments) if isinstance(value, dict) else value
+        return check_arguments(value, TrainingArguments) or True if isinstance(value, dict) else value
 
 
 def load_recipe(path: str | Path | None, overrides: Mapping[str, Any] | None = None) -> Recipe:

@@ -34,8 +34,8 @@ def check_own_encoding(task: Task) -> None:
     """Refuse two tokenizers where the classes are the tokens of a vocabulary."""
     if task is MASKED_LM:
         raise DistillationError(
-            "masked language modelling compares the probabilities of the tokens of one vocabulary, but "
-            "teacher_processing_class names another tokenizer. Use a student with the teacher's tokenizer."
+            "masked language modelling compares the probabilities of the tokens of one vocabulary, but student and "
+            "teacher have two tokenizers. Use a student with the teacher's: no other model, no trimmed vocabulary."
         )
 
 

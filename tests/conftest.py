@@ -4,6 +4,7 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub, which reads it once
 
+import gc
 import ipaddress
 import socket
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from transformers.utils import logging as transformers_logging
 from distilnlp import DistillationTrainer, DistillationTrainingArguments
 from tests.tiny import tiny_model, tiny_rows, tiny_tokenizer
 
+gc.freeze()  # accelerate collects garbage after every training, and the imports left much to look through
 torch.set_num_threads(1)  # threads cost more than they bring on models of this size
 datasets.disable_progress_bars()
 transformers_logging.disable_progress_bar()

@@ -9,10 +9,24 @@ from transformers import PreTrainedTokenizerFast
 
 from distilnlp.errors import DistillationError
 from distilnlp.objective import HardLoss
+from distilnlp.signals import SignalRequest, token_mask
 from distilnlp.tasks import TASKS
+from distilnlp.tasks.collators import BothEncodings
 from distilnlp.tasks.masked_lm import MaskingCollator
+from distilnlp.teachers import LiveTeacher, OwnEncodingTeacher
 from tests.tiny import tiny_tokenizer
-from tests.tiny_tasks import CLS, FIRST_WORD, MASK, SEP, Row, collated, signals_of, task_rows, task_student
+from tests.tiny_tasks import (
+    CLS,
+    FIRST_WORD,
+    MASK,
+    SEP,
+    Row,
+    collated,
+    signals_of,
+    task_rows,
+    task_student,
+    task_teacher,
+)
 
 NAN = math.nan
 LABELS = {"label", "labels", "start_positions", "end_positions"}
@@ -41,7 +55,7 @@ def _inputs_of(words: int) -> Row:
 def test_rows_are_padded_on_the_right_whatever_the_tokenizer_says(task: str) -> None:
     rows = unmasked_rows() if task not in TASKS else task_rows(task)
     batch = TASKS[task.split(",")[0]].collator(left_padding_tokenizer())(rows)
-    masks, ids = batch["attention_mask"].flatten(0, -2), batch["input_ids"].flatten(0, -2)
+    masks, ids = token_mask(batch).long(), batch["input_ids"].flatten(0, -2)
     texts = [text for row in rows for text in (row["input_ids"] if task == "multiple_choice" else [row["input_ids"]])]
     present = masks[masks.any(dim=-1)].tolist()
     assert sum(map(sum, present)) == sum(map(len, texts))
@@ -116,14 +130,16 @@ def test_rows_without_label_column_make_a_batch_without_labels(task: str) -> Non
     assert not LABELS & collated(task, rows).keys()
 
 
-def test_missing_choices_are_masked_and_harmless() -> None:
+def test_missing_choices_do_not_count_and_are_never_chosen() -> None:
     rows = task_rows("multiple_choice")
     counts = [len(row["input_ids"]) for row in rows]
     batch = collated("multiple_choice", rows)
     assert len(set(counts)) > 1
     assert batch["choice_mask"].dtype == torch.bool
     assert batch["choice_mask"].tolist() == [[index < count for index in range(max(counts))] for count in counts]
-    assert not batch["attention_mask"][~batch["choice_mask"]].any()
+    assert token_mask(batch).any(dim=-1).tolist() == batch["choice_mask"].flatten().tolist()
+    best = signals_of(task_student("multiple_choice"), "multiple_choice", batch).logits.argmax(dim=-1)
+    assert all(index < count for index, count in zip(best.tolist(), counts, strict=True))
     assert batch["labels"].tolist() == [row["label"] for row in rows]
     for index, row in enumerate(rows):
         for choice, text in enumerate(row["input_ids"]):
@@ -181,3 +197,53 @@ def test_masking_needs_a_mask_token() -> None:
             tokenizer.mask_token = None
         with pytest.raises(DistillationError, match="mask token"):
             MaskingCollator(tokenizer)
+
+
+# ---- Two tokenizers ----
+
+
+def with_teacher_columns(rows: list[Row], more: int) -> list[Row]:
+    """Rows whose teacher reads `more` further tokens of every text, or of every choice."""
+
+    def longer(value: list[Any]) -> list[Any]:
+        return [longer(part) for part in value] if isinstance(value[0], list) else [*value, *value[-1:] * more]
+
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    return [{**row, **{f"teacher_{name}": longer(row[name]) for name in names}} for row in rows]
+
+
+def both(task: str, same_tokens: bool = False) -> BothEncodings:
+    return BothEncodings(*[TASKS[task].collator(tiny_tokenizer()) for _ in range(2)], same_tokens)
+
+
+@pytest.mark.parametrize("task", [task for task in TASKS if task != "masked_lm"])
+def test_the_teachers_encoding_stands_beside_the_students(task: str) -> None:
+    rows = task_rows(task)
+    batch = both(task)(with_teacher_columns(rows, more=2))
+    own = {name: value for name, value in batch.items() if not name.startswith("teacher_")}
+    expected = collated(task, rows)
+    assert own.keys() == expected.keys()
+    assert all(torch.equal(own[name].nan_to_num(9), value.nan_to_num(9)) for name, value in expected.items())
+    assert batch["teacher_input_ids"].shape[:-1] == batch["input_ids"].shape[:-1]
+    its = {name.removeprefix("teacher_"): value for name, value in batch.items() if name.startswith("teacher_")}
+    texts = token_mask(own).any(dim=-1)
+    assert token_mask(its).sum(dim=-1).tolist() == (token_mask(own).sum(dim=-1) + 2 * texts).tolist()
+    assert not LABELS & its.keys()
+
+
+def test_rows_to_evaluate_the_student_on_need_no_encoding_of_the_teacher() -> None:
+    rows = task_rows("regression")
+    assert both("regression")(rows).keys() == collated("regression", rows).keys()
+
+
+def test_encodings_that_differ_are_refused_where_tokens_are_compared() -> None:
+    task = "token_classification"
+    assert "teacher_input_ids" in both(task, same_tokens=True)(with_teacher_columns(task_rows(task), more=0))
+    with pytest.raises(DistillationError, match="split a text of this batch differently"):
+        both(task, same_tokens=True)(with_teacher_columns(task_rows(task), more=1))
+
+
+def test_a_teacher_says_which_columns_it_lacks() -> None:
+    teacher = OwnEncodingTeacher(LiveTeacher(task_teacher("regression")))
+    with pytest.raises(DistillationError, match=r"no encoding for it.*teacher_input_ids"):
+        teacher(collated("regression", task_rows("regression")), SignalRequest())

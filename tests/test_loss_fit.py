@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from distilnlp import DistillationTrainer
 from distilnlp.errors import DistillationError
-from distilnlp.objective import LOSSES, Objective, parse_losses
+from distilnlp.objective import LOSSES, Component, Objective, parse_losses
 from distilnlp.signals import SignalProfile, Signals
 from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION, TASKS
 from tests.conftest import tiny_arguments
@@ -83,9 +83,40 @@ def test_every_pair_of_task_and_loss_is_here() -> None:
     assert len(FITTING) + len(UNFIT) == len(TASKS) * len(LOSSES)
 
 
+class Comparison:
+    """Stands for a component, and computes its mean over the items that it counts itself beside what is asked."""
+
+    def __init__(self, component: Component) -> None:
+        self.component = component
+        self.values: list[float] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.component, name)
+
+    def __call__(self, student: Any, teacher: Any, batch: Any, num_items: Any, temperature: float) -> Tensor:
+        both = [self.component(student, teacher, batch, items, temperature) for items in (num_items, None)]
+        self.values = [value.item() for value in both]
+        return both[0]
+
+
+def assert_is_the_mean(trainer: DistillationTrainer, loss: str) -> None:
+    """The number of items that the trainer divides by is the number of those that the loss sums over."""
+    comparison = Comparison(trainer.objective.components[0])
+    trainer.objective.components[0] = comparison
+    assert_trains(trainer, loss)
+    value, mean = comparison.values
+    assert value == pytest.approx(mean, rel=1e-5)
+
+
 @pytest.mark.parametrize(("task", "loss"), FITTING)
-def test_a_loss_that_fits_trains(tmp_path: Path, task: str, loss: str) -> None:
-    assert_trains(trainer_of(tmp_path, [{"name": loss}], task), loss)
+def test_a_loss_that_fits_trains_and_is_a_mean_over_its_items(tmp_path: Path, task: str, loss: str) -> None:
+    assert_is_the_mean(trainer_of(tmp_path, [{"name": loss}], task), loss)
+
+
+@pytest.mark.parametrize("loss", ["hard_loss", "soft_loss"])
+@pytest.mark.parametrize("task", TASKS)
+def test_hard_and_soft_loss_are_means_over_their_items(tmp_path: Path, task: str, loss: str) -> None:
+    assert_is_the_mean(trainer_of(tmp_path, [], task, **{f"{loss}_weight": 1.0}), loss)
 
 
 def assert_refused(folder: Path, task: str, loss: str, fitting: list[str], **models: PreTrainedModel) -> None:
@@ -190,7 +221,7 @@ def test_the_teachers_own_heads_must_divide_the_students_width(tmp_path: Path) -
 
 def test_minilm_needs_equal_numbers_of_heads(tmp_path: Path) -> None:
     student = task_student("single_label_classification", num_attention_heads=4)
-    with pytest.raises(DistillationError, match="student has 4 heads and the teacher 2.*minilmv2"):
+    with pytest.raises(DistillationError, match=r"student has 4 heads and the teacher 2.*minilmv2"):
         trainer_of(tmp_path, [{"name": "minilm"}], student=student)
 
 
@@ -210,7 +241,7 @@ def test_minilm_names_the_families_that_can(tmp_path: Path, family: str, side: s
 @pytest.mark.parametrize("loss", ["minilm", "minilmv2", "attention_mse"])
 def test_an_unknown_family_is_refused_with_those_that_can(tmp_path: Path, loss: str) -> None:
     model = task_model("single_label_classification", "albert", embedding_size=16)
-    with pytest.raises(DistillationError, match="bert.*got 'albert'"):
+    with pytest.raises(DistillationError, match=r"bert.*got 'albert'"):
         trainer_of(tmp_path, [{"name": loss}], student=model)
 
 
@@ -231,7 +262,7 @@ def test_every_family_learns_from_a_bert_teacher(tmp_path: Path, family: str, lo
 @pytest.mark.parametrize("loss", ON_STATES)
 def test_an_ensemble_has_no_states_to_learn_from(tmp_path: Path, loss: str) -> None:
     task = "single_label_classification"
-    with pytest.raises(DistillationError, match="gives only logits .*ensemble"):
+    with pytest.raises(DistillationError, match=r"gives only logits .*ensemble"):
         trainer_of(tmp_path, [{"name": loss}], teacher=[task_teacher(task), task_teacher(task, seed=3)])
 
 

@@ -4,7 +4,7 @@ import torch
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from distilnlp.sampling import SeededByEpoch
-from distilnlp.tasks import ClassificationCollator
+from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION
 from tests.tiny import tiny_tokenizer
 
 LENGTHS = [3, 9, 4, 8, 5, 7, 6, 2] * 8
@@ -34,4 +34,4 @@ def test_rows_of_like_length_share_a_batch() -> None:
 def test_a_batch_whose_first_row_has_no_label_key_keeps_the_others() -> None:
     tokenizer = tiny_tokenizer()
     rows = [dict(tokenizer("the film")), {**tokenizer("a stock market"), "label": 2}]
-    assert ClassificationCollator(tokenizer)(rows)["labels"].tolist() == [-100, 2]
+    assert SINGLE_LABEL_CLASSIFICATION.collator(tokenizer)(rows)["labels"].tolist() == [-100, 2]

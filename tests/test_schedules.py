@@ -1,6 +1,7 @@
 """Schedules: the course of a weight or the temperature, by hand and in a real training, and across a resume."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,8 +24,6 @@ EXACT = {"abs": 1e-12}
     [
         # By hand, of the value 2.0 at 0, 1/4, 1/2, 3/4 and 1.
         ({"name": "constant"}, [2.0, 2.0, 2.0, 2.0, 2.0]),
-        ({"name": "linear"}, [2.0, 2.0, 2.0, 2.0, 2.0]),
-        ({"name": "cosine"}, [2.0, 2.0, 2.0, 2.0, 2.0]),
         ({"name": "linear", "end": 0.0}, [2.0, 1.5, 1.0, 0.5, 0.0]),
         ({"name": "linear", "end": 6.0}, [2.0, 3.0, 4.0, 5.0, 6.0]),
         ({"name": "cosine", "end": 0.0}, [2.0, 1.7071067811865475, 1.0, 0.2928932188134524, 0.0]),
@@ -157,7 +156,7 @@ def test_a_weight_of_zero_in_the_warm_up_leaves_its_component_in_the_logs(make_t
 
 
 def test_a_resumed_run_goes_on_with_its_schedules(
-    make_trainer: MakeTrainer, temperatures: dict[str, list[float]], tmp_path: Any
+    make_trainer: MakeTrainer, temperatures: dict[str, list[float]], tmp_path: Path
 ) -> None:
     options = {
         "schedules": {**WEIGHTS, "temperature": {"name": "linear", "end": 1.0}},
@@ -205,7 +204,7 @@ def test_a_resumed_run_goes_on_with_its_schedules(
         ('{"temperature": ', "schedules must be given as such or as JSON"),
     ],
 )
-def test_a_schedule_that_cannot_be_is_refused_at_once(tmp_path: Any, schedules: Any, message: str) -> None:
+def test_a_schedule_that_cannot_be_is_refused_at_once(tmp_path: Path, schedules: Any, message: str) -> None:
     with pytest.raises(DistillationError, match=message):
         tiny_arguments(tmp_path, schedules=schedules)
 
@@ -215,6 +214,6 @@ def test_a_schedule_of_a_component_without_weight_is_refused(make_trainer: MakeT
         make_trainer(hard_loss_weight=0.0, schedules={"hard_loss": {"name": "linear", "end": 1.0}})
 
 
-def test_schedules_may_be_json(tmp_path: Any) -> None:
+def test_schedules_may_be_json(tmp_path: Path) -> None:
     arguments = tiny_arguments(tmp_path, schedules='{"temperature": {"name": "linear", "end": 1.0}}')
     assert parse_schedules(arguments.schedules, [])["temperature"] == Schedule(name="linear", end=1.0)

@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, BertModel, PreTrainedModel
 
 from distilnlp.errors import DistillationError
 from distilnlp.objective import HardLoss, SoftLoss
-from distilnlp.signals import Signals
+from distilnlp.signals import SignalRequest, Signals
 from distilnlp.tasks import TASKS, profile_of, task_named, task_of
+from distilnlp.teachers import as_teacher
 from tests import naive_response as naive
 from tests.tiny import SHAPE, TOPICS, tiny_model
 from tests.tiny_tasks import (
@@ -31,6 +34,7 @@ from tests.tiny_tasks import (
 
 Batch = dict[str, Tensor]
 TEMPERATURE = 2.0
+TOKENS = "token_classification"
 FAMILIES = ("bert", "roberta", "electra", "mpnet", "distilbert", "modernbert", "deberta-v2")
 LABELS = {"label", "labels", "start_positions", "end_positions"}
 every_task = pytest.mark.parametrize("task", TASKS)
@@ -53,15 +57,16 @@ def loss_of(task: str, soft: bool, student: dict[str, Tensor], teacher: dict[str
 
 
 @every_task
-def test_items_are_counted_as_by_hand(task: str) -> None:
-    rows = task_rows(task)
+@given(labelled=st.integers(1, 4), unlabelled=st.integers(0, 4), seed=st.integers(0, 2**16))
+def test_items_are_counted_as_by_hand(task: str, labelled: int, unlabelled: int, seed: int) -> None:
+    rows = task_rows(task, labelled, unlabelled, seed)
     batch = collated(task, rows)
-    labelled = sum(sum(counting_items(task, row, soft=False)) for row in rows)
+    with_label = sum(sum(counting_items(task, row, soft=False)) for row in rows)
     valid = sum(sum(counting_items(task, row, soft=True)) for row in rows)
     if task == "multi_label_classification":
         valid //= len(TOPICS)  # a text counts once, as the mean over its labels
-    assert labelled > 0
-    assert HardLoss(TASKS[task], 1.0).count(batch).item() == labelled
+    assert with_label > 0
+    assert HardLoss(TASKS[task], 1.0).count(batch).item() == with_label
     assert SoftLoss(TASKS[task], 1.0).count(batch).item() == valid
 
 
@@ -78,6 +83,41 @@ def test_masks_have_the_shape_of_the_items(task: str) -> None:
     assert labels is None or labels.shape == items
     assert (labels is None) == (entry.answer != "categorical")
     assert (exists is None) == (task not in ("question_answering", "multiple_choice"))
+
+
+def test_an_end_beyond_the_text_is_no_label() -> None:
+    rows = task_rows("question_answering", 4, 0)
+    batch = collated("question_answering", rows)
+    length = batch["input_ids"].shape[1]
+    short = min(range(4), key=lambda index: rows[index]["length"])
+    batch["start_positions"][short] = rows[short]["length"]  # the first padding
+    other = (short + 1) % 4
+    batch["end_positions"][other] = length + 3
+    labelled = TASKS["question_answering"].labelled_items(batch)
+    expected = torch.ones(4, 2, dtype=torch.bool)
+    expected[short, 0] = expected[other, 1] = False
+    assert torch.equal(labelled, expected)
+    student = random_outputs("question_answering", batch, 1)
+    assert loss_of("question_answering", False, student, student, batch).isfinite()
+
+
+def test_a_window_without_context_has_no_soft_loss() -> None:
+    batch = collated("question_answering", task_rows("question_answering", 2, 0))
+    batch["context_mask"][1] = 0
+    assert TASKS["question_answering"].valid_items(batch).tolist() == [[True, True], [False, False]]
+    student, teacher = (random_outputs("question_answering", batch, seed) for seed in (1, 2))
+    alone = {name: value[:1] for name, value in batch.items()}
+    value = loss_of("question_answering", True, student, teacher, batch)
+    first = [{name: output[:1] for name, output in side.items()} for side in (student, teacher)]
+    assert value.item() == pytest.approx(loss_of("question_answering", True, *first, alone).item(), rel=1e-12)
+
+
+def test_rows_without_word_starts_count_labelled_pieces_or_every_token() -> None:
+    rows = [{key: value for key, value in row.items() if key != "word_starts"} for row in task_rows(TOKENS, 1, 1)]
+    batch = collated(TOKENS, rows)
+    valid = TASKS[TOKENS].valid_items(batch)
+    assert valid[0].tolist() == (batch["labels"][0] != -100).tolist()
+    assert valid[1].tolist() == batch["attention_mask"][1].bool().tolist()
 
 
 @every_task
@@ -152,6 +192,28 @@ def test_the_soft_loss_is_the_naive_one(task: str) -> None:
     value = SoftLoss(TASKS[task], 1.0)(own, other, batch, None, TEMPERATURE)
     assert value.item() == pytest.approx(naive_soft_loss(task, own.logits, other.logits, batch), rel=1e-10)
     assert value > 1e-3
+
+
+@pytest.mark.parametrize("task", [task for task in TASKS if task != "regression"])
+def test_an_ensemble_answers_with_the_mean_of_the_probabilities(task: str) -> None:
+    batch, entry = collated(task, task_rows(task)), TASKS[task]
+    models = [task_teacher(task, seed=seed).double() for seed in (3, 4, 5)]
+    answers = [signals_of(model, task, batch).logits for model in models]
+    mean = as_teacher(models)(batch, SignalRequest()).logits
+    exists = entry.class_mask(batch)
+    items = [entry.item_logits(logits) for logits in (mean, *answers)]
+    for index in entry.valid_items(batch).nonzero().tolist():
+        place = tuple(index)
+        classes = [item[place] if exists is None else item[place][exists[place]] for item in items]
+        got, *members = [logits.softmax(dim=-1) for logits in classes]
+        torch.testing.assert_close(got, sum(members) / 3, rtol=0, atol=1e-12)
+
+
+def test_an_ensemble_of_scores_answers_with_their_mean() -> None:
+    batch = collated("regression", task_rows("regression"))
+    models = [task_teacher("regression", seed=seed).double() for seed in (3, 4)]
+    one, other = (signals_of(model, "regression", batch).logits for model in models)
+    torch.testing.assert_close(as_teacher(models)(batch, SignalRequest()).logits, (one + other) / 2)
 
 
 # ---- Padding ----

@@ -1,6 +1,5 @@
 """Tiny models and tokenised rows of every task, and what counts in the rows; made in memory, as in `tests.tiny`."""
 
-import gc
 import math
 from collections.abc import Callable
 from random import Random
@@ -17,8 +16,6 @@ from distilnlp.signals import SignalRequest, Signals, named_inputs
 from distilnlp.tasks import TASKS
 from tests.conftest import NO_DROPOUT
 from tests.tiny import SHAPE, TOPICS, tiny_model, tiny_tokenizer
-
-gc.freeze()  # after each training accelerate collects garbage, mostly among what the imported libraries made
 
 Row = dict[str, Any]
 CLS, SEP, MASK, FIRST_WORD = 2, 3, 4, 5

@@ -2,11 +2,12 @@
 
 from datasets import Dataset, concatenate_datasets
 
-from distilnlp.data.questions import EXAMPLE
+from distilnlp.data.questions import END, EXAMPLE, START
 from distilnlp.errors import DistillationError
 
 TEACHER = "teacher_"
-MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "word_starts", "context_mask")
+MARKS = ("word_starts", "context_mask")
+MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids", *MARKS)
 
 
 def pair_encodings(student_rows: Dataset, teacher_rows: Dataset) -> Dataset:
@@ -19,8 +20,8 @@ def pair_encodings(student_rows: Dataset, teacher_rows: Dataset) -> Dataset:
     Raises:
         DistillationError: the rows are not the same, as when a context gives more windows than one.
     """
-    one_each = EXAMPLE not in student_rows.column_names or _one_window_each(student_rows, teacher_rows)
-    if len(student_rows) != len(teacher_rows) or not one_each:
+    are_windows = EXAMPLE in student_rows.column_names
+    if len(student_rows) != len(teacher_rows) or (are_windows and not _same_windows(student_rows, teacher_rows)):
         raise DistillationError(
             "the tokenizers of student and teacher must give the same rows, but they give "
             f"{len(student_rows)} and {len(teacher_rows)}, or windows of other parts of a context. Raise "
@@ -32,15 +33,25 @@ def pair_encodings(student_rows: Dataset, teacher_rows: Dataset) -> Dataset:
 
 
 def same_positions(rows: Dataset) -> bool:
-    """Whether every row of `pair_encodings` has as many tokens for the teacher as for the student, choice by choice."""
-    columns = rows.select_columns(["input_ids", TEACHER + "input_ids"])
-    return all(_shape(row["input_ids"]) == _shape(row[TEACHER + "input_ids"]) for row in columns)
+    """Whether every row of `pair_encodings` has as many tokens for the teacher as for the student, choice by choice.
+
+    Where rows say at which tokens words begin or which are the context, these must be the same tokens too.
+    """
+    marks = [name for name in MARKS if name in rows.column_names]
+    names = ["input_ids", *marks]
+    return all(
+        _shape(row["input_ids"]) == _shape(row[TEACHER + "input_ids"])
+        and all(row[name] == row[TEACHER + name] for name in marks)
+        for row in rows.select_columns([*names, *(TEACHER + name for name in names)])
+    )
 
 
-def _one_window_each(student_rows: Dataset, teacher_rows: Dataset) -> bool:
-    """Whether both read every context in one window: two windows of two tokenizers hold different parts of it."""
+def _same_windows(student_rows: Dataset, teacher_rows: Dataset) -> bool:
+    """Whether the windows hold the same parts of a context: all of it, or the same tokens with the same answer."""
     own, other = student_rows[EXAMPLE][:], teacher_rows[EXAMPLE][:]
-    return own == other and len(set(own)) == len(own)
+    one_each = len(set(own)) == len(own)
+    alike = all(student_rows[name][:] == teacher_rows[name][:] for name in ("length", START, END, "context_mask"))
+    return own == other and (one_each or alike)
 
 
 def _shape(ids: list[int] | list[list[int]]) -> list[int]:

@@ -107,9 +107,11 @@ class RegressionRows(TextRows):
             )
 
     def has_labels(self, dataset: Dataset, column: str) -> bool:
-        """Whether some row has a score."""
+        """Whether rows have scores: not one number throughout, as a test split whose scores are hidden has."""
         is_written = is_text(dataset.features[column])
-        return any(value is not None and (value.strip() if is_written else value == value) for value in dataset[column])
+        values = [value for value in dataset[column] if value is not None and (value.strip() if is_written else True)]
+        known = [value for value in values if value == value]  # NaN is no score
+        return bool(known) and (len(known) == 1 or len(set(known)) > 1)
 
     def read_labels(self, dataset: Dataset, layout: Layout, inputs: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
         """Return the scores, also of numbers that are written as text."""

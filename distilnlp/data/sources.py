@@ -27,6 +27,12 @@ def load_source(source: str | dict[str, str | list[str]], config: str | None = N
     Raises:
         DistillationError: there is no such file, folder, function or data set, or it cannot be read.
     """
+    is_here = isinstance(source, dict) or ":" in source or Path(source).expanduser().exists()
+    if config is not None and is_here:
+        raise DistillationError(
+            f"data.config names a configuration of a Hub data set, but {source!r} is none, so that {config!r} would be "
+            "ignored. Remove data.config."
+        )
     if isinstance(source, dict):
         return DatasetDict({split: _load_files(as_list(files)) for split, files in source.items()})
     if ":" in source and not Path(source).exists():

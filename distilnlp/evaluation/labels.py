@@ -9,13 +9,13 @@ from transformers import PreTrainedConfig
 
 from distilnlp.errors import DistillationError
 from distilnlp.evaluation.prediction import Rows
-from distilnlp.labels import LABEL_COLUMNS, NO_LABEL, label_order
+from distilnlp.labels import NO_LABEL, label_of, label_order
 from distilnlp.signals import label_names_of
 
 
 def label_values(examples: Rows) -> list[Any]:
     """Return each row's label as it stands there, None where it is null or absent."""
-    return [next((row[name] for name in LABEL_COLUMNS if name in row), None) for row in examples]
+    return [label_of(row) for row in examples]
 
 
 def require_columns(examples: Rows, columns: Iterable[str], task: str) -> None:

@@ -22,7 +22,8 @@ class LayersConfig(LossConfig):
 
     layer_mapping: str | list[tuple[int, int]] = Field(
         default="uniform",
-        description="pairs of (student, teacher) hidden-state indices, 0 = embeddings, or uniform, first, last",
+        description="pairs of (student, teacher) hidden-state indices, 0 = embeddings, or uniform, first, last, and "
+        "for hidden_state_mse learned",
     )
 
 

@@ -113,12 +113,13 @@ class Objective:
         """Return `[components]`: the unweighted losses, each its sum over valid items / its entry of `num_items`."""
         divisors = [None] * len(self.components) if num_items is None else list(num_items)
         temperature = self.temperature(progress)
-        values = torch.stack(
-            [
-                component(student, teacher, batch, divisor, temperature)  # type: ignore[arg-type]  # it needs none
-                for component, divisor in zip(self.components, divisors, strict=True)
-            ]
-        )
+        with torch.autocast(student.logits.device.type, enabled=False):  # it would multiply matrices in half precision
+            values = torch.stack(
+                [
+                    component(student, teacher, batch, divisor, temperature)  # type: ignore[arg-type]  # it needs none
+                    for component, divisor in zip(self.components, divisors, strict=True)
+                ]
+            )
         # Every parameter of the student takes part, also where no component reads the logits: DDP waits for each.
         reads_logits = any(component.reads_logits for component in self.components)
         return values if reads_logits else values + student.logits.sum() * 0.0

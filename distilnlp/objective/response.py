@@ -108,13 +108,8 @@ def build_response(config: ResponseConfig, setting: Setting) -> ResponseLoss:
 
 def fits(response: Response, task: Task, num_labels: int) -> bool:
     """Tell whether a response loss has something to compare in a task whose logits have so many classes."""
-    enough = response.min_classes <= num_labels or _choices_vary(task)
-    return task.answer in response.answers and enough and not (response.fixed_classes and _choices_vary(task))
-
-
-def _choices_vary(task: Task) -> bool:
-    """Whether the classes are positions or choices, of which each item has its own."""
-    return task.name in ("question_answering", "multiple_choice")
+    enough = response.min_classes <= num_labels or task.classes_vary
+    return task.answer in response.answers and enough and not (response.fixed_classes and task.classes_vary)
 
 
 def _why_not(response: Response, task: Task) -> str:
@@ -124,6 +119,6 @@ def _why_not(response: Response, task: Task) -> str:
             f"it compares {' or '.join(kinds[kind] for kind in response.answers)}, and here the answer is "
             + (kinds[task.answer])
         )
-    if response.fixed_classes and _choices_vary(task):
+    if response.fixed_classes and task.classes_vary:
         return "it follows a class over several texts, and here every text has its own positions or choices"
     return f"it needs {response.min_classes} classes or more, for with two it has nothing to compare"

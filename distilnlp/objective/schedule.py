@@ -65,6 +65,10 @@ def _checked(schedule: Schedule, name: str) -> Schedule:
         raise DistillationError(
             f"schedules.{name}: a constant schedule has no end, but it is {schedule.end}. Use linear or cosine."
         )
+    if schedule.end is None and not schedule.warmup:
+        raise DistillationError(
+            f"schedules.{name} changes nothing: it has neither an end nor a warm-up. Give one, or remove it."
+        )
     if "start" in schedule.model_fields_set and not schedule.warmup:
         raise DistillationError(
             f"schedules.{name}: start is where a warm-up begins, but there is no warm-up, so that {schedule.start} "

@@ -1,5 +1,6 @@
 """The model card in the student's folder: what it is, what it kept, what it saves, how to load it."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,11 @@ PIPELINE_OPTIONS = {
     "token-classification": ', aggregation_strategy="simple"',
     "fill-mask": "",
 }
-MULTI_LABEL_OPTIONS = ', truncation=True, top_k=None, function_to_apply="sigmoid"'
+# What the pipeline is to make of logits that are not those of one class.
+ANSWER_OPTIONS = {
+    "binary": ', truncation=True, top_k=None, function_to_apply="sigmoid"',
+    "score": ', truncation=True, function_to_apply="none"',
+}
 # transformers has no pipeline for these tasks.
 AUTO_CLASS = """from transformers import AutoTokenizer, {auto_class}
 
@@ -60,7 +65,7 @@ def usage(task: Task) -> str:
     """Return the code that serves a student of a task."""
     if task.pipeline_tag not in PIPELINE_OPTIONS:
         return AUTO_CLASS.format(auto_class=task.auto_class.__name__)
-    options = MULTI_LABEL_OPTIONS if task.answer == "binary" else PIPELINE_OPTIONS[task.pipeline_tag]
+    options = ANSWER_OPTIONS.get(task.answer, PIPELINE_OPTIONS[task.pipeline_tag])
     return PIPELINE.format(tag=task.pipeline_tag, options=options)
 
 
@@ -112,4 +117,7 @@ def _objective(plan: Plan) -> str:
     args = build_arguments(plan.trainings["student"], plan.recipe.seed, Path(plan.recipe.output))
     parts = [f"{args.hard_loss_weight} x hard loss", f"{args.soft_loss_weight} x soft loss"]
     parts += [f"{loss.weight} x {loss.name}" for loss in args.parsed_losses]
-    return " + ".join(parts) + f", temperature {args.temperature}"
+    text = " + ".join(parts) + f", temperature {args.temperature}"
+    if args.schedules:
+        text += f", schedules {json.dumps(args.schedules)}"
+    return text + (", each weight divided by the running size of its loss" if args.balance_losses else "")

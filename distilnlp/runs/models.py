@@ -49,10 +49,9 @@ def find_task(task: str | None, teacher: str, is_finished: bool = True) -> Task:
     if not is_finished:
         return SINGLE_LABEL_CLASSIFICATION
     config = load_pretrained(AutoConfig, teacher)
-    own = set(config.architectures or ())
     for candidate in TASKS.values():
-        classes = {model_class.__name__ for model_class in candidate.model_classes.values()}
-        if own & classes and candidate.fits(config) and candidate is not MASKED_LM:
+        head = getattr(candidate.model_classes.get(type(config), None), "__name__", None)
+        if head in (config.architectures or ()) and candidate.fits(config) and candidate is not MASKED_LM:
             return candidate
     return SINGLE_LABEL_CLASSIFICATION
 
@@ -117,6 +116,7 @@ def make_student(
     tokenizer: PreTrainedTokenizerBase,
     task: Task,
     train: Dataset,
+    max_length: int,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Return the student that a recipe describes, and its tokenizer.
 
@@ -126,6 +126,7 @@ def make_student(
         tokenizer: the teacher's.
         task: of both.
         train: normalised training rows: the text that importance is measured on and a vocabulary must cover.
+        max_length: of that text, in tokens.
 
     Raises:
         DistillationError: the teacher does not allow it, or the pretrained model does not fit.
@@ -138,7 +139,7 @@ def make_student(
     if not options.keys() & {"num_layers", "layers"}:
         options["num_layers"] = max(1, teacher.config.num_hidden_layers // 2)
     if config.changes_width:
-        options["sample"] = sample_of(recipe, tokenizer, task, train)
+        options["sample"] = sample_of(recipe, tokenizer, task, train, max_length)
     student = build_student(teacher, **options)
     if not config.trim_vocabulary:
         return student, tokenizer
@@ -146,12 +147,13 @@ def make_student(
 
 
 def sample_of(
-    recipe: Recipe, tokenizer: PreTrainedTokenizerBase, task: Task, train: Dataset
+    recipe: Recipe, tokenizer: PreTrainedTokenizerBase, task: Task, train: Dataset, max_length: int
 ) -> list[dict[str, torch.Tensor]]:
     """Return some training rows as batches, spread evenly over the data."""
+    set_seed(recipe.seed)  # a masked language model's collator draws
     step = max(1, len(train) // SAMPLE_ROWS)
     chosen = train.select(range(0, min(len(train), step * SAMPLE_ROWS), step))
-    encoded = task.rows.encode(chosen, tokenizer, recipe.data.max_length, "Tokenising a sample", config=recipe.data)
+    encoded = task.rows.encode(chosen, tokenizer, max_length, "Tokenising a sample", config=recipe.data)
     collate = collator_of(task, tokenizer, recipe.data)
     examples = list(encoded.remove_columns([name for name in NOT_FOR_MODELS if name in encoded.column_names]))
     return [collate(examples[start : start + 8]) for start in range(0, len(examples), 8)]
@@ -183,7 +185,7 @@ def readable_length(data: DataConfig, tokenizer: PreTrainedTokenizerBase, config
     # RoBERTa and MPNet number positions from padding_idx + 1, so that some of their positions hold no token.
     offset = config.pad_token_id + 1 if config.model_type in ("roberta", "mpnet") else 0
     limit = min(tokenizer.model_max_length, config.max_position_embeddings - offset)
-    if data.max_length > limit and "max_length" in data.model_fields_set:
+    if data.max_length > limit and data.max_length != DataConfig.model_fields["max_length"].default:
         raise DistillationError(
             f"data.max_length must be at most {limit}, the longest text that the model reads, but it is "
             f"{data.max_length}. Lower it."

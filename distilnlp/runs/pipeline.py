@@ -96,6 +96,10 @@ class Pipeline:
             self.teacher_rows = EncodedRows.of(plan, plan.teacher_tokenizer)
             self.train = pair_encodings(self.train, self.teacher_rows.train)
             self._check_same_tokens()
+        # Evaluation while training asks the teacher only if it is told to.
+        asks_teacher = plan.trainings["student"].get("eval_soft_loss") and plan.has_two_tokenizers
+        own, other = self.student_rows.validation, self.teacher_rows.validation
+        self.validation = pair_encodings(own, other) if asks_teacher and own and other else own
 
     def run(self) -> dict[str, Any]:
         """Run every stage that is not up to date, and return the results."""
@@ -124,14 +128,18 @@ class Pipeline:
 
     def _build_student(self, teacher: Path | str, teacher_id: str) -> Stage:
         student, plan = self.recipe.student, self.plan
-        inputs = {"teacher": teacher_id, "student": student.model_dump()}
+        inputs: dict[str, Any] = {"teacher": teacher_id, "student": student.model_dump()}
         if student.changes_width or student.trim_vocabulary:  # these look at the text
             inputs |= self._data_inputs(plan.data.train)
+        if student.model is not None:  # another folder's weights, and a head that the seed draws
+            inputs |= {"model": model_fingerprint(student.model, plan.student), "seed": self.recipe.seed}
         stage = self._stage("student_init", "work/initial_student", inputs)
 
         def make(work: Path) -> Path:
             model = self._load(teacher, dtype=torch.float32)  # it is to be trained
-            made, _ = make_student(self.recipe, model, plan.teacher_tokenizer, plan.task, plan.data.train)
+            made, _ = make_student(
+                self.recipe, model, plan.teacher_tokenizer, plan.task, plan.data.train, plan.max_length
+            )
             self._save(made, work / FINISHED)
             return work / FINISHED
 
@@ -214,15 +222,15 @@ class Pipeline:
     ) -> Path:
         """Train, or go on from the last checkpoint, and save the finished model with its tokenizer."""
         own = collator_of(self.plan.task, encoded.tokenizer, self.recipe.data)
-        both = BothEncodings(own, collator_of(self.plan.task, self.plan.teacher_tokenizer, self.recipe.data))
         needs_both = teacher is not None and self.plan.has_two_tokenizers
+        other = collator_of(self.plan.task, self.plan.teacher_tokenizer, self.recipe.data) if needs_both else None
         trainer = DistillationTrainer(
             model=model,
             teacher_model=teacher,
             args=build_arguments(values, self.recipe.seed, work),
-            data_collator=both if needs_both else own,
+            data_collator=own if other is None else BothEncodings(own, other),
             train_dataset=rows,
-            eval_dataset=encoded.validation,
+            eval_dataset=self.validation if needs_both else encoded.validation,
             processing_class=encoded.tokenizer,
             teacher_processing_class=self.plan.teacher_tokenizer if needs_both else None,
             compute_metrics=self.plan.task.evaluation.compute_metrics(model.config),

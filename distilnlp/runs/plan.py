@@ -32,6 +32,7 @@ from distilnlp.runs.models import (
 from distilnlp.students import estimate_cost
 from distilnlp.tasks import Task, profile_of
 from distilnlp.trainer import DistillationTrainer
+from distilnlp.trainer_checks import check_own_encoding
 
 FINETUNE_STEPS = 300  # a teacher takes at least about as many, unless the recipe says how long it trains
 
@@ -82,8 +83,10 @@ def make_plan(recipe: Recipe) -> Plan:
     data = prepare_data(recipe.data, task.rows, None if finished is None else label_list(finished, task))
     teacher = named(finished or new_head(name, task, data.label_names, recipe.seed), data.label_names)
     max_length = readable_length(recipe.data, teacher_tokenizer, teacher.config)
-    student, tokenizer = make_student(recipe, teacher, teacher_tokenizer, task, data.train)
+    student, tokenizer = make_student(recipe, teacher, teacher_tokenizer, task, data.train, max_length)
     tokenizer = teacher_tokenizer if same_vocabulary(tokenizer, teacher_tokenizer) else tokenizer
+    if tokenizer is not teacher_tokenizer:
+        check_own_encoding(task)
     max_length = min(max_length, readable_length(recipe.data, tokenizer, student.config))
     trainings = _resolve_trainings(recipe, data)
     for values in trainings.values():

@@ -61,6 +61,7 @@ MULTIPLE_CHOICE = Task(
     model_classes=MODEL_FOR_MULTIPLE_CHOICE_MAPPING,
     fits=lambda config: True,
     answer="categorical",
+    classes_vary=True,
     rows=CHOICE_ROWS,
     evaluation=CHOICE_EVALUATION,
     collator=ChoiceCollator,

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase, default_data_collator
 
 from distilnlp.data.pairs import TEACHER
 from distilnlp.errors import DistillationError
-from distilnlp.labels import LABEL_COLUMNS, NO_LABEL
+from distilnlp.labels import LABEL_COLUMNS, NO_LABEL, label_of
 from distilnlp.signals import token_mask
 
 Row = dict[str, Any]
@@ -53,11 +53,6 @@ class RowCollator:
             return dict(default_data_collator(rows))
         # On the right whatever the tokenizer says: labels and masks count their positions from the left.
         return dict(self.tokenizer.pad(rows, return_tensors="pt", padding_side="right"))
-
-
-def label_of(row: Row) -> Any:
-    """Return a row's label, None if it has none."""
-    return next((row[name] for name in LABEL_COLUMNS if name in row), None)
 
 
 def class_ids(rows: list[Row], _length: int) -> Tensor:
@@ -133,7 +128,10 @@ class BothEncodings:
             {name.removeprefix(TEACHER): value for name, value in row.items() if name.startswith(TEACHER)}
             for row in rows
         ]
-        mine, its = self.student(own), self.teacher(other)
+        mine = self.student(own)
+        if not any(other):  # rows to evaluate the student on need no teacher
+            return mine
+        its = self.teacher(other)
         if self.same_tokens and not torch.equal(token_mask(mine), token_mask(its)):
             raise DistillationError(
                 "a loss compares student and teacher token by token, but their tokenizers split a text of this batch "

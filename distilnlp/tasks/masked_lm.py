@@ -14,11 +14,11 @@ from transformers import (
 from distilnlp.data import MASKED_LM_ROWS
 from distilnlp.errors import DistillationError
 from distilnlp.evaluation import MASKED_LM_EVALUATION
-from distilnlp.labels import NO_LABEL
+from distilnlp.labels import NO_LABEL, label_of
 from distilnlp.losses import cross_entropy
 from distilnlp.selected_head import logits_at
 from distilnlp.signals import Batch
-from distilnlp.tasks.collators import RowCollator, label_of, token_labels
+from distilnlp.tasks.collators import RowCollator, token_labels
 from distilnlp.tasks.task import Task
 
 
@@ -27,7 +27,7 @@ class MaskingCollator:
 
     Args:
         tokenizer: pads, and has the mask token.
-        mask_probability: share of the tokens that are to be predicted; null masks 15%.
+        mask_probability: share of the tokens that are to be predicted.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase | None, mask_probability: float = 0.15) -> None:
@@ -86,6 +86,7 @@ MASKED_LM = Task(
     read_logits=_read_logits,
     item_labels=token_ids,
     head_positions=masked_tokens,
+    loss_inputs=frozenset({"special_tokens_mask"}),
     collator_keys=("mask_probability",),
     num_classes=lambda config: config.vocab_size,
     has_label_names=False,

@@ -57,6 +57,7 @@ QUESTION_ANSWERING = Task(
     model_classes=MODEL_FOR_QUESTION_ANSWERING_MAPPING,
     fits=lambda config: config.num_labels == 2,
     answer="categorical",
+    classes_vary=True,
     items_are_tokens=True,
     rows=QUESTION_ROWS,
     evaluation=QUESTION_EVALUATION,

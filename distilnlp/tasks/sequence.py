@@ -70,7 +70,7 @@ def _check_decisions(dataset: Any, _names: Sequence[str] | None, num_labels: int
     for batch in dataset.with_format("arrow").iter(batch_size=10_000):
         lists = batch[column].drop_null()
         widths = pc.unique(pc.list_value_length(lists)).to_pylist()
-        values = pc.unique(pc.list_flatten(lists)).to_numpy().astype(float)
+        values = pc.unique(pc.list_flatten(lists)).to_numpy(zero_copy_only=False).astype(float)
         wrong = values[~np.isnan(values) & ~np.isin(values, (0, 1, NO_LABEL))]
         if any(width != num_labels for width in widths) or len(wrong):
             raise DistillationError(

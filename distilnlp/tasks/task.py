@@ -43,8 +43,9 @@ class Task:
         class_mask: which classes exist for an item, bool `[*items, classes]`; None = all of them.
         item_labels: `(batch) -> [*items]` class ids, -100 = none; None where the answer is not categorical.
         head_positions: bool `[batch, length]`: the only tokens that the head must run on; None = all.
-        loss_inputs: entries of a batch that the losses read beside the labels and what the models name.
+        loss_inputs: columns that the collator or the losses read beside the labels and what the models name.
         num_classes: `(config) -> ` the width of the logits where that is fixed, else 0.
+        classes_vary: whether every item has classes of its own (positions, choices).
         items_are_tokens: whether an item is a token or a position, so that both models must split the text alike.
         has_label_names: whether the config's `id2label` names the classes.
         collator_keys: keys of a recipe's `data` section that the collator takes too.
@@ -71,6 +72,7 @@ class Task:
     head_positions: Callable[[Batch], Tensor] | None = None
     loss_inputs: frozenset[str] = frozenset()
     problem_type: str | None = None
+    classes_vary: bool = False
     items_are_tokens: bool = False
     num_classes: Callable[[Any], int] = lambda config: config.num_labels
     has_label_names: bool = True

@@ -37,11 +37,17 @@ def words(batch: Batch) -> Tensor:
     return torch.where(labelled.any(dim=-1, keepdim=True), labelled, token_mask(batch))
 
 
-def _check_tags(dataset: Any, _names: Sequence[str] | None, num_labels: int, split: str) -> Any:
+def _check_tags(dataset: Any, names: Sequence[str] | None, num_labels: int, split: str) -> Any:
     """Refuse label ids that are none of the model's, and rows whose labels are not one a token."""
     column = label_column(dataset)
     if column is None or "input_ids" not in dataset.column_names:
         return dataset
+    own = getattr(getattr(dataset.features[column], "feature", None), "names", None)
+    if own and names and list(own) != list(names):
+        raise DistillationError(
+            f"the tags of the {split} data are {own}, but the student's are {list(names)}: their ids mean other tags. "
+            "Encode the tags in the order of the student's id2label."
+        )
     for batch in dataset.with_format("arrow").iter(batch_size=10_000):
         lengths, own = pc.list_value_length(batch["input_ids"]), pc.list_value_length(batch[column])
         ids = pc.unique(pc.list_flatten(batch[column])).drop_null().to_numpy(zero_copy_only=False)

@@ -3,6 +3,7 @@
 import torch
 
 from distilnlp.data.pairs import TEACHER
+from distilnlp.errors import DistillationError
 from distilnlp.signals import Batch, SignalRequest, Signals
 from distilnlp.teachers.protocol import Teacher
 
@@ -24,6 +25,15 @@ class OwnEncodingTeacher:
         self._teacher.to(device)
 
     def __call__(self, batch: Batch, request: SignalRequest) -> Signals:
-        """Return the teacher's signals for its own encoding of the batch."""
+        """Return the teacher's signals for its own encoding of the batch.
+
+        Raises:
+            DistillationError: the batch has no such encoding.
+        """
         own = {name.removeprefix(TEACHER): value for name, value in batch.items() if name.startswith(TEACHER)}
+        if not own:
+            raise DistillationError(
+                "the teacher has a tokenizer of its own, but the rows have no encoding for it. Give them the columns "
+                f"{TEACHER}input_ids, {TEACHER}attention_mask and so on: see pair_encodings."
+            )
         return self._teacher(own, request)
