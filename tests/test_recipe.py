@@ -53,6 +53,7 @@ def test_there_are_recipes_to_check() -> None:
         ({"student.num_layers": 0}, "student.num_layers.*greater than or equal to 1"),
         ({"student.num_layers": 1, "student.layers": [0]}, "give num_layers or layers, not both"),
         ({"student.model": "small", "student.num_layers": 2}, "which is not cut: remove num_layers or model"),
+        ({"student.layers": [0], "student.layer_strategy": "last"}, "layer_strategy chooses for num_layers"),
         ({"task": "token_clasification"}, "there is no task .*Did you mean 'token_classification'"),
         ({"training.seed": 3}, "seed is decided by the runner; set `seed` of the recipe"),
         ({"data.text_columns": ["a", "b", "c"]}, "at most 2"),
@@ -115,3 +116,17 @@ def test_the_baseline_differs_only_in_the_labels_and_what_it_says(tmp_path: Path
     assert (baseline.soft_loss_weight, baseline.hard_loss_weight) == (0, 1)
     assert (distilled.soft_loss_weight, distilled.num_train_epochs, distilled.temperature) == (1, 5, 4)
     assert "temperature" not in baseline_values(loaded)  # what it does not read must not train it again
+
+
+@pytest.mark.parametrize("own", [{"student.model": "small"}, {"student.layers": [0]}, {"teacher.finetune": {}}])
+def test_a_resolved_recipe_can_be_read_again(own: dict[str, Any], tmp_path: Path) -> None:
+    first = recipe(**own)
+    file = tmp_path / "recipe.yaml"
+    file.write_text(yaml.safe_dump(first.model_dump(mode="json")))
+    assert load_recipe(file) == first
+
+
+def test_a_section_without_arguments_means_yes() -> None:
+    chosen = recipe(**{"teacher.finetune": {}, "baseline": {}})
+    assert chosen.teacher.finetune
+    assert chosen.baseline

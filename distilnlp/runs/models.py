@@ -90,8 +90,8 @@ def new_head(name: str, task: Task, label_names: Sequence[str], seed: int) -> Pr
     options: dict[str, Any] = {}
     if task.problem_type is not None:
         options["problem_type"] = task.problem_type
-    if task.has_label_names or task.answer == "score":
-        options["num_labels"] = len(label_names) or 1
+    if task.has_label_names or task.num_outputs is not None:
+        options["num_labels"] = task.num_outputs or len(label_names)
     model = load_pretrained(task.auto_class, name, ignore_mismatched_sizes=True, dtype=torch.float32, **options)
     return named(model, label_names)
 

@@ -56,6 +56,7 @@ QUESTION_ANSWERING = Task(
     auto_class=AutoModelForQuestionAnswering,
     model_classes=MODEL_FOR_QUESTION_ANSWERING_MAPPING,
     fits=lambda config: config.num_labels == 2,
+    num_outputs=2,
     answer="categorical",
     classes_vary=True,
     items_are_tokens=True,

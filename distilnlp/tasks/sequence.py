@@ -118,6 +118,7 @@ REGRESSION = Task(
     name="regression",
     problem_type="regression",
     fits=lambda config: config.problem_type in (None, "regression") and config.num_labels == 1,
+    num_outputs=1,
     answer="score",
     rows=REGRESSION_ROWS,
     evaluation=REGRESSION_EVALUATION,

@@ -29,6 +29,7 @@ class Task:
         model_classes: the transformers mapping whose models have this head.
         fits: whether a config of such a model means this task.
         problem_type: what a new head's config is to say; None = nothing.
+        num_outputs: the `num_labels` of a new head where neither label names nor the family decide it.
         answer: what the logits of an item are: the scores of classes that exclude one another, one yes-or-no decision,
             or a number. It decides which response losses fit.
         rows: how the rows of a recipe's data look and are tokenised.
@@ -72,6 +73,7 @@ class Task:
     head_positions: Callable[[Batch], Tensor] | None = None
     loss_inputs: frozenset[str] = frozenset()
     problem_type: str | None = None
+    num_outputs: int | None = None
     classes_vary: bool = False
     items_are_tokens: bool = False
     num_classes: Callable[[Any], int] = lambda config: config.num_labels

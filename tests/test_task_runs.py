@@ -1,0 +1,161 @@
+"""Runs of every task and of every student shape, end to end from a recipe, on tiny models and rows."""
+
+import json
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from transformers import AutoTokenizer, pipeline
+
+from distilnlp.errors import DistillationError
+from distilnlp.runs import dry_run, evaluate_saved, run
+from distilnlp.runs.models import find_task
+from distilnlp.runs.plan import make_plan
+from distilnlp.tasks import TASKS, task_of
+from tests.test_runs import recipe, save_model
+from tests.tiny import WORDS, tiny_model
+from tests.tiny_tasks import task_model
+
+RANDOM = Random(0)
+ROWS = 40
+STATES = {"masked_lm": ["attention_kl"], "question_answering": ["minilmv2"], "multiple_choice": ["rkd_distance"]}
+
+
+def text(least: int = 2, most: int = 8) -> str:
+    return " ".join(RANDOM.choice(WORDS) for _ in range(RANDOM.randint(least, most)))
+
+
+def row_of(task: str, index: int) -> dict[str, Any]:
+    if task == "single_label_classification":
+        return {"text": text(), "label": ("film", "money", "sport")[index % 3]}
+    if task == "multi_label_classification":
+        return {"text": text(), "labels": RANDOM.sample(["film", "money", "sport"], RANDOM.randint(0, 2))}
+    if task == "regression":
+        return {"text": text(), "label": RANDOM.random() * 5}
+    if task == "token_classification":
+        words = text().split()
+        return {"tokens": words, "ner_tags": [RANDOM.choice(["O", "B-P", "I-P"]) for _ in words]}
+    if task == "question_answering":
+        words = text(10, 30).split()
+        start = len(" ".join([*words[:3], ""]))
+        answers = {"text": [" ".join(words[3:5])], "answer_start": [start]}
+        return {"question": text(2, 4), "context": " ".join(words), "answers": answers}
+    if task == "multiple_choice":
+        return {"prompt": text(), "choices": [text(1, 3) for _ in range(RANDOM.randint(2, 4))], "label": index % 2}
+    return {"text": text()}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save_model(tmp_path / "teacher", tiny_model(num_hidden_layers=2).base_model)
+    return tmp_path
+
+
+def task_recipe(folder: Path, task: str, **overrides: Any) -> Any:
+    file = folder / f"{task}.jsonl"
+    file.write_text("".join(json.dumps(row_of(task, index)) + "\n" for index in range(ROWS)))
+    own: dict[str, Any] = {"data.stride": 4} if task == "question_answering" else {}
+    finetune = {"teacher.finetune": {"num_train_epochs": 1}, "data.source": str(file), "task": task}
+    return recipe(folder, **{**finetune, **own, **overrides})
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_runs_from_a_recipe(folder: Path, task: str) -> None:
+    losses = [{"name": name} for name in STATES.get(task, ["hidden_state_mse"])]
+    results = run(task_recipe(folder, task, **{"baseline": True, "training.losses": losses}))
+    assert set(results["models"]) == {"teacher", "student", "baseline"}
+    assert next(iter(results["models"]["student"]["metrics"])) in (folder / "out" / "student" / "README.md").read_text()
+    student = TASKS[task].auto_class.from_pretrained(folder / "out" / "student")
+    assert task_of(student).name == task
+    if task != "masked_lm":  # which is never guessed
+        assert find_task(None, str(folder / "out" / "student")).name == task
+    data = task_recipe(folder, task).data
+    again = evaluate_saved(str(folder / "out" / "student"), data, str(folder / "out" / "teacher"), task)
+    assert list(again) == ["teacher", "student"]
+
+
+@pytest.mark.parametrize(
+    "task",
+    ["single_label_classification", "multi_label_classification", "regression", "token_classification", "masked_lm"],
+)
+def test_a_student_is_served_by_its_pipeline(folder: Path, task: str) -> None:
+    run(task_recipe(folder, task))
+    predict = pipeline(TASKS[task].pipeline_tag, model=str(folder / "out" / "student"))
+    assert predict("the film [MASK] a" if task == "masked_lm" else "the film")
+    assert f'pipeline("{TASKS[task].pipeline_tag}"' in (folder / "out" / "student" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("task", ["single_label_classification", "token_classification", "question_answering"])
+def test_a_student_may_have_fewer_pieces_than_its_teacher(folder: Path, task: str) -> None:
+    words = [word for word in WORDS if word not in ("coach", "fund")]
+    chosen = task_recipe(folder, task, **{"student.trim_vocabulary": True, "training.losses": [{"name": "minilmv2"}]})
+    source = Path(chosen.data.source)
+    source.write_text(source.read_text().replace("coach", words[0]).replace("fund", words[1]))
+    if task == "question_answering":  # other words are of another length
+        rows = [json.loads(line) for line in source.read_text().splitlines()]
+        for row in rows:
+            row["answers"]["answer_start"] = [row["context"].index(row["answers"]["text"][0])]
+        source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run(chosen)
+    student, teacher = (AutoTokenizer.from_pretrained(folder / "out" / name) for name in ("student", "teacher"))
+    assert len(student) == len(teacher) - 2
+
+
+def test_a_student_may_be_a_pretrained_model_of_another_family(folder: Path) -> None:
+    save_model(folder / "small", tiny_model("distilbert", num_hidden_layers=1).base_model)
+    own = {"student.model": str(folder / "small"), "student.num_layers": None}
+    chosen = task_recipe(folder, "single_label_classification", **own)
+    run(chosen)
+    assert AutoTokenizer.from_pretrained(folder / "out" / "student").model_input_names == [
+        "input_ids",
+        "attention_mask",
+    ]
+    before = (folder / "out" / "work" / "student.json").read_text()
+    save_model(folder / "small", tiny_model("distilbert", seed=1, num_hidden_layers=1).base_model)
+    run(chosen)
+    assert (folder / "out" / "work" / "student.json").read_text() != before, "other weights are another student"
+
+
+def test_a_narrow_student_runs_from_a_recipe(folder: Path) -> None:
+    narrow = {"student.num_attention_heads": 1, "student.intermediate_size": 24}
+    run(task_recipe(folder, "single_label_classification", **narrow))
+    config = json.loads((folder / "out" / "student" / "config.json").read_text())
+    assert (config["num_attention_heads"], config["hidden_size"], config["intermediate_size"]) == (1, 8, 24)
+
+
+# ---- What is refused ----
+
+
+def test_a_teacher_of_another_task_is_refused_by_name(folder: Path) -> None:
+    save_model(folder / "tagger", task_model("token_classification"))
+    wrong = {"teacher.model": str(folder / "tagger"), "teacher.finetune": False}
+    with pytest.raises(DistillationError, match="no trained head for question_answering"):
+        make_plan(task_recipe(folder, "question_answering", **wrong))
+    save_model(folder / "scorer", task_model("regression"))
+    with pytest.raises(DistillationError, match="is a model for regression, not for single_label_classification"):
+        make_plan(
+            task_recipe(
+                folder,
+                "single_label_classification",
+                **{"teacher.model": str(folder / "scorer"), "teacher.finetune": False},
+            )
+        )
+
+
+def test_masked_language_models_need_one_vocabulary(folder: Path) -> None:
+    chosen = task_recipe(folder, "masked_lm", **{"student.trim_vocabulary": True})
+    source = Path(chosen.data.source)
+    source.write_text(source.read_text().replace("coach", "film"))
+    with pytest.raises(DistillationError, match="tokens of one vocabulary"):
+        dry_run(chosen)
+
+
+def test_scores_that_are_hidden_are_not_measured_on(folder: Path) -> None:
+    rows = [json.dumps({"text": text(), "label": score}) for score in (1.0, 2.0, 3.0, 4.0, 5.0, 0.5)]
+    (folder / "train.jsonl").write_text("\n".join(rows))
+    hidden = [json.dumps({"text": text(), "label": -1.0}) for _ in range(4)]
+    (folder / "test.jsonl").write_text("\n".join(hidden))
+    splits = {"train": str(folder / "train.jsonl"), "test": str(folder / "test.jsonl")}
+    plan = make_plan(task_recipe(folder, "regression", **{"data.source": splits}))
+    assert -1.0 not in plan.data.test["label"]
