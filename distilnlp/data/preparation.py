@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from datasets import Dataset, DatasetDict, concatenate_datasets
@@ -40,7 +41,7 @@ class PreparedData:
     label_names: list[str]
     rows: RowFormat
 
-    @property
+    @cached_property
     def labelled(self) -> Dataset:
         """The training rows that have a label."""
         return labelled_rows(self.train, self.rows)

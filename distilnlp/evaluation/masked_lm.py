@@ -16,6 +16,7 @@ from distilnlp.evaluation.labels import check_label_ids, keep_order, require_col
 from distilnlp.evaluation.prediction import Collator, Rows, predict_rows, split_rows
 from distilnlp.evaluation.task import EvaluationTask, no_training_metrics
 from distilnlp.labels import NO_LABEL
+from distilnlp.selected_head import head_on, logits_at
 from distilnlp.signals import Batch
 
 COLUMNS = ("labels",)
@@ -54,17 +55,26 @@ def read_masked_tokens(examples: Rows, config: PreTrainedConfig) -> list[NDArray
 def predict_masked(
     model: PreTrainedModel, examples: Rows, collator: Collator, batch_size: int = 32, owner: str = "the model"
 ) -> list[MaskedTokens]:
-    """Return of each row what a model thinks of its masked tokens; the logits of one batch are held at a time.
+    """Return of each row what a model thinks of its masked tokens; the head runs on these alone, a batch at a time.
 
     Raises:
         DistillationError: there are no rows, or a loss is NaN or infinite.
     """
-    return predict_rows(model, examples, collator, _read_masked, columns=COLUMNS, batch_size=batch_size, owner=owner)
+    return predict_rows(
+        model,
+        examples,
+        collator,
+        _read_masked,
+        columns=COLUMNS,
+        batch_size=batch_size,
+        owner=owner,
+        around=lambda model, batch: head_on(model, batch["labels"] != NO_LABEL),
+    )
 
 
 def _read_masked(outputs: Any, batch: Batch) -> list[MaskedTokens]:
     masked = batch["labels"] != NO_LABEL
-    logits = outputs.logits[masked].float()
+    logits = logits_at(outputs.logits, masked).float()
     losses = split_rows(F.cross_entropy(logits, batch["labels"][masked], reduction="none"), masked)
     return [MaskedTokens(*row) for row in zip(losses, split_rows(logits.argmax(-1), masked), strict=True)]
 

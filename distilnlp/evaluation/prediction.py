@@ -1,7 +1,7 @@
 """Running a model over tokenised rows, the way every measurement here does it."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,6 +18,7 @@ Example = Mapping[str, Any]
 Rows = Sequence[Example]
 Collator = Callable[[list[Any]], Mapping[str, Tensor]]
 Read = Callable[[Any, Batch], Sequence[Any] | NDArray]
+Around = Callable[[PreTrainedModel, Batch], AbstractContextManager[Any]]
 T = TypeVar("T")
 
 
@@ -96,6 +97,7 @@ def predict_rows(
     columns: Sequence[str] = (),
     batch_size: int = 32,
     owner: str = "the model",
+    around: Around = lambda model, batch: nullcontext(),
 ) -> list[Any]:
     """Return what is read of a model's outputs for each row, in the order of the rows.
 
@@ -109,6 +111,7 @@ def predict_rows(
         columns: columns that the batch needs beside the inputs of the model.
         batch_size: rows in a batch.
         owner: whose outputs they are, for the progress bar and messages.
+        around: what the model runs in.
 
     Raises:
         DistillationError: there are no rows, or what was read is NaN or infinite.
@@ -121,7 +124,8 @@ def predict_rows(
         for start in tqdm(range(0, len(order), batch_size), desc=f"Evaluating {owner}", leave=False):
             indices = order[start : start + batch_size]
             batch = collate_for(model, [examples[index] for index in indices], collator, columns)
-            rows = read(model(**inputs_for(model, batch)), batch)
+            with around(model, batch):
+                rows = read(model(**inputs_for(model, batch)), batch)
             for index, row in zip(indices, rows, strict=True):
                 predictions[index] = row
     check_finite(predictions, owner)

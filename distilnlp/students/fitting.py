@@ -81,7 +81,7 @@ class LinearFit:
         """Return the weight, cut."""
         moments, weight = self._moments.cpu().double(), self._layer.weight.cpu().double()
         own, plain = shorten(moments, 1, self._cut[1]), shorten(weight, 1, self._cut[1])
-        ridge = (own.trace() / self.tokens).clamp_min(TINY) * torch.eye(len(own))
+        ridge = (own.trace() / self.tokens).clamp_min(TINY) * torch.eye(len(own), dtype=own.dtype)
         lost = weight @ moments.T - plain @ own  # Σ (W x − plain z) zᵀ
         fitted = plain + torch.linalg.solve(own + ridge, lost.T).T
         rows = {axis: kept for axis, kept in self._cut.items() if axis == 0}
