@@ -26,9 +26,11 @@ from distilnlp.tasks import Task, profile_of, task_of
 from distilnlp.tasks.collators import BothEncodings
 from distilnlp.teachers import OwnEncodingTeacher, Teacher, as_teacher, in_label_order
 from distilnlp.trainer_checks import (
+    check_batch_size,
     check_constructor,
     check_own_encoding,
     check_parallelism,
+    check_vocabularies,
     check_weights_finite,
 )
 
@@ -94,6 +96,9 @@ class DistillationTrainer(Trainer):
             self._given_teacher.to(self.args.device)
         self._teacher_has_own_encoding = teacher_processing_class is not None
         self._fit_to_student()
+        check_batch_size(self.objective, args)
+        if teacher_processing_class is None:
+            check_vocabularies(self.model, teacher_model)
         if len(self.objective.projections) and kwargs.get("optimizers", (None, None))[0] is not None:
             raise DistillationError(
                 "optimizers cannot be honoured with a feature loss whose widths differ: its projections would not be "

@@ -9,6 +9,7 @@ from transformers import Trainer
 
 from distilnlp.arguments import DistillationTrainingArguments
 from distilnlp.errors import DistillationError, NonFiniteLossError
+from distilnlp.objective import Objective
 from distilnlp.tasks import MASKED_LM, Task
 
 
@@ -36,6 +37,29 @@ def check_own_encoding(task: Task) -> None:
         raise DistillationError(
             "masked language modelling compares the probabilities of the tokens of one vocabulary, but student and "
             "teacher have two tokenizers. Use a student with the teacher's: no other model, no trimmed vocabulary."
+        )
+
+
+def check_batch_size(objective: Objective, args: DistillationTrainingArguments) -> None:
+    """Refuse micro-batches in which a loss has nothing to relate."""
+    for component in objective.components:
+        if args.per_device_train_batch_size < component.min_texts:
+            raise DistillationError(
+                f"{component.name} relates the texts of a micro-batch and needs at least {component.min_texts} of them, "
+                f"but per_device_train_batch_size is {args.per_device_train_batch_size}. Raise it, or remove the loss."
+            )
+
+
+def check_vocabularies(student: Any, teacher: Any) -> None:
+    """Refuse a teacher that would read the student's token ids as other tokens, as far as their numbers tell.
+
+    A difference of up to 1% passes: some models pad their vocabulary.
+    """
+    own, other = (int(getattr(getattr(model, "config", None), "vocab_size", 0)) for model in (student, teacher))
+    if own and other and abs(own - other) > max(own, other) / 100:
+        raise DistillationError(
+            f"the student has {own} and the teacher {other} tokens, so the same ids mean other tokens. Pass the "
+            "teacher's tokenizer as teacher_processing_class and give the rows its encoding (docs/students.md)."
         )
 
 

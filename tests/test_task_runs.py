@@ -159,3 +159,37 @@ def test_scores_that_are_hidden_are_not_measured_on(folder: Path) -> None:
     splits = {"train": str(folder / "train.jsonl"), "test": str(folder / "test.jsonl")}
     plan = make_plan(task_recipe(folder, "regression", **{"data.source": splits}))
     assert -1.0 not in plan.data.test["label"]
+
+
+def test_a_refused_run_deletes_nothing_and_writes_nothing(folder: Path) -> None:
+    chosen = task_recipe(folder, "question_answering")
+    run(chosen)
+    before = sorted(path.name for path in (folder / "out").iterdir())
+    wrong = task_recipe(folder, "question_answering", **{"data.stride": 60})
+    with pytest.raises(DistillationError, match="stride"):
+        run(wrong, overwrite=True)
+    assert sorted(path.name for path in (folder / "out").iterdir()) == before
+    with pytest.raises(DistillationError, match="stride"):
+        dry_run(task_recipe(folder, "question_answering", **{"data.stride": 60, "output": str(folder / "new")}))
+    assert not (folder / "new").exists()
+
+
+@pytest.mark.parametrize(("head", "task"), [("regression", "multiple_choice"), ("token_classification", "regression")])
+def test_a_head_that_happens_to_fit_is_still_of_another_task(folder: Path, head: str, task: str) -> None:
+    save_model(folder / "other", task_model(head))
+    wrong = {"teacher.model": str(folder / "other"), "teacher.finetune": False}
+    with pytest.raises(DistillationError, match="has no trained head for"):
+        make_plan(task_recipe(folder, task, **wrong))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"training.losses": [{"name": "rkd_angle"}], "training.per_device_train_batch_size": 2}, "needs at least 3"),
+        ({"data.max_length": 3}, "must leave room for text"),
+        ({"training.losses": [{"name": "hidden_state_mse", "layer_mapping": [1, 2]}]}, "must be pairs such as"),
+    ],
+)
+def test_what_would_teach_nothing_is_refused(folder: Path, overrides: dict[str, Any], message: str) -> None:
+    with pytest.raises(DistillationError, match=message):
+        make_plan(task_recipe(folder, "single_label_classification", **overrides))

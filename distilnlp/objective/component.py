@@ -46,6 +46,7 @@ class Component(ABC):
         needs_teacher: whether it reads the teacher's signals.
         reads_logits: whether it reads the student's logits.
         compares_tokens: whether it needs both models to split a text into the same tokens.
+        min_texts: texts that a micro-batch must have for it to have an item.
         student_request, teacher_request: the signals that it reads beside the logits.
         projections: by projection key.
     """
@@ -55,6 +56,7 @@ class Component(ABC):
     needs_teacher: ClassVar[bool] = True
     reads_logits: ClassVar[bool] = False
     compares_tokens: bool = False
+    min_texts: int = 1
     student_request: SignalRequest = SignalRequest()
     teacher_request: SignalRequest = SignalRequest()
     projections: Mapping[str, Projection] = {}

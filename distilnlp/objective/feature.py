@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from distilnlp import losses
@@ -25,6 +25,16 @@ class LayersConfig(LossConfig):
         description="pairs of (student, teacher) hidden-state indices, 0 = embeddings, or uniform, first, last, and "
         "for hidden_state_mse learned",
     )
+
+    @field_validator("layer_mapping", mode="before")
+    @classmethod
+    def _check_form(cls, value: Any) -> Any:
+        is_pairs = isinstance(value, list | tuple) and all(
+            isinstance(pair, list | tuple) and [type(index) for index in pair] == [int, int] for pair in value
+        )
+        if not is_pairs and not isinstance(value, str):
+            raise ValueError(f"must be pairs such as [[1, 2], [2, 4]], or uniform, first, last; got {value!r}")
+        return value
 
 
 class HiddenStatesConfig(LayersConfig):

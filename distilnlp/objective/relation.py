@@ -40,15 +40,17 @@ class TextRelation:
     Attributes:
         compute: the function of tensors, `(student, teacher, mask, num_items)`.
         items: how many items so many texts make.
+        min_texts: fewer texts have nothing to relate.
     """
 
     compute: Callable[..., Tensor]
     items: Callable[[Tensor], Tensor]
+    min_texts: int = 2
 
 
 TEXT_RELATIONS = {
     "rkd_distance": TextRelation(losses.rkd_distance, losses.ordered_pairs),
-    "rkd_angle": TextRelation(losses.rkd_angle, losses.ordered_triples),
+    "rkd_angle": TextRelation(losses.rkd_angle, losses.ordered_triples, 3),
     "similarity_preserving": TextRelation(losses.similarity_preserving, lambda count: count * count),
 }
 
@@ -88,6 +90,7 @@ class TextRelationLoss(Component):
         self.name, self.weight = config.name, config.weight
         self.student_request = self.teacher_request = SignalRequest(hidden_states=True)
         self._layers, self._relation = layers, TEXT_RELATIONS[config.name]
+        self.min_texts = self._relation.min_texts
 
     def count(self, batch: Batch) -> Tensor:
         return self._relation.items(texts(batch).sum())

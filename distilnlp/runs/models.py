@@ -62,6 +62,7 @@ def load_finished(name: str, task: Task) -> PreTrainedModel:
     Raises:
         DistillationError: the head is new, weights are missing, or the model is for another task.
     """
+    _check_saved_head(name, task)
     model, report = load_pretrained(task.auto_class, name, output_loading_info=True)
     missing = sorted(report["missing_keys"])
     prefix = f"{model.base_model_prefix}."
@@ -82,6 +83,18 @@ def load_finished(name: str, task: Task) -> PreTrainedModel:
     if task.has_label_names:
         label_names_of(model.config)
     return model
+
+
+def _check_saved_head(name: str, task: Task) -> None:
+    """Refuse a model that was saved with the head of another task: its weights might happen to fit."""
+    config = load_pretrained(AutoConfig, name)
+    for other in TASKS.values():
+        head = getattr(other.model_classes.get(type(config), None), "__name__", None)
+        if head in (config.architectures or ()) and other.model_classes is not task.model_classes:
+            raise DistillationError(
+                f"{name} has no trained head for {task.name}: it is a {head}, a model for {other.name}. Set `task: "
+                f"{other.name}`, or `teacher.finetune: true` to give it a new head (flag --teacher.finetune true)."
+            )
 
 
 def new_head(name: str, task: Task, label_names: Sequence[str], seed: int) -> PreTrainedModel:
@@ -185,6 +198,12 @@ def readable_length(data: DataConfig, tokenizer: PreTrainedTokenizerBase, config
     # RoBERTa and MPNet number positions from padding_idx + 1, so that some of their positions hold no token.
     offset = config.pad_token_id + 1 if config.model_type in ("roberta", "mpnet") else 0
     limit = min(tokenizer.model_max_length, config.max_position_embeddings - offset)
+    special = tokenizer.num_special_tokens_to_add(pair=True)
+    if min(data.max_length, limit) <= special + 1:
+        raise DistillationError(
+            f"data.max_length must leave room for text beside the {special} special tokens of a pair, but it is "
+            f"{min(data.max_length, limit)}. Raise it."
+        )
     if data.max_length > limit and data.max_length != DataConfig.model_fields["max_length"].default:
         raise DistillationError(
             f"data.max_length must be at most {limit}, the longest text that the model reads, but it is "

@@ -3,20 +3,20 @@
 import json
 import logging
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
 from datasets import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from distilnlp.checkpoints import last_complete_checkpoint
-from distilnlp.data import fingerprint, labelled_rows, pair_encodings, same_positions
+from distilnlp.data import fingerprint, pair_encodings, same_positions
 from distilnlp.errors import DistillationError
 from distilnlp.evaluation import SpeedPlan, evaluate_models
 from distilnlp.recipe import Recipe, build_arguments
+from distilnlp.runs.encoding import EncodedRows
 from distilnlp.runs.environment import describe_environment
 from distilnlp.runs.fingerprints import model_fingerprint
 from distilnlp.runs.folder import alone_in, check_folder, claim_folder, clear_folder
@@ -48,6 +48,7 @@ def run(recipe: Recipe, overwrite: bool = False) -> dict[str, Any]:
     state = PartialState()
     if state.is_main_process:
         logger.info("plan\n%s", describe(plan))
+    pipeline = Pipeline(plan)  # it tokenises, which is the last check: nothing is deleted or written before
     state.wait_for_everyone()
     with alone_in(Path(recipe.output)) if state.is_main_process else nullcontext():
         if state.is_main_process:
@@ -55,31 +56,7 @@ def run(recipe: Recipe, overwrite: bool = False) -> dict[str, Any]:
                 clear_folder(recipe)
             claim_folder(recipe)
         state.wait_for_everyone()
-        return Pipeline(plan).run()
-
-
-@dataclass(frozen=True)
-class EncodedRows:
-    """The run's rows as one tokenizer reads them."""
-
-    tokenizer: PreTrainedTokenizerBase
-    train: Dataset
-    labelled: Dataset
-    test: Dataset
-    validation: Dataset | None
-
-    @classmethod
-    def of(cls, plan: Plan, tokenizer: PreTrainedTokenizerBase) -> "EncodedRows":
-        """Tokenise what a plan has."""
-        rows, data, config = plan.task.rows, plan.data, plan.recipe.data
-
-        def encode(part: Dataset, name: str, for_evaluation: bool = False) -> Dataset:
-            desc = f"Tokenising the {name} data"
-            return rows.encode(part, tokenizer, plan.max_length, desc, config=config, for_evaluation=for_evaluation)
-
-        train = encode(data.train, "training")
-        validation = None if data.validation is None else encode(data.validation, "validation", True)
-        return cls(tokenizer, train, labelled_rows(train, rows), encode(data.test, "test", True), validation)
+        return pipeline.run()
 
 
 class Pipeline:
@@ -218,7 +195,7 @@ class Pipeline:
         teacher: PreTrainedModel | None,
         values: dict[str, Any],
         rows: Dataset,
-        encoded: "EncodedRows",
+        encoded: EncodedRows,
     ) -> Path:
         """Train, or go on from the last checkpoint, and save the finished model with its tokenizer."""
         own = collator_of(self.plan.task, encoded.tokenizer, self.recipe.data)

@@ -2,22 +2,16 @@
 
 import math
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import datasets
-import huggingface_hub.constants
-import yaml
 from datasets import Dataset
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, default_data_collator
 
 from distilnlp.data import PreparedData, prepare_data
-from distilnlp.errors import DistillationError, UnreachableError
+from distilnlp.errors import DistillationError
 from distilnlp.recipe import LABELS_ALONE, Recipe, baseline_values, build_arguments, distill_values, finetune_values
-from distilnlp.runs.folder import check_folder
 from distilnlp.runs.models import (
     find_task,
     label_list,
@@ -32,7 +26,7 @@ from distilnlp.runs.models import (
 from distilnlp.students import estimate_cost
 from distilnlp.tasks import Task, profile_of
 from distilnlp.trainer import DistillationTrainer
-from distilnlp.trainer_checks import check_own_encoding
+from distilnlp.trainer_checks import check_batch_size, check_own_encoding
 
 FINETUNE_STEPS = 300  # a teacher takes at least about as many, unless the recipe says how long it trains
 
@@ -92,45 +86,9 @@ def make_plan(recipe: Recipe) -> Plan:
     for values in trainings.values():
         _check_training(values, recipe.seed, data, student)
     student_args = build_arguments(trainings["student"], recipe.seed, Path(recipe.output))
-    student_args.build_objective(task, profile_of(student), profile_of(teacher))
+    check_batch_size(student_args.build_objective(task, profile_of(student), profile_of(teacher)), student_args)
     tokenizer.model_max_length = max_length  # saved with the student: it is served as it was trained
     return Plan(recipe, task, tokenizer, teacher_tokenizer, data, teacher, student, max_length, trainings)
-
-
-def dry_run(recipe: Recipe, overwrite: bool = False) -> str:
-    """Check everything that can be checked without the network, and return the resolved plan as text.
-
-    Raises:
-        DistillationError: anything that does not fit.
-    """
-    with without_network():
-        check_folder(recipe, overwrite)
-        try:
-            made = make_plan(recipe)
-            plan = f"{describe(made)}\n\n{yaml.safe_dump({'trainings': made.trainings}, sort_keys=False).rstrip()}"
-        except UnreachableError as error:
-            plan = f"NOT CHECKED, for it is not on this machine: {error}{_check_data_alone(recipe)}"
-    return f"{plan}\n\nNothing was trained or written: this was a dry run."
-
-
-def _check_data_alone(recipe: Recipe) -> str:
-    try:
-        task = find_task(recipe.task, recipe.teacher.model, is_finished=False)
-        data = prepare_data(recipe.data, task.rows, None)
-    except UnreachableError as error:
-        return f"\nNOT CHECKED either: {error}"
-    return f"\nThe data is fine: {len(data.train):,} rows to train on{_labels(data)}."
-
-
-@contextmanager
-def without_network() -> Iterator[None]:
-    """Keep the Hub libraries from reaching for the network, whatever the environment says."""
-    hub, data = huggingface_hub.constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
-    huggingface_hub.constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        huggingface_hub.constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = hub, data
 
 
 def _rehearse(values: dict[str, Any], seed: int, student: PreTrainedModel) -> None:
@@ -168,6 +126,12 @@ def _resolve_trainings(recipe: Recipe, data: PreparedData) -> dict[str, dict[str
             "teacher.finetune and baseline learn from labelled rows, but none of the training rows has a label. Add "
             "some, or leave both out."
         )
+    objective = trainings["student"]
+    if not (objective.get("soft_loss_weight", 1) or objective.get("losses") or len(data.labelled)):
+        raise DistillationError(
+            "the student has nothing to learn from: soft_loss_weight is 0, there are no losses, and none of the "
+            "training rows has a label. Give one of them."
+        )
     if recipe.teacher.finetune:
         values = finetune_values(recipe)
         steps_an_epoch = len(data.labelled) / values["per_device_train_batch_size"]
@@ -203,7 +167,7 @@ def describe(plan: Plan) -> str:
         f"teacher   {recipe.teacher.model}: {_shape(teacher)}"
         + (", to be fine-tuned first" if recipe.teacher.finetune else ""),
         f"student   {_shape(student)}, {teacher.num_parameters() / student.num_parameters():.1f} times smaller",
-        f"task      {plan.task.name}{_labels(data)}",
+        f"task      {plan.task.name}{labels_text(data)}",
         f"train     {len(data.train):,} rows, {len(data.labelled):,} of them with a label",
         f"test      {len(data.test):,} rows",
         f"text      cut after {plan.max_length} tokens"
@@ -215,7 +179,8 @@ def describe(plan: Plan) -> str:
     return "\n".join([*lines, "", str(cost)])
 
 
-def _labels(data: PreparedData) -> str:
+def labels_text(data: PreparedData) -> str:
+    """Return the label names for a plan; nothing where there are none."""
     return f", labels {', '.join(data.label_names)}" if data.label_names else ""
 
 

@@ -17,6 +17,11 @@ from distilnlp.losses.reduction import at_least_float32
 from distilnlp.signals import Batch, named_inputs, select_inputs, token_mask
 from distilnlp.tasks import Task, task_of
 
+HOW_TO_SAMPLE = (
+    "From a few hundred texts of the kind that the student will read: sample=[tokenizer(texts[i:i + 16], padding=True, "
+    'truncation=True, return_tensors="pt") for i in range(0, len(texts), 16)].'
+)
+
 
 def head_importance(model: PreTrainedModel, batches: Sequence[Batch]) -> Tensor:
     """Estimate by how much the model's loss would change without a head, for every attention head (arXiv 1905.10650).
@@ -37,7 +42,7 @@ def head_importance(model: PreTrainedModel, batches: Sequence[Batch]) -> Tensor:
         batches: tokenised batches of tensors, as the model and, for labels, its task read them.
 
     Returns:
-        `[layers, heads]`, at least 0. Only values of one layer, or of one batch of labels, are comparable.
+        `[layers, heads]`, at least 0, in units of the objective.
 
     Raises:
         DistillationError: if the family is not supported or the batches are empty or not tokenised.
@@ -70,7 +75,7 @@ def _importance(model: PreTrainedModel, batches: Sequence[Batch], path: str, uni
             gradients = torch.autograd.grad(objective, activations, allow_unused=True, materialize_grads=True)
             for layer, (gradient, activation) in enumerate(zip(gradients, activations, strict=True)):
                 product = at_least_float32(gradient) * at_least_float32(activation.detach())
-                total[layer] += product[mask].unflatten(-1, (units, -1)).sum(dim=-1).abs().sum(dim=0).cpu()
+                total[layer] += product.flatten(0, 1).unflatten(-1, (units, -1)).sum(dim=-1).abs().sum(dim=0).cpu()
             tokens += int(mask.sum())
     return total / max(tokens, 1)
 
@@ -135,12 +140,6 @@ def batches_for(model: PreTrainedModel, batches: Sequence[Batch]) -> Iterator[Ba
                 f"a batch of type {type(batch).__name__}. {HOW_TO_SAMPLE}"
             )
         yield {name: value.to(model.device) for name, value in batch.items() if isinstance(value, Tensor)}
-
-
-HOW_TO_SAMPLE = (
-    "From a few hundred texts of the kind that the student will read: sample=[tokenizer(texts[i:i + 16], padding=True, "
-    'truncation=True, return_tensors="pt") for i in range(0, len(texts), 16)].'
-)
 
 
 def run_model(model: PreTrainedModel, batch: Batch, **options: Any) -> Any:

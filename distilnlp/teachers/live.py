@@ -12,7 +12,7 @@ from distilnlp.errors import DistillationError
 from distilnlp.forward import forward
 from distilnlp.hardware import bf16_is_fast
 from distilnlp.signals import Batch, SignalProfile, SignalRequest, Signals, named_inputs
-from distilnlp.tasks import profile_of, task_of
+from distilnlp.tasks import MASKED_LM, profile_of, task_of
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +73,8 @@ def has_untrained_head(model: PreTrainedModel) -> bool:
     """
     base = model.base_model_prefix
     outputs = {model.config.num_labels, 1}  # multiple choice scores one choice at a time
+    if task_of(model) is MASKED_LM:
+        outputs = {model.config.vocab_size}
     heads = [
         module
         for name, module in model.named_modules()
