@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer, pipeline
 
+from distilnlp import DistillationTrainer, LiveTeacher
 from distilnlp.errors import DistillationError
 from distilnlp.runs import dry_run, evaluate_saved, run
 from distilnlp.runs.models import find_task
 from distilnlp.runs.plan import make_plan
 from distilnlp.tasks import TASKS, task_of
+from tests.conftest import tiny_arguments
 from tests.test_runs import recipe, save_model
 from tests.tiny import WORDS, tiny_model
 from tests.tiny_tasks import task_model
@@ -193,3 +195,19 @@ def test_a_head_that_happens_to_fit_is_still_of_another_task(folder: Path, head:
 def test_what_would_teach_nothing_is_refused(folder: Path, overrides: dict[str, Any], message: str) -> None:
     with pytest.raises(DistillationError, match=message):
         make_plan(task_recipe(folder, "single_label_classification", **overrides))
+
+
+def test_token_ids_that_mean_other_tokens_are_refused(tmp_path: Path) -> None:
+    student, teacher = task_model("regression", vocab_size=24), task_model("regression", vocab_size=60)
+    with pytest.raises(DistillationError, match=r"24 and the teacher 60 tokens.*teacher_processing_class"):
+        DistillationTrainer(student, teacher, tiny_arguments(tmp_path))
+    padded = task_model("regression", vocab_size=600), task_model("regression", vocab_size=604)
+    assert DistillationTrainer(*padded, tiny_arguments(tmp_path)).teacher
+
+
+def test_a_new_vocabulary_head_is_no_teacher() -> None:
+    model = task_model("masked_lm")
+    assert LiveTeacher(model)
+    model.get_output_embeddings().bias.data.zero_()
+    with pytest.raises(DistillationError, match="was never trained"):
+        LiveTeacher(model)

@@ -75,7 +75,7 @@ def _importance(model: PreTrainedModel, batches: Sequence[Batch], path: str, uni
             gradients = torch.autograd.grad(objective, activations, allow_unused=True, materialize_grads=True)
             for layer, (gradient, activation) in enumerate(zip(gradients, activations, strict=True)):
                 product = at_least_float32(gradient) * at_least_float32(activation.detach())
-                total[layer] += product.flatten(0, 1).unflatten(-1, (units, -1)).sum(dim=-1).abs().sum(dim=0).cpu()
+                total[layer] += product[mask].unflatten(-1, (units, -1)).sum(dim=-1).abs().sum(dim=0).cpu()
             tokens += int(mask.sum())
     return total / max(tokens, 1)
 

@@ -217,7 +217,7 @@ def fit_projection(moments: Tensor, size: int) -> Tensor:
     moments = moments.detach().cpu().double()
     components = torch.linalg.eigh(moments).eigenvectors[:, -size:]
     left, _, right = torch.linalg.svd(components[_telling_coordinates(moments, size)].T)
-    return components @ left @ right
+    return components
 
 
 def _telling_coordinates(moments: Tensor, count: int) -> Tensor:
