@@ -128,6 +128,7 @@ def _evaluate(args: argparse.Namespace, overrides: Mapping[str, Any]) -> None:
         raise DistillationError(
             f"unknown flag --{unknown[0]}: evaluate takes keys of data, such as --data.text_columns."
         )
+    _check_writable(args.json)
     source = _splits_of(getattr(args, "data.source")).get("data.source", getattr(args, "data.source"))
     own = {"source": source, "test_split": getattr(args, "data.test_split")}
     data = parse_section(DataConfig, {**own, **{key[5:]: value for key, value in overrides.items()}}, "data")
@@ -139,7 +140,23 @@ def _evaluate(args: argparse.Namespace, overrides: Mapping[str, Any]) -> None:
 
 def _splits_of(source: str | None) -> dict[str, Any]:
     """Read `--data '{train: train.csv, test: test.csv}'`, which is YAML."""
-    return {"data.source": yaml.safe_load(source)} if source and source.startswith("{") else {}
+    return {"data.source": _read_yaml("--data", source)} if source and source.startswith("{") else {}
+
+
+def _check_writable(file: Path | None) -> None:
+    """Raise a `DistillationError` before anything is measured if the figures could not be written."""
+    if file is not None and (file.is_dir() or not file.parent.is_dir()):
+        raise DistillationError(
+            f"--json must name a file in a folder that is there, but got {file}. Make the folder, or name another file."
+        )
+
+
+def _read_yaml(flag: str, value: str) -> Any:
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise DistillationError(f"the value of {flag}, {value!r}, is no valid YAML. Quote it: {reason}") from error
 
 
 def split_overrides(words: Sequence[str], flags: set[str]) -> tuple[list[str], dict[str, Any]]:
@@ -170,10 +187,7 @@ def split_overrides(words: Sequence[str], flags: set[str]) -> tuple[list[str], d
             if not remaining or remaining[0].startswith("--"):
                 raise DistillationError(f"the flag {flag} has no value. Write {flag} VALUE.")
             value = remaining.pop(0)
-        try:
-            overrides[flag[2:]] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise DistillationError(f"the value of {flag}, {value!r}, is no valid YAML. Quote it: {error}") from error
+        overrides[flag[2:]] = _read_yaml(flag, value)
     return own, overrides
 
 

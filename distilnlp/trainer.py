@@ -133,7 +133,7 @@ class DistillationTrainer(Trainer):
     def _with_student_labels(self, dataset: Any, split: str) -> Any:
         if isinstance(dataset, dict):
             return type(dataset)({name: self._with_student_labels(part, name) for name, part in dataset.items()})
-        return self.task.align_labels(dataset, self._label_names, self.model.config.num_labels, split)
+        return self.task.align_labels(dataset, self._label_names, self.task.num_classes(self.model.config), split)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         """Give the batches of an evaluation, labels in the student's order."""

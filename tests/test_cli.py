@@ -88,3 +88,23 @@ def test_splits_can_be_named_on_the_command_line() -> None:
 def test_flags_that_cannot_be_meant_are_refused(words: list[str]) -> None:
     with pytest.raises(DistillationError, match=r"has no value|given twice|no valid YAML"):
         cli.split_overrides(words, {"--dry-run"})
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["distill", "--data", "{train: a, test: b"], "value of --data, '{train: a, test: b', is no valid YAML"),
+        (["evaluate", "s", "--data", "{test: [}"], "value of --data, '{test: [}', is no valid YAML"),
+        (["evaluate", "s", "--data", "{train: x, test: [1]}"], "expected one name or path, or {split: file"),
+        (["evaluate", "s", "--data", "x", "--json", "/none/there/x.json"], "--json must name a file in a folder"),
+        (["evaluate", "s", "--data", "x", "--json", "/"], "--json must name a file in a folder that is there"),
+    ],
+)
+def test_what_cannot_be_read_or_written_is_refused_in_one_line_before_any_work(
+    words: list[str], message: str, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distilnlp.runs.evaluate_saved", lambda *args: pytest.fail("measured all the same"))
+    assert cli.main(words) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1

@@ -181,6 +181,33 @@ def test_rows_that_are_masked_already_are_only_padded() -> None:
     [
         ("regression", {"label": [1.0, "2.5"]}, "must be a number.*'2.5'"),
         ("multi_label_classification", {"label": [[1, 0], [1]]}, r"one 0 or 1 for each label.*\[1, 2\]"),
+        ("regression", {"label": [1.0, [2.5]]}, r"must be a number.*\[2.5\]"),
+        ("regression", {"label": [1.0, math.inf]}, "finite in float32.*inf"),
+        ("regression", {"label": [1.0, 1e39]}, "finite in float32.*inf"),
+        ("multi_label_classification", {"label": [[1, 0], [1, 2]]}, r"0 or 1.*\[2.0\]"),
+        ("multi_label_classification", {"label": [[1, 0], [0.5, 1]]}, r"0 or 1.*\[0.5\]"),
+        ("multi_label_classification", {"label": [1, 0]}, r"list of 0 or 1.*\[1, 0\]"),
+        ("multi_label_classification", {"label": ["film", "bank"]}, "list of 0 or 1.*'film'"),
+        ("multi_label_classification", {"label": [["1", "0"]]}, "list of 0 or 1.*'1'"),
+        ("multi_label_classification", {"label": [[[1], [0]]]}, r"list of 0 or 1.*\[1\]"),
+        ("single_label_classification", {"label": ["film"]}, "whole number.*'film'"),
+        ("single_label_classification", {"label": [0.5, 1]}, r"whole number.*\[0.5\]"),
+        ("single_label_classification", {"label": [NAN, 1]}, r"whole number.*\[nan\]"),
+        ("single_label_classification", {"label": [-1, 1]}, r"whole number.*\[-1\]"),
+        ("single_label_classification", {"label": [[0], [1]]}, r"whole number.*\[0\]"),
+        ("token_classification", {"label": [[-100, None, 1]]}, "labels must be a list of one whole number.*None"),
+        ("token_classification", {"label": [[-100, 0.5, 1]]}, "labels must be a list of one whole number.*0.5"),
+        ("token_classification", {"label": ["abc"]}, "labels must be a list of one whole number.*'abc'"),
+        ("token_classification", {"label": [2]}, r"labels must be a list of one whole number.*\[2\]"),
+        ("token_classification", {"word_starts": [None]}, "word_starts must be a list.*None"),
+        ("question_answering", {"context_mask": ["011"]}, "context_mask must be a list.*'011'"),
+        ("question_answering", {"context_mask": [[0, 1, 1], ...]}, "context_mask must be a list.*None"),
+        (
+            "question_answering",
+            {"start_positions": ["1"], "end_positions": [1]},
+            "start_positions must be a whole.*'1'",
+        ),
+        ("masked_lm", {"labels": ["abc"]}, "labels must be a list of one whole number.*'abc'"),
         ("token_classification", {"label": [[-100, 1]]}, "labels must have one entry for each token.* 3 .* 2 "),
         ("token_classification", {"word_starts": [[0, 1, 0, 0]]}, "word_starts must have one entry.* 3 .* 4 "),
         ("question_answering", {"context_mask": [[0, 1]]}, "context_mask must have one entry.* 3 .* 2 "),
@@ -189,6 +216,41 @@ def test_rows_that_are_masked_already_are_only_padded() -> None:
 def test_a_label_that_does_not_fit_is_refused(task: str, columns: Row, message: str) -> None:
     with pytest.raises(DistillationError, match=message):
         collated(task, short_rows(**columns))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_rows_that_were_never_tokenised_are_refused(task: str) -> None:
+    with pytest.raises(DistillationError, match=r"needs `input_ids`, but a row has only \['label'\]. Tokenise"):
+        collated(task, [{"label": 0}])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"label": 2}, "one of its row's choices.* has 2"),
+        ({"label": "a"}, "whole number.*'a'"),
+        ({"label": -1}, r"whole number.*\[-1\]"),
+        ({"attention_mask": [[1, 1]]}, "'input_ids': 2, 'attention_mask': 1"),
+        ({"attention_mask": [[1, 1]] * 3}, "'input_ids': 2, 'attention_mask': 3"),
+        ({"input_ids": [CLS, SEP]}, "each a list of token ids"),
+        ({"input_ids": [[CLS, SEP]], "attention_mask": [[1, 1]]}, "two choices or more"),
+        ({"input_ids": [], "attention_mask": []}, "two choices or more"),
+    ],
+)
+def test_choices_that_do_not_fit_are_refused(change: Row, message: str) -> None:
+    row = {"input_ids": [[CLS, SEP]] * 2, "attention_mask": [[1, 1]] * 2, "label": 0}
+    three = {"input_ids": [[CLS, SEP]] * 3, "attention_mask": [[1, 1]] * 3, "label": 2}
+    assert collated("multiple_choice", [row, three])["labels"].tolist() == [0, 2]
+    with pytest.raises(DistillationError, match=message):
+        collated("multiple_choice", [{**row, **change}, three])
+
+
+def test_targets_for_too_few_labels_are_not_spread_over_the_others() -> None:
+    task = "multi_label_classification"
+    for label in ([1], [1, 0]):
+        batch = collated(task, short_rows(label=[label, label]))
+        with pytest.raises(DistillationError, match=rf"model's 3 labels, but the rows have {len(label)}"):
+            HardLoss(TASKS[task], 1.0)(signals_of(task_student(task), task, batch), None, batch, None, 1.0)
 
 
 def test_masking_needs_a_mask_token() -> None:

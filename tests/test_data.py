@@ -340,11 +340,12 @@ def test_pairs_that_share_one_text_are_different_rows(tmp_path: Path, caplog: An
 
 def test_an_evaluation_takes_the_labelled_rows_of_one_split(splits: dict[str, str], tmp_path: Path) -> None:
     names = ["sport", "film", "money"]
-    hidden = {"train": splits["train"], "test": write_rows(tmp_path, "t.jsonl", {"text": "a", "label": None})}
-    rows = evaluation_split(config({**hidden, "validation": splits["test"]}), SINGLE_LABEL_ROWS, names)
+    write(tmp_path, "validation.csv", CSV)
+    write(tmp_path, "test.csv", "text,label\na,\n")
+    rows = evaluation_split(config(str(tmp_path)), SINGLE_LABEL_ROWS, names)
     assert rows["label"] == [1, 2, 0, 1, 2, 0]
-    with pytest.raises(DistillationError, match="there are no labelled rows"):
-        evaluation_split(config(hidden, test_split="test"), SINGLE_LABEL_ROWS, names)
+    with pytest.raises(DistillationError, match="there are no labelled test rows"):
+        evaluation_split(config(str(tmp_path), test_split="test"), SINGLE_LABEL_ROWS, names)
 
 
 def test_a_transfer_set_may_have_other_column_names_and_several_splits(splits: dict[str, str], tmp_path: Path) -> None:

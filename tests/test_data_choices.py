@@ -1,5 +1,6 @@
 """Choice rows: prompts and choices from columns or lists, the right one by number or letter."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +60,20 @@ def test_one_column_of_lists(tmp_path: Path, column: str) -> None:
     assert data.train[:] == {"text": ["the film"], "choices": [["a", "bank", "goal"]], "label": [2]}
 
 
-@pytest.mark.parametrize("labels", [[0, 2, None], ["0", "2", ""], ["A", "C", ""], ["a", " c", None], [0, 2, -100]])
+@pytest.mark.parametrize(
+    "labels", [[0, 2, None], ["0", "2", ""], ["A", "C", ""], ["a", " c", None], [0, 2, -100], [0.0, 2.0, math.nan]]
+)
 def test_the_right_choice_is_a_number_or_a_letter(tmp_path: Path, labels: list[Any]) -> None:
     path = write_rows(tmp_path, "a.jsonl", *(row(label, "a", "bank", "goal") for label in labels))
     data = prepare(CHOICE_ROWS, both(path))
     assert data.train["label"] == [0, 2, -100]
     assert (data.labelled["label"], data.test["label"], data.label_names) == ([0, 2], [0, 2], [])
+
+
+def test_a_test_split_of_nan_gives_way(tmp_path: Path) -> None:
+    for split, label in {"train": 1.0, "test": math.nan, "validation": 0.0}.items():
+        write_rows(tmp_path, f"{split}.jsonl", row(label, "a", "bank"))
+    assert prepare(CHOICE_ROWS, str(tmp_path)).test["label"] == [0]
 
 
 def test_class_labels_mean_their_names(tmp_path: Path) -> None:
@@ -93,6 +102,8 @@ def test_numbers_in_a_csv_with_empty_cells_stay_whole(tmp_path: Path) -> None:
         ([row("C", "a", "b")], {}, "says 'C'"),
         ([row("first", "a", "b")], {}, "says 'first'.*counted from 0, or its letter"),
         ([row(0.5, "a", "b")], {}, "says 0.5"),
+        ([row(0.0, "a", "b"), row(math.inf, "a", "b")], {}, "row 1 .* says inf"),
+        ([row(True, "a", "b")], {}, r"holds Value\('bool'\), which names no choice. Give the number"),
         ([row([0], "a", "b")], {}, "must hold one label a row"),
         ([{"text": "x", "one": "a", "label": 0}], {}, "expected one column of lists of choices.*data.choice_columns"),
         ([row(0, "a", "b")], {"choice_columns": ["choices", "text"]}, r"has 0: \[\]"),

@@ -188,8 +188,12 @@ def test_empty_lists_of_answers_are_unlabelled_and_counted(tmp_path: Path, caplo
     encoded = encode(data.train, 20, 1, for_evaluation=False)
     assert encoded["start_positions"] == [5, -100]
     assert labelled_rows(encoded, QUESTION_ROWS)["example"] == [0]
-    hidden = write_rows(tmp_path, "b.jsonl", row("who?", "the film"), row("where?", "the film"))
-    assert prepare(QUESTION_ROWS, {"train": path, "test": hidden, "validation": path}).test["question"] == ["what?"]
+    folder = tmp_path / "splits"
+    folder.mkdir()
+    for split in ("train", "validation"):
+        write(folder, f"{split}.jsonl", Path(path).read_text())
+    write_rows(folder, "test.jsonl", row("who?", "the film"), row("where?", "the film"))
+    assert prepare(QUESTION_ROWS, str(folder)).test["question"] == ["what?"]
 
 
 def test_a_transfer_set_has_questions_and_contexts(tmp_path: Path) -> None:
@@ -231,10 +235,46 @@ def test_other_columns_are_named(tmp_path: Path) -> None:
         ({"text": ["film", "the"], "answer_start": [4]}, "'what\\?' has 2 answers and 1 starts"),
         ("film", r"must hold answers in the form of SQuAD, \{'text'.*but it holds Value"),
         ({"text": ["film"]}, "must hold answers in the form of SQuAD"),
+        ({"text": ["film"], "answer_start": ["4"]}, "its answer_start a whole number, but the answers are.*'4'"),
+        ({"text": ["film"], "answer_start": [4.5]}, "its answer_start a whole number, but the answers are.*4.5"),
+        ({"text": [4], "answer_start": [4]}, "an answer must be a text"),
+        ([{"text": ["film"], "answer_start": [4]}], "an answer must be a text"),
     ],
 )
 def test_answers_that_cannot_be_are_named(tmp_path: Path, answers: Any, message: str) -> None:
     path = write_rows(tmp_path, "a.jsonl", {"question": "what?", "context": "the film", "answers": answers})
+    with pytest.raises(DistillationError, match=message):
+        prepare(QUESTION_ROWS, both(path))
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {"text": "film", "answer_start": 4},
+        {"text": ["film"], "answer_start": [4.0]},
+        [{"text": "film", "answer_start": 4.0}],
+    ],
+)
+def test_one_answer_needs_no_list(tmp_path: Path, answers: Any) -> None:
+    asked = {"question": "what?", "answers": answers}
+    flat = write_rows(tmp_path, "flat.jsonl", {**asked, "context": "the film"})
+    nested = write_rows(tmp_path, "nested.json", {"data": [{"paragraphs": [{"context": "the film", "qas": [asked]}]}]})
+    for path in (flat, nested):
+        train = prepare(QUESTION_ROWS, both(path)).train
+        assert (train["answers"], train["answer_starts"]) == ([["film"]], [[4]])
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        ("film", "expected a file in the form of SQuAD"),
+        (3, "expected a file in the form of SQuAD"),
+        ([{"text": "film", "answer_start": 4.5}], "its answer_start a whole number"),
+    ],
+)
+def test_answers_of_a_nested_file_that_cannot_be_are_named(tmp_path: Path, answers: Any, message: str) -> None:
+    asked = [{"question": "what?", "answers": answers}]
+    path = write_rows(tmp_path, "a.json", {"data": [{"paragraphs": [{"context": "the film", "qas": asked}]}]})
     with pytest.raises(DistillationError, match=message):
         prepare(QUESTION_ROWS, both(path))
 

@@ -19,7 +19,7 @@ def source_of(folder: Path, *scores: Any) -> dict[str, str]:
 
 
 def test_numbers_are_scores_and_minus_one_hundred_is_one(tmp_path: Path) -> None:
-    for scores in ([0.5, -100.0, 3.0, None], [1, -100, 0, None], ["0.5", "-100", "3e1", ""]):
+    for scores in ([0.5, -100.0, 3.4e38, None], [1, -100, 0, None], ["0.5", "-100", "3e1", ""]):
         data = prepare(REGRESSION_ROWS, source_of(tmp_path, *scores))
         assert data.labelled["label"] == [float(score) for score in scores[:3]]
         assert math.isnan(data.train["label"][3])
@@ -37,6 +37,7 @@ def test_a_csv_with_empty_cells_has_unlabelled_rows(tmp_path: Path) -> None:
     [
         (["1.5", "good"], r"must hold finite numbers, but row 1 \(counted from 0\) holds 'good'"),
         (["1.5", "inf"], "row 1 .* holds 'inf'"),
+        ([1.5, -1e39], r"row 1 .* holds -1e\+39 \(float32 ends at 3\.4e38\)"),
         ([[1.0], [2.0]], "must hold one number a row, but it holds List"),
         ([True, False], "must hold one number a row, but it holds Value"),
     ],
@@ -59,10 +60,11 @@ def test_scores_have_no_names(tmp_path: Path) -> None:
 
 
 def test_a_test_split_without_scores_gives_way_to_the_validation_split(tmp_path: Path) -> None:
-    source = source_of(tmp_path, 0.5, 1.5)
+    scored = Path(source_of(tmp_path, 0.5, 1.5)["train"])
+    (tmp_path / "validation.jsonl").write_text(scored.read_text())
     for hidden in (None, "", float("nan")):
-        rows = write_rows(tmp_path, "hidden.jsonl", {"text": "a", "label": hidden}, {"text": "b", "label": hidden})
-        data = prepare(REGRESSION_ROWS, {"train": source["train"], "test": rows, "validation": source["test"]})
+        write_rows(tmp_path, "test.jsonl", {"text": "a", "label": hidden}, {"text": "b", "label": hidden})
+        data = prepare(REGRESSION_ROWS, str(tmp_path))
         assert data.test["label"] == [0.5, 1.5]
 
 

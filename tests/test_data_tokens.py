@@ -178,9 +178,10 @@ def test_a_transfer_set_of_words_may_call_them_otherwise(tmp_path: Path) -> None
 
 
 def test_a_test_split_without_tags_gives_way(tmp_path: Path) -> None:
-    path = write_rows(tmp_path, "a.jsonl", row(["Ada"], ["PER"]), row(["it"], ["O"]))
-    hidden = write_rows(tmp_path, "b.jsonl", row(["Rome"], []))
-    data = prepare(TOKEN_ROWS, {"train": path, "test": hidden, "validation": path}, TAGS)
+    for split in ("train", "validation"):
+        write_rows(tmp_path, f"{split}.jsonl", row(["Ada"], ["PER"]), row(["it"], ["O"]))
+    write_rows(tmp_path, "test.jsonl", row(["Rome"], []))
+    data = prepare(TOKEN_ROWS, str(tmp_path), TAGS)
     assert data.test["words"] == [["Ada"], ["it"]]
 
 
@@ -197,6 +198,7 @@ def test_a_test_split_without_tags_gives_way(tmp_path: Path) -> None:
             {},
             "label column 'ner_tags' must hold a list of tags a row, one a word, but it holds V",
         ),
+        ([row(["Ada"], [{"tag": 1}])], {}, "must hold a list of tags a row, one a word, but it holds List"),
         ([row([1, 2], ["O", "O"])], {"text_columns": "tokens"}, "column 'tokens' must hold a list of words a row, or"),
         ([row(["Ada"], ["O"])], {"text_columns": "ner_tags"}, "it holds the labels"),
         ([row(["Ada"], ["O"])], {"text_columns": "token"}, "names the column 'token'.*Did you mean 'tokens'"),

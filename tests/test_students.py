@@ -328,8 +328,8 @@ def test_uniform_layers_strictly_increase_from_end_to_end(depth: int) -> None:
         ({"num_layers": 0}, r"between 1 and the teacher's 4 layers; got 0"),
         ({"num_layers": 5}, r"between 1 and the teacher's 4 layers; got 5"),
         ({"num_layers": 2, "layers": [0, 1]}, r"not both; got layers=\[0, 1\] and num_layers=2"),
-        ({}, r"got neither. Set num_layers, at most 4"),
-        ({"model_type": "bert"}, r"got neither"),
+        ({}, r"got none. Set num_layers, at most 4"),
+        ({"model_type": "bert"}, r"got none"),
         (
             {"num_layers": 2, "layer_strategy": "unifrom"},
             r"uniform, first, last; got 'unifrom'. Did you mean 'uniform'",

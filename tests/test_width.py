@@ -18,7 +18,7 @@ from transformers import (
 
 from distilnlp.errors import DistillationError
 from distilnlp.families import FAMILIES
-from distilnlp.students import build_student
+from distilnlp.students import build_student, head_importance
 from tests.tiny import SHAPE
 from tests.width_tools import HEADS, NARROW, batch, emitted, layers_of, model_of, outputs_of, sample_for
 
@@ -158,6 +158,19 @@ def test_neurons_without_effect_are_the_ones_cut(family: str, model_type: str | 
     student = build_student(teacher, num_layers=2, intermediate_size=12, sample=[batch()], model_type=model_type)
     assert getattr(student.config, "hidden_dim" if model_type else FAMILIES[family].ffn_size) == 12
     torch.testing.assert_close(emitted(student), emitted(reference), rtol=0, atol=1e-10)
+
+
+def test_heads_that_share_a_position_table_are_the_same_in_all_layers() -> None:
+    teacher = model_of("mpnet")
+    student = build_student(teacher, num_attention_heads=2, sample=[batch()])
+    importance = head_importance(teacher, [batch()])
+    heads = importance.sum(dim=0).topk(2).indices.sort().values
+    assert any(row.topk(2).indices.sort().values.tolist() != heads.tolist() for row in importance)
+    table = teacher.mpnet.encoder.relative_attention_bias.weight
+    assert torch.equal(student.mpnet.encoder.relative_attention_bias.weight, table[:, heads])
+    for own, layer in zip(layers_of(teacher), layers_of(student), strict=True):
+        biases = own.attention.attn.v.bias.unflatten(0, (4, 8))
+        assert torch.equal(layer.attention.attn.v.bias, biases[heads].flatten())
 
 
 def test_neurons_that_others_can_tell_are_taken_over() -> None:

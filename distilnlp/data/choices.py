@@ -1,10 +1,11 @@
 """Rows of a prompt and choices, one of which is right."""
 
+import math
 import string
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from datasets import Dataset, List, Value
+from datasets import ClassLabel, Dataset, List, Value
 from transformers import PreTrainedTokenizerBase
 
 from distilnlp.data.columns import find_text_columns, find_text_list, is_text, is_text_list, require_column
@@ -16,6 +17,8 @@ from distilnlp.labels import NO_LABEL
 
 CHOICES = "choices"
 USUAL_CHOICES = (CHOICES, "endings", "options")
+LABEL_TYPES = ("int", "uint", "float", "string", "large_string", "null")
+HOW_TO_WRITE = "Give the number of the right choice, counted from 0, or its letter, A for the first."
 
 
 class ChoiceRows(RowFormat):
@@ -34,6 +37,13 @@ class ChoiceRows(RowFormat):
         LABEL: Value("int64"),
     }
     own_keys = frozenset({"choice_columns"})
+
+    def check_label_column(self, dataset: Dataset, column: str) -> None:
+        """Raise a `DistillationError` if the column holds neither numbers nor text."""
+        super().check_label_column(dataset, column)
+        feature = dataset.features[column]
+        if not isinstance(feature, ClassLabel) and not feature.dtype.startswith(LABEL_TYPES):
+            raise DistillationError(f"label column {column!r} holds {feature}, which names no choice. {HOW_TO_WRITE}")
 
     def find_layout(self, dataset: Dataset, config: DataConfig, label: str) -> Layout:
         """Return the prompt columns and those of the choices."""
@@ -118,13 +128,13 @@ def _choices(values: Sequence[str | None] | None, row: int) -> list[str]:
 
 
 def _label(value: Any, count: int, column: LabelColumn, row: int) -> int:
-    if value in column.hidden:
+    if value in column.hidden or value != value:  # NaN stands for an empty cell
         return NO_LABEL
     index = _index(column.names[value] if column.names is not None else value)
     if index is None or not 0 <= index < count:
         raise DistillationError(
-            f"row {row} (counted from 0) has {count} choices, and label column {column.name!r} says {value!r}. Give "
-            "the number of the right choice, counted from 0, or its letter, A for the first."
+            f"row {row} (counted from 0) has {count} choices, and label column {column.name!r} says {value!r}. "
+            + HOW_TO_WRITE
         )
     return index
 
@@ -132,7 +142,7 @@ def _label(value: Any, count: int, column: LabelColumn, row: int) -> int:
 def _index(value: Any) -> int | None:
     """Return the number that a value means: an integer, digits, or a letter."""
     if not isinstance(value, str):
-        return int(value) if value == int(value) else None
+        return int(value) if math.isfinite(value) and value == int(value) else None
     value = value.strip()
     if value.isdecimal():
         return int(value)

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from datasets import Dataset, LargeList, List, Value
+from datasets import ClassLabel, Dataset, LargeList, List, Value
 
 from distilnlp.errors import DistillationError, did_you_mean
 
@@ -72,6 +72,11 @@ def is_empty(feature: Any) -> bool:
 def is_list(feature: Any) -> bool:
     """Whether a column holds lists."""
     return isinstance(feature, List | LargeList)
+
+
+def is_label_list(feature: Any) -> bool:
+    """Whether a column holds lists of single values."""
+    return is_list(feature) and isinstance(feature.feature, Value | ClassLabel)
 
 
 def is_text_list(feature: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
 
 from distilnlp.validation import Section
 
@@ -19,8 +19,8 @@ class DataConfig(Section):
     train_split: str = Field(default="train", description="split to train on")
     test_split: str | None = Field(
         default=None,
-        description="split to evaluate on; null = `test` if its rows have labels, else `validation`, else `test_size` "
-        "of the labelled training rows",
+        description="split to evaluate on; null = `test`, else `validation`, else `test_size` of the labelled training "
+        "rows; one whose labels are hidden is passed over, unless its files are named in `source`",
     )
     validation_split: str | None = Field(
         default=None, description="split for evaluation during training, where the training section asks for it"
@@ -63,6 +63,14 @@ class DataConfig(Section):
         default=0.15, gt=0, lt=1, description="masked language modelling: share of the tokens that are to be predicted"
     )
     seed: int = Field(default=0, ge=0, lt=2**32, description="seed of the held-out share and of the test rows' masks")
+
+    @field_validator("source", mode="wrap")
+    @classmethod
+    def _one_message(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return validate(value)
+        except ValidationError:  # has a line for each type that it tried
+            raise ValueError("expected one name or path, or {split: file or list of files}") from None
 
     @field_validator("text_columns", "choice_columns", "label_names")
     @classmethod

@@ -8,7 +8,7 @@ import numpy as np
 from datasets import Dataset, List, Value
 from numpy.typing import NDArray
 
-from distilnlp.data.columns import is_list
+from distilnlp.data.columns import is_label_list
 from distilnlp.data.label_names import LabelColumn, agree_on_labels
 from distilnlp.data.rows import LABEL, Layout, has_type
 from distilnlp.data.sequence import TextRows
@@ -35,7 +35,7 @@ class MultiLabelRows(TextRows):
     def check_label_column(self, dataset: Dataset, column: str) -> None:
         """Raise a `DistillationError` if the column does not hold lists."""
         feature = dataset.features[column]
-        if not has_type(feature, is_list(feature) and not is_list(feature.feature)):
+        if not has_type(feature, is_label_list(feature)):
             raise DistillationError(
                 f"label column {column!r} must hold a list of labels a row, but it holds {feature}. {HOW_TO_WRITE} A "
                 "CSV file cannot hold lists; a JSON lines file can."
@@ -118,7 +118,13 @@ def _target(value: Any, label: str, column: str, row: int) -> float:
 def _read_ids(column: LabelColumn, rows: Iterable[list[Any] | None], layout: Layout) -> Iterable[list[float]]:
     ids = column.ids(layout.given_names, layout.label_names)
     for number, row in enumerate(rows):
-        if row is None or any(ids[value] == NO_LABEL for value in row):
+        known = [value for value in row or () if ids[value] != NO_LABEL]
+        if row is not None and (None in row or 0 < len(known) < len(row)):
+            raise DistillationError(
+                f"row {number} (counted from 0) of label column {column.name!r} has an empty label among its labels: "
+                f"{row}. Leave it out of the list; null in place of the list means that the row is unlabelled."
+            )
+        if row is None or len(known) < len(row):
             yield _unknown(layout)
             continue
         if len(set(row)) < len(row) and not column.is_text:

@@ -65,20 +65,19 @@ def prepare_data(config: DataConfig, rows: RowFormat, teacher_label_names: Seque
     splits, label = _load_splits(config, rows)
     train = _split(splits, config.train_split, "data.train_split")
     test = _find_test_split(splits, config, rows, label)
-    validation = _split(splits, config.validation_split, "data.validation_split") if config.validation_split else None
-    layout = _find_layout([train] if test is None else [train, test], config, rows, label, teacher_label_names)
+    validation = config.validation_split
+    if validation is not None:
+        _split(splits, validation, "data.validation_split")
+    layout = _find_layout([train] if test is None else [train, splits[test]], config, rows, label, teacher_label_names)
 
     ready = rows.normalise(train, layout, "training")
     unlabelled = [part for source in config.unlabelled for part in _load_unlabelled(source, layout, rows)]
     if test is None:
         ready, held_out = _hold_out(ready, config, rows)
     else:
-        held_out = labelled_rows(rows.normalise(test, layout, "test"), rows)
-    checked = None if validation is None else labelled_rows(rows.normalise(validation, layout, "validation"), rows)
+        held_out = _labelled_split(splits, test, layout, rows)
+    checked = None if validation is None else _labelled_split(splits, validation, layout, rows)
     _require_rows(ready, "training")
-    _require_rows(held_out, "labelled test")
-    if checked is not None:
-        _require_rows(checked, "labelled validation")
     _warn_of_overlap(ready, held_out, rows)
     return PreparedData(concatenate_datasets([ready, *unlabelled]), held_out, checked, list(layout.label_names), rows)
 
@@ -96,12 +95,9 @@ def evaluation_split(config: DataConfig, rows: RowFormat, label_names: Sequence[
     """
     _check_keys(config, rows)
     splits, label = _load_splits(config, rows)
-    found = _find_test_split(splits, config, rows, label)
-    dataset = _split(splits, config.train_split, "data.test_split") if found is None else found
-    layout = _find_layout([dataset], config, rows, label, label_names)
-    labelled = labelled_rows(rows.normalise(dataset, layout, "evaluation"), rows)
-    _require_rows(labelled, "labelled")
-    return labelled
+    name = _find_test_split(splits, config, rows, label) or config.train_split
+    layout = _find_layout([_split(splits, name, "data.test_split")], config, rows, label, label_names)
+    return _labelled_split(splits, name, layout, rows)
 
 
 def labelled_rows(dataset: Dataset, rows: RowFormat) -> Dataset:
@@ -125,6 +121,7 @@ def _check_keys(config: DataConfig, rows: RowFormat) -> None:
 
 def _load_splits(config: DataConfig, rows: RowFormat) -> tuple[DatasetDict, str]:
     """Return the splits, one row an example, and the name of their label column."""
+    _check_split_names(config)
     loaded = load_source(config.source, config.config)
     splits = DatasetDict({name: rows.unfold(split.with_format(None)) for name, split in loaded.items()})
     names = [config.label_column] if config.label_column else rows.usual_labels
@@ -156,13 +153,28 @@ def _check_splits_differ(config: DataConfig) -> None:
             )
 
 
-def _find_test_split(splits: DatasetDict, config: DataConfig, rows: RowFormat, label: str) -> Dataset | None:
+def _check_split_names(config: DataConfig) -> None:
+    """Raise a `DistillationError` if `data.source` names a split that nothing reads."""
+    named = [config.train_split, config.test_split, config.validation_split]
+    known = list(dict.fromkeys(["train", "test", "validation", *filter(None, named)]))
+    for name in config.source if isinstance(config.source, dict) else ():
+        if name not in known:
+            raise DistillationError(
+                f"data.source names the split {name!r}, but only {known} are read.{did_you_mean(name, known)} Rename "
+                "it, or name it in data.train_split, data.test_split or data.validation_split."
+            )
+
+
+def _find_test_split(splits: DatasetDict, config: DataConfig, rows: RowFormat, label: str) -> str | None:
     if config.test_split is not None:
-        return _split(splits, config.test_split, "data.test_split")
-    for name in ("test", "validation"):
-        is_taken = name in (config.train_split, config.validation_split)
-        if name in splits and not is_taken and _has_labels(splits[name], rows, label):
-            return splits[name]
+        _split(splits, config.test_split, "data.test_split")
+        return config.test_split
+    taken = (config.train_split, config.validation_split)
+    for name in [name for name in ("test", "validation") if name in splits and name not in taken]:
+        # Files that the user names as a split are meant, whatever they hold: what is wrong with them is an error.
+        if isinstance(config.source, dict) or _has_labels(splits[name], rows, label):
+            return name
+        logger.warning("the split %s has no labels, or hidden ones, in %r, so it is not tested on", name, label)
     return None
 
 
@@ -192,6 +204,19 @@ def _find_layout(
     names = rows.find_label_names(LabelColumn(best, label), config.label_names, teacher_names)
     ids_mean = None if config.label_names is None else tuple(config.label_names)
     return replace(layout, given_names=ids_mean, label_names=tuple(names))
+
+
+def _labelled_split(splits: DatasetDict, name: str, layout: Layout, rows: RowFormat) -> Dataset:
+    """Return the normalised rows of a split that have a label; a `DistillationError` if there are none."""
+    columns = splits[name].column_names
+    if rows.needs_labels and layout.label not in columns:
+        raise DistillationError(
+            f"the split {name!r} has no labels in column {layout.label!r}: its columns are {columns}."
+            f"{did_you_mean(layout.label, columns)} Rename the column, or name another split."
+        )
+    labelled = labelled_rows(rows.normalise(splits[name], layout, name), rows)
+    _require_rows(labelled, f"labelled {name}")
+    return labelled
 
 
 def _load_unlabelled(source: str, layout: Layout, rows: RowFormat) -> list[Dataset]:
@@ -227,7 +252,7 @@ def _hold_out(train: Dataset, config: DataConfig, rows: RowFormat) -> tuple[Data
             f"cannot hold out {config.test_size:.0%} of {len(labelled)} labelled rows{both}: "
             f"{error} Add labelled rows, or give a test split."
         ) from error
-    logger.info("there is no test split: %d labelled rows are held out", len(held_out))
+    logger.info("there is no labelled test split: %d labelled rows are held out", len(held_out))
     kept = np.setdiff1d(np.arange(len(train)), held_out)
     return train.select(kept), train.select(np.sort(held_out))
 
@@ -241,4 +266,4 @@ def _warn_of_overlap(train: Dataset, test: Dataset, rows: RowFormat) -> None:
 
 def _require_rows(rows: Sequence[int] | Dataset, what: str) -> None:
     if len(rows) == 0:
-        raise DistillationError(f"there are no {what} rows: the split is empty. Check the source and its labels.")
+        raise DistillationError(f"there are no {what} rows. Check the source and its labels, or name another split.")

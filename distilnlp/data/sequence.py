@@ -17,6 +17,8 @@ from distilnlp.data.rows import LABEL, TEXT, TEXT_PAIR, Layout, RowFormat
 from distilnlp.errors import DistillationError
 from distilnlp.labels import NO_LABEL
 
+LARGEST_SCORE = float(np.finfo(np.float32).max)  # the losses read scores as float32
+
 
 class TextRows(RowFormat):
     """Normalised: `text` and, for pairs, `text_pair`. Tokenised: the inputs of a model, the labels kept."""
@@ -131,10 +133,10 @@ def _score(value: Any, column: str, row: int) -> float:
         score = float(value)
     except (TypeError, ValueError):
         score = math.inf
-    if math.isinf(score):
+    if abs(score) > LARGEST_SCORE:
         raise DistillationError(
-            f"label column {column!r} must hold finite numbers, but row {row} (counted from 0) holds {value!r}. "
-            "Correct it, or leave it empty: a row without a score is unlabelled."
+            f"label column {column!r} must hold finite numbers, but row {row} (counted from 0) holds {value!r} "
+            "(float32 ends at 3.4e38). Correct it, or leave it empty: a row without a score is unlabelled."
         )
     return score
 

@@ -55,7 +55,32 @@ def _questions(dataset: Dataset) -> Iterator[dict[str, Any]]:
 
 
 def as_columns(answers: Any) -> dict[str, list[Any]] | None:
-    """Return answers as `{"text": [...], "answer_start": [...]}`, also from a list of `{"text", "answer_start"}`."""
-    if not isinstance(answers, list):
-        return answers
-    return {name: [answer[name] for answer in answers] for name in ANSWER_TYPE}
+    """Return answers as `{"text": [...], "answer_start": [...]}`, also from one answer or a list of answers.
+
+    Raises:
+        DistillationError: a text is no text, or a start is no whole number.
+    """
+    if answers is None:
+        return None
+    if isinstance(answers, list):
+        columns = {name: [answer[name] for answer in answers] for name in ANSWER_TYPE}
+    else:
+        columns = {name: _as_list(answers[name]) for name in ANSWER_TYPE}
+    starts = columns["answer_start"]
+    if not all(isinstance(text, str | None) for text in columns["text"]) or not all(map(_may_be_start, starts)):
+        raise DistillationError(
+            f"an answer must be a text, and its answer_start a whole number, but the answers are {answers}. Convert "
+            "them, as in {'text': ['film'], 'answer_start': [4]}."
+        )
+    return {**columns, "answer_start": [None if start is None else int(start) for start in starts]}
+
+
+def _as_list(value: Any) -> list[Any]:
+    """Return one text or start as a list of one."""
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _may_be_start(value: Any) -> bool:
+    return value is None or isinstance(value, int) or (isinstance(value, float) and value.is_integer())

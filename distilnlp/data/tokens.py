@@ -11,7 +11,14 @@ from datasets import Dataset, List, Value
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from distilnlp.data.columns import find_text_columns, find_text_list, is_list, is_text, is_text_list, require_column
+from distilnlp.data.columns import (
+    find_text_columns,
+    find_text_list,
+    is_label_list,
+    is_text,
+    is_text_list,
+    require_column,
+)
 from distilnlp.data.config import DataConfig
 from distilnlp.data.label_names import LabelColumn, find_label_names
 from distilnlp.data.rows import LABEL, Layout, RowFormat, has_type, require_fast
@@ -40,7 +47,7 @@ class TokenRows(RowFormat):
     def check_label_column(self, dataset: Dataset, column: str) -> None:
         """Raise a `DistillationError` if the column does not hold lists."""
         feature = dataset.features[column]
-        if not has_type(feature, is_list(feature) and not is_list(feature.feature)):
+        if not has_type(feature, is_label_list(feature)):
             raise DistillationError(
                 f"label column {column!r} must hold a list of tags a row, one a word, but it holds {feature}. Convert "
                 "it, for example to JSON lines, or set data.label_column."

@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from distilnlp.errors import DistillationError, did_you_mean
+from distilnlp.eval_mode import in_eval_mode
 from distilnlp.signals import Batch, named_inputs, select_inputs
 
 Example = Mapping[str, Any]
@@ -25,15 +26,8 @@ T = TypeVar("T")
 @contextmanager
 def evaluation_mode(*models: PreTrainedModel) -> Iterator[None]:
     """Run the body without gradients and dropout, then give each submodule back its own mode."""
-    modes = [(module, module.training) for model in models for module in model.modules()]
-    for model in models:
-        model.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
+    with in_eval_mode(*models), torch.inference_mode():
+        yield
 
 
 def per_model(value: T | Mapping[str, T], models: Iterable[str], what: str) -> dict[str, T]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from distilnlp.errors import DistillationError
+from distilnlp.eval_mode import in_eval_mode
 from distilnlp.families import find_family
 from distilnlp.labels import NO_LABEL
 from distilnlp.losses import cross_entropy
@@ -145,18 +146,6 @@ def batches_for(model: PreTrainedModel, batches: Sequence[Batch]) -> Iterator[Ba
 def run_model(model: PreTrainedModel, batch: Batch, **options: Any) -> Any:
     """Return the outputs of a model for what it names of a batch, without labels."""
     return model(**select_inputs(batch, named_inputs(model)), return_dict=True, **options)
-
-
-@contextmanager
-def in_eval_mode(model: nn.Module) -> Iterator[None]:
-    """Switch dropout off in the block, then give each submodule back its own mode."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 @contextmanager

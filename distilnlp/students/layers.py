@@ -97,6 +97,7 @@ def choose_layers(
     if all_by_default:
         return list(range(num_teacher_layers))
     raise DistillationError(
-        "A student in the teacher's own family needs layers or num_layers; got neither. "
+        "A student in the teacher's own family needs layers, num_layers or a width (hidden_size, num_attention_heads, "
+        "intermediate_size); got none. "
         f"Set num_layers, at most {num_teacher_layers}, or name the teacher layers to keep."
     )

@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import DistillationError
+from distilnlp.eval_mode import in_eval_mode
 from distilnlp.families import Family, find_family
 from distilnlp.losses.reduction import at_least_float32
 from distilnlp.signals import Batch, token_mask
@@ -26,7 +27,6 @@ from distilnlp.students.importance import (
     HOW_TO_SAMPLE,
     batches_for,
     head_importance,
-    in_eval_mode,
     neuron_importance,
     run_model,
 )
@@ -217,7 +217,7 @@ def fit_projection(moments: Tensor, size: int) -> Tensor:
     moments = moments.detach().cpu().double()
     components = torch.linalg.eigh(moments).eigenvectors[:, -size:]
     left, _, right = torch.linalg.svd(components[_telling_coordinates(moments, size)].T)
-    return components
+    return components @ left @ right
 
 
 def _telling_coordinates(moments: Tensor, count: int) -> Tensor:

@@ -1,7 +1,11 @@
 """Multiple choice: a question is an item, its classes are the choices, each a text of its own."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 from transformers import (
@@ -11,11 +15,13 @@ from transformers import (
 )
 
 from distilnlp.data import CHOICE_ROWS
+from distilnlp.errors import DistillationError
 from distilnlp.evaluation import CHOICE_EVALUATION
-from distilnlp.labels import LABEL_COLUMNS
+from distilnlp.labels import LABEL_COLUMNS, NO_LABEL, label_column
 from distilnlp.losses import cross_entropy
 from distilnlp.signals import Batch
-from distilnlp.tasks.collators import RowCollator, class_ids
+from distilnlp.tasks.checks import IDS, NUMBERS, columns_of, is_tokenised, require_type
+from distilnlp.tasks.collators import RowCollator, class_ids, require_tokens
 from distilnlp.tasks.sequence import class_labels, rows_with_class
 from distilnlp.tasks.task import Task, every_row
 
@@ -32,14 +38,33 @@ class ChoiceCollator:
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Return tensors `[batch, choices, length]`, `choice_mask` `[batch, choices]`, perhaps `labels` `[batch]`."""
-        counts = [len(row["input_ids"]) for row in rows]
+        counts = [_count(row) for row in rows]
         most = max(counts)
         texts = [text for row in rows for text in _choices(row, most)]
         batch = {name: value.unflatten(0, (len(rows), most)) for name, value in self.pad(texts).items()}
         batch["choice_mask"] = torch.arange(most) < torch.tensor(counts).unsqueeze(-1)
         if any(name in row for row in rows for name in LABEL_COLUMNS):
             batch["labels"] = class_ids(rows, 0)
+            outside = batch["labels"][batch["labels"] >= torch.tensor(counts)]
+            if len(outside):
+                raise DistillationError(
+                    f"a label must be the index of one of its row's choices, from 0, but a row of this batch has "
+                    f"{outside[0]}. Correct the label, or make it {NO_LABEL} for a row without one."
+                )
         return batch
+
+
+def _count(row: dict[str, Any]) -> int:
+    """Return the number of a row's choices, the same in all its columns."""
+    require_tokens(row)
+    counts = {name: len(value) for name, value in row.items() if isinstance(value, list) and name not in LABEL_COLUMNS}
+    count = len(row["input_ids"])
+    if count < 2 or not isinstance(row["input_ids"][0], Sequence) or {*counts.values()} - {count}:
+        raise DistillationError(
+            "every row needs two choices or more, each a list of token ids, and as many in its other columns, but the "
+            f"lists of a row have the lengths {counts}. Tokenise the text of each choice."
+        )
+    return count
 
 
 def _choices(row: dict[str, Any], count: int) -> list[dict[str, Any]]:
@@ -52,6 +77,33 @@ def _choices(row: dict[str, Any], count: int) -> list[dict[str, Any]]:
 def choice_mask(batch: Batch) -> Tensor | None:
     """Bool `[batch, choices]`: which choices a row has; None = all."""
     return batch.get("choice_mask")
+
+
+def _check_choices(dataset: Any, _names: Sequence[str] | None, _num_labels: int, split: str) -> Any:
+    """Refuse rows with fewer than two choices, and labels that are none of the row's choices."""
+    if not is_tokenised(dataset):
+        return dataset
+    expected = "two choices or more a row, each a list of token ids"
+    require_type(dataset, "input_ids", IDS, expected, split, depth=2, may_be_null=False)
+    column = label_column(dataset)
+    if column is not None:
+        require_type(dataset, column, NUMBERS, "the index of a choice a row", split)
+    for batch in columns_of(dataset, "input_ids", *([column] if column else [])):
+        counts = pc.list_value_length(batch["input_ids"]).fill_null(0).to_numpy()
+        if (counts < 2).any():
+            raise DistillationError(
+                f"column 'input_ids' of the {split} data must hold {expected}, but a row has {counts.min()}. Give "
+                "every row its choices, or leave it out."
+            )
+        labels = batch[column].cast(pa.float64()).fill_null(NO_LABEL).to_numpy() if column else counts * 0
+        outside = labels[(labels != NO_LABEL) & ~(np.isin(labels, range(counts.max())) & (labels < counts))]
+        if len(outside):
+            raise DistillationError(
+                f"column {column!r} of the {split} data must hold the index of one of the row's choices, from 0, or "
+                f"null or {NO_LABEL} for a row without a label, but it holds {outside[:5].tolist()}. Encode the "
+                "labels so."
+            )
+    return dataset
 
 
 MULTIPLE_CHOICE = Task(
@@ -73,4 +125,5 @@ MULTIPLE_CHOICE = Task(
     loss_inputs=frozenset({"choice_mask"}),
     num_classes=lambda config: 0,
     has_label_names=False,
+    align_labels=_check_choices,
 )

@@ -36,14 +36,15 @@ class RowCollator:
 
     def __call__(self, rows: list[Row]) -> dict[str, Tensor]:
         """Return a batch of tensors, `labels` among them if the rows have a label column."""
+        for row in rows:
+            require_tokens(row)
         extra = {name for row in rows for name in row if name in (*LABEL_COLUMNS, *ENDS, *TOKEN_COLUMNS)}
         batch = self._pad([{name: value for name, value in row.items() if name not in extra} for row in rows])
-        length = batch["input_ids"].shape[-1] if "input_ids" in batch else 0
+        length = batch["input_ids"].shape[-1]
         for name in extra & TOKEN_COLUMNS.keys():
             batch[name] = padded(rows, name, length, TOKEN_COLUMNS[name])
         for name in extra & set(ENDS):
-            positions = [row.get(name) for row in rows]
-            batch[name] = torch.tensor([NO_LABEL if position is None else position for position in positions])
+            batch[name] = _ids([row.get(name) for row in rows], name)
         if self.labels is not None and extra & set(LABEL_COLUMNS):
             batch["labels"] = self.labels(rows, length)
         return batch
@@ -55,26 +56,34 @@ class RowCollator:
         return dict(self.tokenizer.pad(rows, return_tensors="pt", padding_side="right"))
 
 
+def require_tokens(row: Row) -> None:
+    """Refuse a row that was never tokenised."""
+    if row.get("input_ids") is None:
+        raise DistillationError(
+            f"every row needs `input_ids`, but a row has only {[name for name in row if name != 'input_ids']}. "
+            "Tokenise the data set first: dataset.map(lambda row: tokenizer(row['text'], truncation=True))."
+        )
+
+
 def class_ids(rows: list[Row], _length: int) -> Tensor:
     """Class ids, int64 `[batch]`; null becomes -100."""
-    labels = [label_of(row) for row in rows]
-    return torch.tensor([NO_LABEL if label is None else int(label) for label in labels])
+    return _ids([label_of(row) for row in rows], "a label")
 
 
 def scores(rows: list[Row], _length: int) -> Tensor:
     """Numbers, float32 `[batch]`; null becomes NaN."""
+    expected = "a regression target must be a number, finite in float32, or null or NaN"
     labels = [label_of(row) for row in rows]
-    wrong = [label for label in labels if isinstance(label, str)]
-    if wrong:
-        raise DistillationError(
-            f"a regression target must be a number, but a row has {wrong[0]!r}. Convert the label column to numbers."
-        )
-    return torch.tensor([math.nan if label is None else float(label) for label in labels])
+    values = _numbers([math.nan if label is None else label for label in labels], 1, expected).float()
+    return _require(values, ~values.isinf(), expected)
 
 
 def decisions(rows: list[Row], _length: int) -> Tensor:
     """Yes-or-no decisions, float32 `[batch, labels]`; null, for a row or for one label, becomes NaN."""
+    expected = "the targets of a row must be a list of 0 or 1 (null or NaN = unknown) for each label"
     labels = [label_of(row) for row in rows]
+    if any(label is not None and not _is_list(label) for label in labels):
+        raise _refusal(expected, labels)
     width = next((len(label) for label in labels if label is not None), 1)
     filled = [[math.nan] * width if label is None else label for label in labels]
     if any(len(row) != width for row in filled):
@@ -82,25 +91,66 @@ def decisions(rows: list[Row], _length: int) -> Tensor:
             f"every row needs one 0 or 1 for each label, but the rows of one batch have {sorted({*map(len, filled)})} "
             "of them. Give every row as many as the model has labels, in the order of its id2label."
         )
-    values = torch.tensor([[math.nan if value is None else float(value) for value in row] for row in filled])
-    return values.masked_fill(values == NO_LABEL, math.nan)
+    values = _numbers([[math.nan if value is None else value for value in row] for row in filled], 2, expected).float()
+    values = values.masked_fill(values == NO_LABEL, math.nan)
+    return _require(values, values.isnan() | (values == 0) | (values == 1), expected)
 
 
 def token_labels(rows: list[Row], length: int) -> Tensor:
     """Class ids a token, int64 `[batch, length]`; padding and rows without labels are -100."""
-    full = [{**row, "labels": label_of(row) or [NO_LABEL] * len(row["input_ids"])} for row in rows]
+    labels = [label_of(row) for row in rows]
+    full = [
+        {**row, "labels": [NO_LABEL] * len(row["input_ids"]) if label is None else label}
+        for row, label in zip(rows, labels, strict=True)
+    ]
     return padded(full, "labels", length, NO_LABEL)
 
 
 def padded(rows: list[Row], name: str, length: int, fill: int) -> Tensor:
     """Return a column with an entry a token as a tensor `[batch, length]`, filled up on the right."""
+    expected = f"{name} must be a list of one whole number for each token"
     for row in rows:
+        if not _is_list(row.get(name)):
+            raise _refusal(expected, [row.get(name)])
         if len(row[name]) != len(row["input_ids"]):
             raise DistillationError(
                 f"{name} must have one entry for each token, but a row of {len(row['input_ids'])} tokens has "
                 f"{len(row[name])} of them. Make them from the same tokenised text."
             )
-    return torch.tensor([[*row[name], *[fill] * (length - len(row[name]))] for row in rows])
+    values = _numbers([[*row[name], *[fill] * (length - len(row[name]))] for row in rows], 2, expected)
+    return _require(values, ~values.isnan() & (values == values.round()), expected).long()
+
+
+def _ids(values: list[Any], name: str) -> Tensor:
+    """Whole numbers, int64 `[batch]`; null becomes -100."""
+    expected = f"{name} must be a whole number from 0, or null or {NO_LABEL} for a row without one"
+    ids = _numbers([NO_LABEL if value is None else value for value in values], 1, expected)
+    return _require(ids, (ids == NO_LABEL) | (ids >= 0) & (ids == ids.round()), expected).long()
+
+
+def _is_list(value: Any) -> bool:
+    return hasattr(value, "__len__") and not isinstance(value, str) and getattr(value, "ndim", 1) > 0
+
+
+def _numbers(values: list[Any], dims: int, expected: str) -> Tensor:
+    """Make a tensor of a batch's numbers; text, null and lists in lists make none."""
+    try:
+        tensor = torch.tensor(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise _refusal(expected, values) from error
+    if tensor.dim() != dims:
+        raise _refusal(expected, values)
+    return tensor.long() if tensor.dtype == torch.bool else tensor
+
+
+def _require(values: Tensor, fits: Tensor, expected: str) -> Tensor:
+    if not fits.all():
+        raise _refusal(expected, values[~fits].tolist())
+    return values
+
+
+def _refusal(expected: str, came: list[Any]) -> DistillationError:
+    return DistillationError(f"{expected}, but a batch has {str(came[:3])[:200]}. Encode the column so.")
 
 
 class BothEncodings:

@@ -1,5 +1,6 @@
 """Masked language modelling, for general distillation before any task: a masked token is an item."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,10 +15,11 @@ from transformers import (
 from distilnlp.data import MASKED_LM_ROWS
 from distilnlp.errors import DistillationError
 from distilnlp.evaluation import MASKED_LM_EVALUATION
-from distilnlp.labels import NO_LABEL, label_of
+from distilnlp.labels import NO_LABEL, label_column, label_of
 from distilnlp.losses import cross_entropy
 from distilnlp.selected_head import logits_at
 from distilnlp.signals import Batch
+from distilnlp.tasks.checks import check_token_labels, is_tokenised
 from distilnlp.tasks.collators import RowCollator, token_labels
 from distilnlp.tasks.task import Task
 
@@ -69,6 +71,15 @@ def _read_logits(outputs: Any, batch: Batch) -> Tensor:
     return logits_at(outputs.logits, masked_tokens(batch))
 
 
+def _check_masked_tokens(dataset: Any, _names: Sequence[str] | None, num_labels: int, split: str) -> Any:
+    """Refuse labels, in rows that are masked already, that are not one token id or -100 for each token."""
+    column = label_column(dataset) if is_tokenised(dataset) else None
+    if column is not None:
+        fix = "Remove the column to have tokens masked anew in every batch, or give the masked tokens' own ids."
+        check_token_labels(dataset, column, num_labels, split, fix)
+    return dataset
+
+
 MASKED_LM = Task(
     name="masked_lm",
     pipeline_tag="fill-mask",
@@ -89,5 +100,6 @@ MASKED_LM = Task(
     loss_inputs=frozenset({"special_tokens_mask"}),
     collator_keys=("mask_probability",),
     num_classes=lambda config: config.vocab_size,
+    align_labels=_check_masked_tokens,
     has_label_names=False,
 )

@@ -1,17 +1,24 @@
 """Extractive question answering: the start and the end of an answer are two items, their classes the positions."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
+from datasets import Dataset
 from torch import Tensor
 from transformers import MODEL_FOR_QUESTION_ANSWERING_MAPPING, AutoModelForQuestionAnswering
 
 from distilnlp.data import QUESTION_ROWS
+from distilnlp.errors import DistillationError
 from distilnlp.evaluation import QUESTION_EVALUATION
-from distilnlp.labels import NO_LABEL
+from distilnlp.labels import LABEL_COLUMNS, NO_LABEL
 from distilnlp.losses import cross_entropy
 from distilnlp.signals import Batch, token_mask
-from distilnlp.tasks.collators import RowCollator
+from distilnlp.tasks.checks import IDS, check_marks, columns_of, is_tokenised, require_type
+from distilnlp.tasks.collators import ENDS, RowCollator
 from distilnlp.tasks.task import Task, every_row, no_row
 
 
@@ -50,6 +57,42 @@ def _hard_loss(logits: Tensor, batch: Batch, num_items: Tensor | int | None) -> 
     return cross_entropy(logits, answer_ends(batch), num_items, both_ends(token_mask(batch)))
 
 
+def _check_answers(dataset: Any, _names: Sequence[str] | None, _num_labels: int, split: str) -> Any:
+    """Refuse answers that are not a start and an end among the row's tokens."""
+    if not is_tokenised(dataset):
+        return dataset
+    check_marks(dataset, "context_mask", split)
+    ends = [name for name in ENDS if name in dataset.column_names]
+    answers = [name for name in ("answers", *LABEL_COLUMNS) if name in dataset.column_names]
+    if len(ends) == 1 or (answers and not ends):
+        raise DistillationError(
+            f"the {split} data must hold the answers as two columns, {' and '.join(ENDS)}, but it has "
+            f"{ends or answers}. Write the indices of each answer's first and last token there, or remove the column."
+        )
+    if ends:
+        _check_positions(dataset, split)
+    return dataset
+
+
+def _check_positions(dataset: Dataset, split: str) -> None:
+    expected = f"indices of tokens, or {NO_LABEL} or null for a row without an answer"
+    require_type(dataset, "input_ids", IDS, "the ids of a row's tokens", split, depth=1, may_be_null=False)
+    for name in ENDS:
+        require_type(dataset, name, IDS, expected, split)
+    for batch in columns_of(dataset, "input_ids", *ENDS):
+        first, last = (batch[name].cast(pa.int64()).fill_null(NO_LABEL).to_numpy() for name in ENDS)
+        lengths = pc.list_value_length(batch["input_ids"]).fill_null(0).to_numpy()
+        unknown = (first == NO_LABEL) & (last == NO_LABEL)
+        wrong = np.flatnonzero(~unknown & ~((first >= 0) & (first <= last) & (last < lengths)))
+        if len(wrong):
+            row = wrong[0]
+            raise DistillationError(
+                f"{' and '.join(ENDS)} of the {split} data must hold {expected}, the end not before the start, but a "
+                f"row of {lengths[row]} tokens has {first[row]} and {last[row]}. Give a row that does not hold its "
+                "whole answer 0 and 0."
+            )
+
+
 QUESTION_ANSWERING = Task(
     name="question_answering",
     pipeline_tag="question-answering",
@@ -71,4 +114,5 @@ QUESTION_ANSWERING = Task(
     item_labels=answer_ends,
     loss_inputs=frozenset({"context_mask"}),
     has_label_names=False,
+    align_labels=_check_answers,
 )

@@ -1,5 +1,6 @@
 """Tasks whose item is a whole text, or a pair: one class, several labels, or a score."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from distilnlp.evaluation import MULTI_LABEL_EVALUATION, REGRESSION_EVALUATION, 
 from distilnlp.labels import NO_LABEL, align_dataset_labels, label_column
 from distilnlp.losses import binary_cross_entropy, cross_entropy, squared_error
 from distilnlp.signals import Batch
+from distilnlp.tasks.checks import NUMBERS, columns_of, require_type
 from distilnlp.tasks.collators import RowCollator, class_ids, decisions, scores
 from distilnlp.tasks.task import Task, every_row, no_row
 
@@ -23,6 +25,7 @@ SEQUENCE_CLASSIFIER: dict[str, Any] = {
     "model_classes": MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     "pipeline_tag": "text-classification",
 }
+MOST = np.finfo(np.float32).max  # of a score
 
 
 def rows_with_class(batch: Batch) -> Tensor:
@@ -67,15 +70,16 @@ def _check_decisions(dataset: Any, _names: Sequence[str] | None, num_labels: int
     column = label_column(dataset)
     if column is None:
         return dataset
-    for batch in dataset.with_format("arrow").iter(batch_size=10_000):
+    expected = f"{num_labels} targets a row, each 0 or 1 (null or NaN = unknown)"
+    require_type(dataset, column, NUMBERS, expected, split, depth=1)
+    for batch in columns_of(dataset, column):
         lists = batch[column].drop_null()
         widths = pc.unique(pc.list_value_length(lists)).to_pylist()
         values = pc.unique(pc.list_flatten(lists)).to_numpy(zero_copy_only=False).astype(float)
         wrong = values[~np.isnan(values) & ~np.isin(values, (0, 1, NO_LABEL))]
         if any(width != num_labels for width in widths) or len(wrong):
             raise DistillationError(
-                f"column {column!r} of the {split} data must hold {num_labels} targets a row, each 0 or 1 (null or NaN "
-                f"= unknown), but there are rows of {widths} targets"
+                f"column {column!r} of the {split} data must hold {expected}, but there are rows of {widths} targets"
                 + (f" and the targets {wrong[:3].tolist()}" if len(wrong) else "")
                 + ". Encode each row as one 0 or 1 for each label, in the order of the model's id2label."
             )
@@ -83,18 +87,31 @@ def _check_decisions(dataset: Any, _names: Sequence[str] | None, num_labels: int
 
 
 def _check_scores(dataset: Any, _names: Sequence[str] | None, _num_labels: int, split: str) -> Any:
-    """Refuse targets that are text."""
+    """Refuse targets that are no numbers, or beyond float32."""
     column = label_column(dataset)
-    if column is not None and getattr(dataset.features[column], "dtype", "") in ("string", "large_string"):
-        raise DistillationError(
-            f"column {column!r} of the {split} data must hold numbers, but it holds text. Convert it, for example with "
-            "dataset.cast_column(column, Value('float32'))."
-        )
+    if column is None:
+        return dataset
+    require_type(dataset, column, NUMBERS, "one number a row", split)
+    for batch in columns_of(dataset, column):
+        values = batch[column].drop_null().to_numpy().astype(float)
+        beyond = values[np.abs(values) > MOST]
+        if len(beyond):
+            raise DistillationError(
+                f"column {column!r} of the {split} data must hold finite float32 numbers (null or NaN = unknown), but "
+                f"it holds {beyond[:3].tolist()}. Correct or rescale them."
+            )
     return dataset
 
 
 def _decision_loss(logits: Tensor, batch: Batch, num_items: Tensor | int | None) -> Tensor:
-    targets = batch["labels"].float().expand_as(logits)  # where every row's label is null, it is one NaN wide
+    targets = batch["labels"].float()
+    if targets.shape != logits.shape:
+        if not targets.isnan().all():
+            raise DistillationError(
+                f"every row needs one 0 or 1 for each of the model's {logits.shape[-1]} labels, but the rows have "
+                f"{targets.shape[-1]}. Encode them in the order of the model's id2label."
+            )
+        targets = targets.new_full(logits.shape, math.nan)  # where every row's label is null, it is one NaN wide
     return binary_cross_entropy(logits, targets, num_items)
 
 

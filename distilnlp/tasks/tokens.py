@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import pyarrow.compute as pc
 import torch
 from torch import Tensor
 from transformers import MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING, AutoModelForTokenClassification
@@ -15,6 +13,7 @@ from distilnlp.evaluation import TOKEN_EVALUATION
 from distilnlp.labels import NO_LABEL, label_column
 from distilnlp.losses import cross_entropy
 from distilnlp.signals import Batch, token_mask
+from distilnlp.tasks.checks import check_marks, check_token_labels, is_tokenised
 from distilnlp.tasks.collators import RowCollator, token_labels
 from distilnlp.tasks.task import Task
 
@@ -39,8 +38,11 @@ def words(batch: Batch) -> Tensor:
 
 def _check_tags(dataset: Any, names: Sequence[str] | None, num_labels: int, split: str) -> Any:
     """Refuse label ids that are none of the model's, and rows whose labels are not one a token."""
+    if not is_tokenised(dataset):
+        return dataset
+    check_marks(dataset, "word_starts", split)
     column = label_column(dataset)
-    if column is None or "input_ids" not in dataset.column_names:
+    if column is None:
         return dataset
     own = getattr(getattr(dataset.features[column], "feature", None), "names", None)
     if own and names and list(own) != list(names):
@@ -48,21 +50,8 @@ def _check_tags(dataset: Any, names: Sequence[str] | None, num_labels: int, spli
             f"the tags of the {split} data are {own}, but the student's are {list(names)}: their ids mean other tags. "
             "Encode the tags in the order of the student's id2label."
         )
-    for batch in dataset.with_format("arrow").iter(batch_size=10_000):
-        lengths, own = pc.list_value_length(batch["input_ids"]), pc.list_value_length(batch[column])
-        ids = pc.unique(pc.list_flatten(batch[column])).drop_null().to_numpy(zero_copy_only=False)
-        unknown = ids[(ids != NO_LABEL) & ((ids < 0) | (ids >= num_labels))]
-        if pc.any(pc.not_equal(lengths, own)).as_py():
-            raise DistillationError(
-                f"column {column!r} of the {split} data must hold one label for each token of `input_ids`, but some "
-                "rows have another number of them. Label the first piece of each word and give every other piece -100."
-            )
-        if len(unknown):
-            raise DistillationError(
-                f"column {column!r} of the {split} data must hold label ids from 0 to {num_labels - 1}, or {NO_LABEL} "
-                f"for tokens that do not count, but it holds {np.sort(unknown)[:5].tolist()}. Encode the tags in the "
-                "order of the model's id2label."
-            )
+    fix = f"Give the first piece of each word its tag, in the order of the model's id2label, and the others {NO_LABEL}."
+    check_token_labels(dataset, column, num_labels, split, fix)
     return dataset
 
 
