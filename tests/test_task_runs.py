@@ -155,11 +155,11 @@ def test_masked_language_models_need_one_vocabulary(folder: Path) -> None:
 
 def test_scores_that_are_hidden_are_not_measured_on(folder: Path) -> None:
     rows = [json.dumps({"text": text(), "label": score}) for score in (1.0, 2.0, 3.0, 4.0, 5.0, 0.5)]
-    (folder / "train.jsonl").write_text("\n".join(rows))
+    (folder / "data").mkdir()
+    (folder / "data" / "train.jsonl").write_text("\n".join(rows))
     hidden = [json.dumps({"text": text(), "label": -1.0}) for _ in range(4)]
-    (folder / "test.jsonl").write_text("\n".join(hidden))
-    splits = {"train": str(folder / "train.jsonl"), "test": str(folder / "test.jsonl")}
-    plan = make_plan(task_recipe(folder, "regression", **{"data.source": splits}))
+    (folder / "data" / "test.jsonl").write_text("\n".join(hidden))
+    plan = make_plan(task_recipe(folder, "regression", **{"data.source": str(folder / "data")}))
     assert -1.0 not in plan.data.test["label"]
 
 

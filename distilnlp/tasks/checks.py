@@ -51,7 +51,8 @@ def require_type(
     if not fits:
         fix = "Tokenise the texts anew." if column == "input_ids" else "Encode the column so, or remove it."
         raise DistillationError(
-            f"column {column!r} of the {split} data must hold {expected}, but its type is {dataset.features[column]}. {fix}"
+            f"column {column!r} of the {split} data must hold {expected}, but its type is "
+            f"{dataset.features[column]}. {fix}"
         )
 
 

@@ -80,22 +80,21 @@ def choice_mask(batch: Batch) -> Tensor | None:
 
 
 def _check_choices(dataset: Any, _names: Sequence[str] | None, _num_labels: int, split: str) -> Any:
-    """Refuse rows with fewer than two choices, and labels that are none of the row's choices."""
-    if not is_tokenised(dataset):
+    """Refuse labels that are none of the row's choices; rows without a label column are left to the collator."""
+    column = label_column(dataset) if is_tokenised(dataset) else None
+    if column is None:
         return dataset
     expected = "two choices or more a row, each a list of token ids"
     require_type(dataset, "input_ids", IDS, expected, split, depth=2, may_be_null=False)
-    column = label_column(dataset)
-    if column is not None:
-        require_type(dataset, column, NUMBERS, "the index of a choice a row", split)
-    for batch in columns_of(dataset, "input_ids", *([column] if column else [])):
+    require_type(dataset, column, NUMBERS, "the index of a choice a row", split)
+    for batch in columns_of(dataset, "input_ids", column):
         counts = pc.list_value_length(batch["input_ids"]).fill_null(0).to_numpy()
         if (counts < 2).any():
             raise DistillationError(
                 f"column 'input_ids' of the {split} data must hold {expected}, but a row has {counts.min()}. Give "
                 "every row its choices, or leave it out."
             )
-        labels = batch[column].cast(pa.float64()).fill_null(NO_LABEL).to_numpy() if column else counts * 0
+        labels = batch[column].cast(pa.float64()).fill_null(NO_LABEL).to_numpy()
         outside = labels[(labels != NO_LABEL) & ~(np.isin(labels, range(counts.max())) & (labels < counts))]
         if len(outside):
             raise DistillationError(

@@ -51,7 +51,7 @@ class Task:
         has_label_names: whether the config's `id2label` names the classes.
         collator_keys: keys of a recipe's `data` section that the collator takes too.
         align_labels: `(dataset, label_names, num_labels, split) -> dataset` whose labels mean what the logits mean;
-            raises for labels that this task cannot mean.
+            raises for labels that this task cannot mean. `num_labels` is what `num_classes` says of the student.
     """
 
     name: str
