@@ -45,8 +45,8 @@ def check_batch_size(objective: Objective, args: DistillationTrainingArguments) 
     for component in objective.components:
         if args.per_device_train_batch_size < component.min_texts:
             raise DistillationError(
-                f"{component.name} relates the texts of a micro-batch and needs at least {component.min_texts} of them, "
-                f"but per_device_train_batch_size is {args.per_device_train_batch_size}. Raise it, or remove the loss."
+                f"{component.name} relates the texts of a micro-batch and needs at least {component.min_texts}, but "
+                f"per_device_train_batch_size is {args.per_device_train_batch_size}. Raise it, or remove the loss."
             )
 
 

@@ -1,6 +1,7 @@
 """Masked language modelling: a masked token is an item, and a text is drawn as a whole."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -68,8 +69,14 @@ def predict_masked(
         columns=COLUMNS,
         batch_size=batch_size,
         owner=owner,
-        around=lambda model, batch: head_on(model, batch["labels"] != NO_LABEL),
+        around=_head_on_masked,
     )
+
+
+def _head_on_masked(model: PreTrainedModel, batch: Batch) -> AbstractContextManager[Any]:
+    """Run the head on the masked tokens alone, where it can be told to."""
+    is_known = isinstance(model, PreTrainedModel)
+    return head_on(model, batch["labels"] != NO_LABEL) if is_known else nullcontext()
 
 
 def _read_masked(outputs: Any, batch: Batch) -> list[MaskedTokens]:
