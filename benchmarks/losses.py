@@ -9,12 +9,12 @@ Memory is the peak of a process of its own that takes three steps (on a GPU: wha
 """
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -92,7 +92,9 @@ def peak_memory(loss: str, args: Any, device: torch.device) -> float:
         step(batch)
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    # Not getrusage: its peak includes that of the process that started this one.
+    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(peak.split()[1]) / 1e6
 
 
 def memory_of(loss: str, args: Any) -> float:
@@ -113,8 +115,11 @@ def main() -> None:
     if args.memory_of:
         print(peak_memory(args.memory_of, args, device))
         return
-    teacher, batch = make_teacher(args.teacher, device), make_batch(device)
-    steps = {loss: Step(loss, teacher, args.student, device) for loss in [LOGITS, *args.losses]}
+    batch = make_batch(device)
+    # Each its own teacher: one whose attention maps are read stays with eager attention.
+    steps = {
+        loss: Step(loss, make_teacher(args.teacher, device), args.student, device) for loss in [LOGITS, *args.losses]
+    }
     for step in steps.values():
         step(batch)
     base_memory = memory_of(LOGITS, args)
