@@ -1,12 +1,7 @@
 """The scale is exact: batch size, accumulation and processes can be traded for one another. In float64, to 1e-10."""
 
 import math
-import os
-import socket
-import subprocess
-import sys
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,35 +12,17 @@ from distilnlp.tasks.collators import RowCollator, class_ids
 from tests.conftest import tiny_data, tiny_student, tiny_teacher
 from tests.distributed_gradients import BATCH_SIZE, LABELLED, OBJECTIVES, UNLABELLED, evaluation, gradients
 from tests.tiny import tiny_tokenizer
+from tests.two_processes import in_two_processes
 
-ROOT = Path(__file__).parent.parent
 LAUNCH_TIMEOUT = 120  # against a hang: it takes about fifteen seconds
 every_objective = pytest.mark.parametrize("objective", OBJECTIVES)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What two processes with four rows each give; one launch serves every test."""
     out = tmp_path_factory.mktemp("two") / "gradients.pt"
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    script = ["--main_process_port", str(free_port()), "-m", "tests.distributed_gradients", str(out)]
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    log = out.with_suffix(".log")
-    with log.open("w") as stream:
-        launcher = subprocess.Popen([*launch, *script], cwd=ROOT, env=environment, stdout=stream, stderr=stream)
-        try:
-            launcher.wait(LAUNCH_TIMEOUT)
-        finally:
-            launcher.terminate()  # it takes its processes with it
-            launcher.wait()
-    assert launcher.returncode == 0, log.read_text()
-    return torch.load(out)
+    return in_two_processes("tests.distributed_gradients", out, LAUNCH_TIMEOUT)
 
 
 @cache

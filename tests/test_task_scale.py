@@ -1,11 +1,6 @@
 """The scale is exact for every task and loss: batch size, accumulation and processes can be traded. To 1e-10."""
 
-import os
-import socket
-import subprocess
-import sys
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,36 +18,18 @@ from tests.distributed_tasks import (
     task_evaluation,
     task_gradients,
 )
+from tests.two_processes import in_two_processes
 
-ROOT = Path(__file__).parent.parent
 LAUNCH_TIMEOUT = 240  # against a hang: it takes about twenty seconds
 TOLERANCE = 1e-10
 EXACT = [name for name in OBJECTIVES if name not in BY_MICRO_BATCH]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What two processes with four rows each give; one launch serves every test."""
     out = tmp_path_factory.mktemp("two") / "tasks.pt"
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    script = ["--main_process_port", str(free_port()), "-m", "tests.distributed_tasks", str(out)]
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    log = out.with_suffix(".log")
-    with log.open("w") as stream:
-        launcher = subprocess.Popen([*launch, *script], cwd=ROOT, env=environment, stdout=stream, stderr=stream)
-        try:
-            launcher.wait(LAUNCH_TIMEOUT)
-        finally:
-            launcher.terminate()  # it takes its processes with it
-            launcher.wait()
-    assert launcher.returncode == 0, log.read_text()
-    return torch.load(out)
+    return in_two_processes("tests.distributed_tasks", out, LAUNCH_TIMEOUT)
 
 
 @cache

@@ -50,10 +50,15 @@ def find_task(task: str | None, teacher: str, is_finished: bool = True) -> Task:
         return SINGLE_LABEL_CLASSIFICATION
     config = load_pretrained(AutoConfig, teacher)
     for candidate in TASKS.values():
-        head = getattr(candidate.model_classes.get(type(config), None), "__name__", None)
-        if head in (config.architectures or ()) and candidate.fits(config) and candidate is not MASKED_LM:
+        if _saved_head(config, candidate) and candidate.fits(config) and candidate is not MASKED_LM:
             return candidate
     return SINGLE_LABEL_CLASSIFICATION
+
+
+def _saved_head(config: Any, task: Task) -> str | None:
+    """Return the class of a task's head if that is what a config says was saved, else None."""
+    head = getattr(task.model_classes.get(type(config), None), "__name__", None)
+    return head if head in (config.architectures or ()) else None
 
 
 def load_finished(name: str, task: Task) -> PreTrainedModel:
@@ -89,8 +94,8 @@ def _check_saved_head(name: str, task: Task) -> None:
     """Refuse a model that was saved with the head of another task: its weights might happen to fit."""
     config = load_pretrained(AutoConfig, name)
     for other in TASKS.values():
-        head = getattr(other.model_classes.get(type(config), None), "__name__", None)
-        if head in (config.architectures or ()) and other.model_classes is not task.model_classes:
+        head = _saved_head(config, other)
+        if head and other.model_classes is not task.model_classes:
             raise DistillationError(
                 f"{name} has no trained head for {task.name}: it is a {head}, a model for {other.name}. Set `task: "
                 f"{other.name}`, or `teacher.finetune: true` to give it a new head (flag --teacher.finetune true)."
