@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import TrainingArguments
 
+from distilnlp.cache import DTYPES
 from distilnlp.errors import DistillationError, did_you_mean
 from distilnlp.launching import check_process_count, use_cpu_without_accelerator
 from distilnlp.objective import LOSSES, LossConfig, Objective, parse_losses, parse_schedules
@@ -69,6 +70,21 @@ class DistillationTrainingArguments(TrainingArguments):
             "help": "Dtype the teacher runs in: " + ", ".join(TEACHER_DTYPES) + ". auto = bfloat16 where the hardware "
             "is fast at it, else the teacher's own."
         },
+    )
+    teacher_cache: str = field(
+        default="auto",
+        metadata={
+            "help": "Keep the teacher's answers on disk, so that it is asked once: auto (where rows are read more than "
+            "once, in output_dir/teacher_cache), off, or a folder, which several trainings may share."
+        },
+    )
+    teacher_cache_dtype: str = field(
+        default="float16",
+        metadata={"help": "Dtype of the answers on disk: " + ", ".join(DTYPES) + "."},
+    )
+    teacher_cache_top_k: int = field(
+        default=64,
+        metadata={"help": "Of a vocabulary's logits (masked language modelling) so many are kept on disk."},
     )
     eval_soft_loss: bool = field(
         default=False,
@@ -139,6 +155,16 @@ class DistillationTrainingArguments(TrainingArguments):
             hint = did_you_mean(self.teacher_dtype, TEACHER_DTYPES)
             raise DistillationError(
                 f"teacher_dtype must be one of {', '.join(TEACHER_DTYPES)}, but it is {self.teacher_dtype!r}.{hint}"
+            )
+        if self.teacher_cache_dtype not in DTYPES:
+            hint = did_you_mean(self.teacher_cache_dtype, DTYPES)
+            raise DistillationError(
+                f"teacher_cache_dtype must be one of {', '.join(DTYPES)}, but it is {self.teacher_cache_dtype!r}.{hint}"
+            )
+        if not self.teacher_cache or self.teacher_cache_top_k < 1:
+            raise DistillationError(
+                f"teacher_cache must be auto, off or a folder and teacher_cache_top_k at least 1, but they are "
+                f"{self.teacher_cache!r} and {self.teacher_cache_top_k}."
             )
         for name, (supported, reason) in UNSUPPORTED_OPTIONS.items():
             value = getattr(self, name)

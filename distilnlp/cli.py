@@ -1,4 +1,4 @@
-"""The `distilnlp` command. `distilnlp distill recipe.yaml` runs a recipe, `distilnlp evaluate` measures a student."""
+"""The `distilnlp` command. `distill` runs a recipe, `cache` asks its teacher once, `evaluate` measures a student."""
 
 import argparse
 import json
@@ -23,14 +23,14 @@ SHORTCUTS = {
     "task": ("task", "what is distilled; default: what a finished teacher is for"),
     "num-layers": ("student.num_layers", "depth of the student; default: half of the teacher's"),
 }
-DISTILL_HELP = """\
+RECIPE_HELP = """\
 Any other key of the recipe is a flag too: --training.learning_rate 3e-5 --data.text_columns '[premise, hypothesis]'.
 Values are read as YAML. All keys: see docs/recipes.md.
 
 examples:
-  distilnlp distill recipes/sst2.yaml
-  distilnlp distill --teacher my-classifier --data train.csv --output out
-  distilnlp distill recipes/sst2.yaml --student.num_layers 2 --output out/two-layers --dry-run
+  distilnlp {name} recipes/sst2.yaml
+  distilnlp {name} --teacher my-classifier --data train.csv --output out
+  distilnlp {name} recipes/sst2.yaml --student.num_layers 2 --output out/two-layers
 """
 
 
@@ -68,19 +68,12 @@ def _build_parser() -> tuple[argparse.ArgumentParser, set[str]]:
     parser = argparse.ArgumentParser(prog="distilnlp", description="Distil an encoder into a small student.")
     parser.add_argument("--version", action="version", version=f"distilnlp {version('distilnlp')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    distill = commands.add_parser(
-        "distill",
-        help="run a recipe, or distil a teacher on your data",
-        epilog=DISTILL_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    distill.add_argument("recipe", nargs="?", help="a YAML file; without it --teacher, --data and --output are needed")
-    for flag, (key, text) in SHORTCUTS.items():
-        distill.add_argument(f"--{flag}", dest=key, metavar="VALUE", help=f"{text} ({key})")
+    distill = _add_recipe_command(commands, "distill", "run a recipe, or distil a teacher on your data")
     distill.add_argument("--dry-run", action="store_true", help="check everything, print the plan, train nothing")
-    distill.add_argument("--overwrite", action="store_true", help="delete another run in the output folder")
     distill.set_defaults(command=_distill)
+
+    cache = _add_recipe_command(commands, "cache", "ask the teacher of a recipe once, and keep its answers on disk")
+    cache.set_defaults(command=_cache)
 
     evaluate = commands.add_parser(
         "evaluate",
@@ -95,18 +88,47 @@ def _build_parser() -> tuple[argparse.ArgumentParser, set[str]]:
     evaluate.add_argument("--split", dest="data.test_split", help="default: test, else validation, else train")
     evaluate.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
     evaluate.set_defaults(command=_evaluate)
-    flags = {flag for command in (parser, distill, evaluate) for flag in command._option_string_actions}
+    flags = {flag for command in (parser, distill, cache, evaluate) for flag in command._option_string_actions}
     return parser, flags
+
+
+def _add_recipe_command(commands: Any, name: str, purpose: str) -> argparse.ArgumentParser:
+    """Add a command that takes a recipe, or flags for its keys."""
+    command: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=purpose,
+        epilog=RECIPE_HELP.format(name=name),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    command.add_argument("recipe", nargs="?", help="a YAML file; without it --teacher, --data and --output are needed")
+    for flag, (key, text) in SHORTCUTS.items():
+        command.add_argument(f"--{flag}", dest=key, metavar="VALUE", help=f"{text} ({key})")
+    command.add_argument("--overwrite", action="store_true", help="delete another run in the output folder")
+    return command
+
+
+def _recipe(args: argparse.Namespace, overrides: Mapping[str, Any]) -> Any:
+    from distilnlp.recipe import load_recipe
+
+    shortcuts = {key: getattr(args, key) for key, _ in SHORTCUTS.values() if getattr(args, key) is not None}
+    shortcuts.update(_splits_of(shortcuts.get("data.source")))
+    return load_recipe(args.recipe, {**shortcuts, **overrides})
+
+
+def _cache(args: argparse.Namespace, overrides: Mapping[str, Any]) -> None:
+    from distilnlp.runs import cache
+
+    folder = cache(_recipe(args, overrides), overwrite=args.overwrite)
+    if PartialState().is_main_process:
+        print(f"answers   {folder}")
 
 
 def _distill(args: argparse.Namespace, overrides: Mapping[str, Any]) -> None:
     from distilnlp.evaluation import summary_table, verdict
-    from distilnlp.recipe import load_recipe
     from distilnlp.runs import dry_run, run
 
-    shortcuts = {key: getattr(args, key) for key, _ in SHORTCUTS.values() if getattr(args, key) is not None}
-    shortcuts.update(_splits_of(shortcuts.get("data.source")))
-    recipe = load_recipe(args.recipe, {**shortcuts, **overrides})
+    recipe = _recipe(args, overrides)
     if args.dry_run:
         print(dry_run(recipe, args.overwrite))
         return

@@ -38,7 +38,7 @@ def forward(
         nullcontext() if positions is None else head_on(model, positions),
     ):
         inputs = select_inputs(batch, names)
-        outputs = model(**inputs, output_hidden_states=request.hidden_states, return_dict=True)
+        outputs = model(**inputs, output_hidden_states=bool(request.hidden_states), return_dict=True)
     signals = Signals(
         logits=task.read_logits(outputs, batch),
         mask=token_mask(batch),

@@ -1,6 +1,6 @@
 """Signals: what a model gives to the losses. The ground floor: everything else in the package reads these types."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import Parameter, signature
 from typing import Any
@@ -20,18 +20,18 @@ class SignalRequest:
     """Which signals the objective needs beside the logits, so that no model computes what nobody reads.
 
     Attributes:
-        hidden_states: all of them.
+        hidden_states: those of these indices; a model may give more.
         attentions: attention maps of these layers, by hidden-state index (the first layer is 1).
         qkv: queries, keys and values of these layers, likewise.
     """
 
-    hidden_states: bool = False
+    hidden_states: frozenset[int] = frozenset()
     attentions: frozenset[int] = frozenset()
     qkv: frozenset[int] = frozenset()
 
     def __or__(self, other: "SignalRequest") -> "SignalRequest":
         return SignalRequest(
-            self.hidden_states or other.hidden_states, self.attentions | other.attentions, self.qkv | other.qkv
+            self.hidden_states | other.hidden_states, self.attentions | other.attentions, self.qkv | other.qkv
         )
 
 
@@ -43,7 +43,8 @@ class Signals:
         logits: as the task reads them from the outputs, `[batch, labels]` for a classifier, in the student's label
             order.
         mask: bool `[texts, length]`, True for real tokens; None for a teacher that reads no tokens.
-        hidden_states: one `[texts, length, width]` tensor per hidden-state index (0 = embeddings), if requested.
+        hidden_states: `[texts, length, width]` tensors by hidden-state index (0 = embeddings), at least the
+            requested ones: a mapping, or a sequence that has them all; None where none was requested.
         attentions: attention maps `[texts, heads, length, length]` by hidden-state index, if requested.
         qkv: queries, keys and values, each `[texts, heads, length, head width]`, by hidden-state index, if requested.
         projected: the student's hidden states in the teacher's width, by projection key; empty where none is needed.
@@ -51,7 +52,7 @@ class Signals:
 
     logits: Tensor
     mask: Tensor | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
+    hidden_states: Sequence[Tensor] | Mapping[int, Tensor] | None = None
     attentions: Mapping[int, Tensor] = field(default_factory=dict)
     qkv: Mapping[int, QueryKeyValue] = field(default_factory=dict)
     projected: Mapping[str, Tensor] = field(default_factory=dict)

@@ -1,6 +1,6 @@
 """DistillationTrainer: the Trainer of transformers, with a teacher and an objective. Glue only."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -14,17 +14,27 @@ from distilnlp.arguments import DistillationTrainingArguments
 from distilnlp.captures import eager_attention
 from distilnlp.checkpoints import last_complete_checkpoint
 from distilnlp.component_log import ComponentLog
+from distilnlp.data.pairs import TEACHER
 from distilnlp.errors import DistillationError
+from distilnlp.evaluation_log import EvaluationLog
 from distilnlp.forward import forward
-from distilnlp.labels import LABEL_INPUTS, NO_LABEL
-from distilnlp.objective import HardLoss, LossBalance, Objective, SoftLoss
+from distilnlp.labels import LABEL_COLUMNS, LABEL_INPUTS
+from distilnlp.objective import HardLoss, LossBalance, Objective
 from distilnlp.projections import attached, refuse_unused, split_projected
 from distilnlp.sampling import SeededByEpoch
 from distilnlp.signals import SignalRequest, Signals, named_inputs
 from distilnlp.students.tokenizer import giving_only
 from distilnlp.tasks import Task, profile_of, task_of
-from distilnlp.tasks.collators import BothEncodings
-from distilnlp.teachers import OwnEncodingTeacher, Teacher, as_teacher, in_label_order
+from distilnlp.tasks.collators import AllEncodings
+from distilnlp.teacher_cache import Questions, teachers_collator, with_kept_answers
+from distilnlp.teachers import (
+    LookupCollator,
+    LookupTeacher,
+    OwnEncodingTeacher,
+    Teacher,
+    as_teacher,
+    in_label_order,
+)
 from distilnlp.trainer_checks import (
     check_batch_size,
     check_constructor,
@@ -51,7 +61,8 @@ class DistillationTrainer(Trainer):
         train_dataset: rows as for the Trainer. A row whose label is null or -100 has no hard loss and a full soft loss.
         data_collator: None = the task's, which pads and understands null labels.
         teacher_processing_class: the teacher's tokenizer where it is another than the student's. The rows then carry
-            the teacher's encoding too, in columns named `teacher_input_ids`, `teacher_attention_mask` and so on.
+            the teacher's encoding too, in columns named `teacher_input_ids`, `teacher_attention_mask` and so on. For an
+            ensemble whose members each have one: a mapping from the prefix of a member's columns to its tokenizer.
         kwargs: every other argument of the Trainer.
 
     Raises:
@@ -94,7 +105,12 @@ class DistillationTrainer(Trainer):
         self._given_teacher = None if teacher_model is None else as_teacher(teacher_model, args.teacher_dtype)
         if self._given_teacher is not None:
             self._given_teacher.to(self.args.device)
-        self._teacher_has_own_encoding = teacher_processing_class is not None
+        # Members of an ensemble that have encodings of their own are given under their own prefixes, and read them.
+        own_tokenizers = teacher_processing_class
+        if own_tokenizers is not None and not isinstance(own_tokenizers, Mapping):
+            own_tokenizers = {TEACHER: own_tokenizers}
+        self._teacher_has_own_encoding = own_tokenizers is not None and TEACHER in own_tokenizers
+        self._teacher_tokenizers = own_tokenizers or ({} if processing_class is None else {"": processing_class})
         self._fit_to_student()
         check_batch_size(self.objective, args)
         if teacher_processing_class is None:
@@ -104,23 +120,21 @@ class DistillationTrainer(Trainer):
                 "optimizers cannot be honoured with a feature loss whose widths differ: its projections would not be "
                 "in that optimizer. Leave optimizers out and use optimizer_cls_and_kwargs or the optim argument."
             )
+        self._has_own_collator = data_collator is not None
         if data_collator is None:
             self.data_collator = self.task.collator(processing_class)
-            if teacher_processing_class is not None:
-                other = self.task.collator(teacher_processing_class)
-                self.data_collator = BothEncodings(self.data_collator, other, self.objective.compares_tokens)
+            if own_tokenizers is not None:
+                others = {prefix: self.task.collator(tokenizer) for prefix, tokenizer in own_tokenizers.items()}
+                self.data_collator = AllEncodings(self.data_collator, others, self.objective.compares_tokens)
         self.train_dataset = self._with_student_labels(train_dataset, "training")
         self.eval_dataset = self._with_student_labels(eval_dataset, "evaluation")
+        self._check_answers()
 
     def _fit_to_student(self) -> None:
         """Build what depends on both the student and the teacher."""
         self.task: Task = task_of(self.model)
         profile = profile_of(self.model)
-        given = self._given_teacher
-        self.teacher: Teacher | None = None if given is None else in_label_order(given, profile, "the student")
-        if self.teacher is not None and self._teacher_has_own_encoding:
-            check_own_encoding(self.task)
-            self.teacher = OwnEncodingTeacher(self.teacher)
+        self.teacher: Teacher | None = None if self._given_teacher is None else self._fitted(self._given_teacher)
         self._student_inputs = named_inputs(self.model)
         teacher_profile = None if self.teacher is None else self.teacher.profile
         self._label_names = profile.label_names or (None if teacher_profile is None else teacher_profile.label_names)
@@ -128,7 +142,15 @@ class DistillationTrainer(Trainer):
         self._component_log = ComponentLog(self.objective.names, self.accelerator)
         count = len(self.objective.components)
         self._balance = LossBalance(count, self.accelerator) if self.args.balance_losses else None
-        self._eval_log = ComponentLog(["loss", "soft_loss"], self.accelerator)
+        self._eval_log = EvaluationLog(self.task, self.args.temperature, self.accelerator)
+
+    def _fitted(self, given: Teacher) -> Teacher:
+        """Return the teacher as the student's batches need it: labels in its order, the teacher's own encoding."""
+        teacher = in_label_order(given, profile_of(self.model), "the student")
+        if not self._teacher_has_own_encoding:
+            return teacher
+        check_own_encoding(self.task)
+        return OwnEncodingTeacher(teacher)
 
     def _with_student_labels(self, dataset: Any, split: str) -> Any:
         if isinstance(dataset, dict):
@@ -147,6 +169,51 @@ class DistillationTrainer(Trainer):
         return super().get_test_dataloader(self._with_student_labels(test_dataset, "test"))
 
     # ---- Data ----
+
+    @property
+    def _teacher_prefix(self) -> str:
+        """What the names of the teacher's columns begin with."""
+        return TEACHER if self._teacher_has_own_encoding else ""
+
+    def _keep_answers(self) -> None:
+        """Ask the teacher once, if that is faster than to run it in every epoch."""
+        if self._given_teacher is None or not self.objective.needs_teacher:
+            return
+        questions = Questions(
+            self.task,
+            self.objective.teacher_request,
+            self._answered_datasets(),
+            teachers_collator(self.data_collator, self._teacher_prefix),
+            self._teacher_tokenizers,
+            self._teacher_prefix,
+        )
+        kept = with_kept_answers(self.args, self._given_teacher, questions, self._has_own_collator)
+        if kept is not self._given_teacher:
+            self._given_teacher, self.teacher = kept, self._fitted(kept)
+            self._check_answers()
+
+    def _answered_datasets(self) -> list[Any]:
+        """Return the data whose rows the teacher answers."""
+        evaluated = self.eval_dataset if self.args.eval_soft_loss else None
+        further = list(evaluated.values()) if isinstance(evaluated, dict) else [evaluated]
+        return [self.train_dataset, *(rows for rows in further if rows is not None)]
+
+    def _check_answers(self) -> None:
+        if isinstance(self._given_teacher, LookupTeacher) and not self._teacher_has_own_encoding:
+            for rows in self._answered_datasets():
+                self._given_teacher.check_rows(rows, "training" if rows is self.train_dataset else "evaluation")
+
+    def _get_dataloader(self, *args: Any, **kwargs: Any) -> Any:
+        """Make batches; where the teacher's answers are looked up by row, they are put into the batches."""
+        given, collate = self._given_teacher, self.data_collator
+        if isinstance(given, LookupTeacher):
+            is_asked = bool(kwargs.get("is_training") or self.args.eval_soft_loss)
+            columns = self._student_inputs | self.task.loss_inputs | {*LABEL_COLUMNS, *LABEL_INPUTS}
+            self.data_collator = LookupCollator(collate, given, columns, self._teacher_prefix, is_asked)
+        try:
+            return super()._get_dataloader(*args, **kwargs)
+        finally:
+            self.data_collator = collate
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
@@ -217,7 +284,7 @@ class DistillationTrainer(Trainer):
         self, model: nn.Module, inputs: dict[str, Any], request: SignalRequest, whole_head: bool = False
     ) -> tuple[Signals, Any]:
         signals, outputs = forward(model, self.task, inputs, self._student_inputs, request, whole_head)
-        if signals.hidden_states is not None:
+        if isinstance(signals.hidden_states, tuple):
             states, projected = split_projected(self.model, signals.hidden_states)
             signals = replace(signals, hidden_states=states, projected=projected)
         return signals, outputs
@@ -225,43 +292,11 @@ class DistillationTrainer(Trainer):
     def _evaluation_loss(self, model: nn.Module, inputs: dict[str, Any], whole_head: bool) -> tuple[Tensor, Any]:
         # An empty tensor stands for labels that are not there.
         inputs = {name: value for name, value in inputs.items() if name not in LABEL_INPUTS or value.numel()}
-        inputs = self._without_labels_of_others(inputs)
+        inputs = self._eval_log.without_labels_of_others(inputs)
         student, outputs = self._run_student(model, inputs, SignalRequest(), whole_head)
         teacher = self.teacher(inputs, SignalRequest()) if self.args.eval_soft_loss and self.teacher else None
-        self._add_to_eval_log(student, teacher, inputs)
+        self._eval_log.add(student, teacher, inputs, self.state.global_step)
         return HardLoss(self.task, 1.0)(student, None, inputs, None, 1.0), outputs
-
-    def _add_to_eval_log(self, student: Signals, teacher: Signals | None, inputs: dict[str, Any]) -> None:
-        """Count the losses by their own items: a mean of the batches' means would weigh ragged batches wrongly."""
-        rows = slice(self._own_rows(inputs)) if self.task.head_positions is None else slice(None)
-        inputs = {name: value[rows] for name, value in inputs.items()}
-        student = replace(student, logits=student.logits[rows])
-        hard_loss, soft_loss = HardLoss(self.task, 1.0), SoftLoss(self.task, 1.0)
-        values = [hard_loss(student, None, inputs, 1, 1.0), torch.zeros_like(student.logits.sum())]
-        counts = [hard_loss.count(inputs), torch.zeros_like(hard_loss.count(inputs))]
-        if teacher is not None:
-            teacher = replace(teacher, logits=teacher.logits[rows])
-            values[1] = soft_loss(student, teacher, inputs, 1, self.args.temperature)
-            counts[1] = soft_loss.count(inputs)
-        self._eval_log.weigh(self.accelerator.reduce(torch.stack(counts), reduction="sum"))
-        self._eval_log.add(torch.stack(values), self.state.global_step)
-
-    def _without_labels_of_others(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Blank the labels of rows that are only repeated, where these decide which logits there are."""
-        own = self._own_rows(inputs)
-        if self.task.head_positions is None or "labels" not in inputs or own == len(inputs["labels"]):
-            return inputs
-        labels = inputs["labels"].clone()
-        labels[own:] = NO_LABEL
-        return {**inputs, "labels": labels}
-
-    def _own_rows(self, inputs: dict[str, Any]) -> int:
-        """Count the rows of a batch without those that accelerate repeats to fill the last one of several processes."""
-        rows = len(next(iter(inputs.values())))
-        state = self.accelerator.gradient_state
-        if self.accelerator.num_processes == 1 or not state.end_of_dataloader or state.remainder <= 0:
-            return rows
-        return min(max(state.remainder - rows * self.accelerator.process_index, 0), rows)
 
     def prediction_step(
         self, model: nn.Module, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: list[str] | None = None
@@ -307,6 +342,7 @@ class DistillationTrainer(Trainer):
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """Train as the Trainer does; `resume_from_checkpoint=True` passes over a checkpoint that was cut off."""
+        self._keep_answers()
         if resume_from_checkpoint is True:
             resume_from_checkpoint = last_complete_checkpoint(str(self.args.output_dir)) or True
         return super().train(resume_from_checkpoint, *args, **kwargs)

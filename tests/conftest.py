@@ -102,6 +102,7 @@ def tiny_arguments(folder: Path, **options: Any) -> DistillationTrainingArgument
         "disable_tqdm": True,
         "use_cpu": True,
         "teacher_dtype": "float32",
+        "teacher_cache": "off",  # exact to the last bit; what it changes has tests of its own
     }
     return DistillationTrainingArguments(output_dir=str(folder), **{**defaults, **options})
 

@@ -11,7 +11,7 @@ from distilnlp.errors import DistillationError
 from distilnlp.objective import HardLoss
 from distilnlp.signals import SignalRequest, token_mask
 from distilnlp.tasks import TASKS
-from distilnlp.tasks.collators import BothEncodings
+from distilnlp.tasks.collators import AllEncodings
 from distilnlp.tasks.masked_lm import MaskingCollator
 from distilnlp.teachers import LiveTeacher, OwnEncodingTeacher
 from tests.tiny import tiny_tokenizer
@@ -274,8 +274,9 @@ def with_teacher_columns(rows: list[Row], more: int) -> list[Row]:
     return [{**row, **{f"teacher_{name}": longer(row[name]) for name in names}} for row in rows]
 
 
-def both(task: str, same_tokens: bool = False) -> BothEncodings:
-    return BothEncodings(*[TASKS[task].collator(tiny_tokenizer()) for _ in range(2)], same_tokens)
+def both(task: str, same_tokens: bool = False) -> AllEncodings:
+    student, teacher = (TASKS[task].collator(tiny_tokenizer()) for _ in range(2))
+    return AllEncodings(student, {"teacher_": teacher}, same_tokens)
 
 
 @pytest.mark.parametrize("task", [task for task in TASKS if task != "masked_lm"])

@@ -16,6 +16,7 @@ import yaml
 from transformers import AutoModelForMultipleChoice, AutoModelForQuestionAnswering
 
 from distilnlp import DistillationTrainer, DistillationTrainingArguments, losses
+from distilnlp.augmentation import METHODS
 from distilnlp.data import DataConfig, prepare_data
 from distilnlp.evaluation import compute_classification_metrics
 from distilnlp.evaluation.masked_lm import MaskedTokens
@@ -293,6 +294,8 @@ def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     train = tiny_data(8, unlabelled=4)
     return {
         "teacher": tiny_model(num_hidden_layers=6),
+        "second_teacher": tiny_model("roberta", seed=2),
+        "second_tokenizer": tiny_tokenizer(),
         "student": student,
         "tokenizer": tiny_tokenizer(),
         "rows": tiny_rows(8),
@@ -325,6 +328,14 @@ def test_every_python_example_works_and_prints_what_the_text_says(page: Path, na
 def test_there_are_examples() -> None:
     assert {page.name for page in python_pages()} == {"README.md", "students.md", "tasks.md", "teachers.md"}
     assert len(yaml_blocks()) > 12
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_augmentation_is_documented_with_its_defaults(name: str) -> None:
+    row = named_rows(section(DOCS / "teachers.md", "## More text"))[name]
+    said = dict(re.findall(r"`(\w+)` \(([^)]+)\)", row[2]))
+    for key, default in said.items():
+        assert str(METHODS[name].config.model_fields[key].default) == default
 
 
 # ---- Links and form ----

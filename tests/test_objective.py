@@ -57,14 +57,15 @@ def test_components_are_in_the_order_hard_soft_then_as_listed() -> None:
 def test_a_component_without_weight_is_left_out() -> None:
     without = objective([{"name": "hidden_state_mse", "weight": 0}], hard_loss_weight=0.0)
     assert without.names == ["soft_loss"]
-    assert without.student_request == without.teacher_request == SignalRequest(hidden_states=False)
+    assert without.student_request == without.teacher_request == SignalRequest()
     assert len(without.projections) == 0
 
 
 def test_hidden_states_are_requested_for_feature_losses_alone() -> None:
-    for losses, wanted in ((BOTH, True), ([], False)):
-        made = objective(losses)
-        assert made.student_request == made.teacher_request == SignalRequest(hidden_states=wanted)
+    made = objective([{"name": "hidden_state_mse", "layer_mapping": [[0, 0], [2, 4]]}])
+    assert made.student_request == SignalRequest(hidden_states=frozenset({0, 2}))
+    assert made.teacher_request == SignalRequest(hidden_states=frozenset({0, 4}))
+    assert objective([]).student_request == objective([]).teacher_request == SignalRequest()
 
 
 @pytest.mark.parametrize(

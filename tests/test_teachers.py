@@ -20,7 +20,7 @@ from tests.conftest import tiny_data, tiny_student, tiny_teacher
 from tests.tiny import FAMILIES, SHAPE, TOPICS, tiny_model, tiny_tokenizer
 
 LOGITS = SignalRequest()
-STATES = SignalRequest(hidden_states=True)
+STATES = SignalRequest(hidden_states=frozenset({0, 1}))
 
 
 def batch(length: int = 12) -> dict[str, Tensor]:

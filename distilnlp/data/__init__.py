@@ -2,6 +2,7 @@
 
 from distilnlp.data.choices import CHOICE_ROWS
 from distilnlp.data.config import DataConfig
+from distilnlp.data.folds import FOLD, NO_FOLD, assign_folds
 from distilnlp.data.masked import MASKED_LM_ROWS
 from distilnlp.data.multi_label import MULTI_LABEL_ROWS
 from distilnlp.data.pairs import pair_encodings, same_positions
@@ -14,8 +15,10 @@ from distilnlp.data.tokens import TOKEN_ROWS
 
 __all__ = [
     "CHOICE_ROWS",
+    "FOLD",
     "MASKED_LM_ROWS",
     "MULTI_LABEL_ROWS",
+    "NO_FOLD",
     "QUESTION_ROWS",
     "REGRESSION_ROWS",
     "SINGLE_LABEL_ROWS",
@@ -23,6 +26,7 @@ __all__ = [
     "DataConfig",
     "PreparedData",
     "RowFormat",
+    "assign_folds",
     "evaluation_split",
     "fingerprint",
     "labelled_rows",

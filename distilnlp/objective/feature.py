@@ -117,7 +117,8 @@ class HiddenStateLoss(Component):
     ) -> None:
         self.name, self.weight = config.name, config.weight
         self.projections = projections
-        self.student_request = self.teacher_request = SignalRequest(hidden_states=True)
+        self.student_request = SignalRequest(hidden_states=frozenset(own for own, _ in mapping))
+        self.teacher_request = SignalRequest(hidden_states=frozenset().union(*(others for _, others in mapping)))
         self._feature = FEATURES[config.name]
         self.compares_tokens = not self._feature.first_token
         self._mapping = mapping
@@ -193,7 +194,7 @@ def _projections(
     return {projection_key(name, own): Projection(own, one if shared else nn.Linear(*widths)) for own in states}
 
 
-def _states(name: str, signals: Signals) -> tuple[Tensor, ...]:
+def _states(name: str, signals: Signals) -> Any:
     if signals.hidden_states is None:
         raise DistillationError(f"{name} needs hidden states of student and teacher, but one gave none.")
     return signals.hidden_states

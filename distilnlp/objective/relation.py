@@ -88,7 +88,9 @@ class TextRelationLoss(Component):
 
     def __init__(self, config: RelationConfig, layers: tuple[int, int]) -> None:
         self.name, self.weight = config.name, config.weight
-        self.student_request = self.teacher_request = SignalRequest(hidden_states=True)
+        self.student_request, self.teacher_request = (
+            SignalRequest(hidden_states=frozenset({layer})) for layer in layers
+        )
         self._layers, self._relation = layers, TEXT_RELATIONS[config.name]
         self.min_texts = self._relation.min_texts
 

@@ -2,7 +2,7 @@
 
 from distilnlp.runs.dry_run import dry_run
 from distilnlp.runs.measurement import evaluate_saved
-from distilnlp.runs.pipeline import run
+from distilnlp.runs.pipeline import cache, run
 from distilnlp.runs.plan import Plan, make_plan
 
-__all__ = ["Plan", "dry_run", "evaluate_saved", "make_plan", "run"]
+__all__ = ["Plan", "cache", "dry_run", "evaluate_saved", "make_plan", "run"]

@@ -15,7 +15,8 @@ from distilnlp.recipe import Recipe
 from distilnlp.runs.stages import WORK, remove, write_text
 
 RECIPE_FILE = "recipe.yaml"
-OWN_FILES = {RECIPE_FILE, WORK, "teacher", "student", "baseline", "results.json"}
+CACHE = "cache"
+OWN_FILES = {RECIPE_FILE, WORK, "teacher", CACHE, "student", "baseline", "results.json"}
 
 
 def check_folder(recipe: Recipe, overwrite: bool = False) -> None:

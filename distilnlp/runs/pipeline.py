@@ -2,7 +2,8 @@
 
 import json
 import logging
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +12,27 @@ from accelerate import PartialState
 from datasets import Dataset
 from transformers import PreTrainedModel
 
+from distilnlp.arguments import DistillationTrainingArguments
+from distilnlp.cache import NoSpaceError, damaged_shards
 from distilnlp.checkpoints import last_complete_checkpoint
 from distilnlp.data import fingerprint, pair_encodings, same_positions
+from distilnlp.data.pairs import TEACHER
 from distilnlp.errors import DistillationError
 from distilnlp.evaluation import SpeedPlan, evaluate_models
+from distilnlp.fingerprints import model_fingerprint
+from distilnlp.objective import Objective
 from distilnlp.recipe import Recipe, build_arguments
 from distilnlp.runs.encoding import EncodedRows
 from distilnlp.runs.environment import describe_environment
-from distilnlp.runs.fingerprints import model_fingerprint
-from distilnlp.runs.folder import alone_in, check_folder, claim_folder, clear_folder
+from distilnlp.runs.folder import CACHE, alone_in, check_folder, claim_folder, clear_folder
 from distilnlp.runs.model_card import write_model_card
 from distilnlp.runs.models import collator_of, make_student, named
 from distilnlp.runs.plan import Plan, describe, make_plan
 from distilnlp.runs.stages import Stage, write_json
 from distilnlp.tasks import profile_of
-from distilnlp.tasks.collators import BothEncodings
+from distilnlp.tasks.collators import AllEncodings
+from distilnlp.teacher_cache import AUTO, Questions, keep_answers, reads_again
+from distilnlp.teachers import CachedTeacher, Teacher, as_teacher
 from distilnlp.trainer import DistillationTrainer
 
 logger = logging.getLogger(__name__)
@@ -43,6 +50,23 @@ def run(recipe: Recipe, overwrite: bool = False) -> dict[str, Any]:
     Raises:
         DistillationError: something does not fit; before any training.
     """
+    with _pipeline(recipe, overwrite) as pipeline:
+        return pipeline.run()
+
+
+def cache(recipe: Recipe, overwrite: bool = False) -> Path:
+    """Carry out a recipe up to the teacher's answers to the training rows, and return the folder they are kept in.
+
+    Raises:
+        DistillationError: something does not fit, or these answers cannot be kept.
+    """
+    with _pipeline(recipe, overwrite) as pipeline:
+        return pipeline.cache()
+
+
+@contextmanager
+def _pipeline(recipe: Recipe, overwrite: bool) -> Iterator["Pipeline"]:
+    """Check a recipe, and work alone in its folder while this lasts."""
     check_folder(recipe, overwrite)
     plan = make_plan(recipe)
     state = PartialState()
@@ -56,7 +80,7 @@ def run(recipe: Recipe, overwrite: bool = False) -> dict[str, Any]:
                 clear_folder(recipe)
             claim_folder(recipe)
         state.wait_for_everyone()
-        return pipeline.run()
+        yield pipeline
 
 
 class Pipeline:
@@ -82,9 +106,22 @@ class Pipeline:
         """Run every stage that is not up to date, and return the results."""
         teacher_folder, teacher_id = self._finetune_teacher()
         initial = self._build_student(teacher_folder, teacher_id)
-        student = self._train_student("student", initial, teacher_folder)
+        student = self._train_student(
+            "student", initial, teacher_folder, self._keep_answers(teacher_folder, teacher_id)
+        )
         baseline = self._train_student("baseline", initial, None) if self.recipe.baseline else None
         return self._evaluate(teacher_folder, student, baseline)
+
+    def cache(self) -> Path:
+        """Run the stages up to the teacher's answers, and return the folder that they are kept in.
+
+        Raises:
+            DistillationError: they cannot be kept.
+        """
+        teacher_folder, teacher_id = self._finetune_teacher()
+        stage = self._keep_answers(teacher_folder, teacher_id, is_wanted=True)
+        assert stage is not None
+        return stage.result
 
     # ---- The stages ----
 
@@ -102,6 +139,44 @@ class Pipeline:
             return self._train(work, self.plan.teacher, None, values, self.teacher_rows.labelled, self.teacher_rows)
 
         return stage.run(make), stage.digest
+
+    def _keep_answers(self, teacher: Path | str, teacher_id: str, is_wanted: bool = False) -> Stage | None:
+        """Write the teacher's answers to disk where that is wanted, or faster than to ask it in every epoch."""
+        values = self.plan.trainings["student"]
+        args = build_arguments(values, self.recipe.seed, self.folder)
+        objective, rows = self._objective(args), self.teacher_rows
+        asked = [rows.train, *([rows.validation] if args.eval_soft_loss and rows.validation else [])]
+        collate = collator_of(self.plan.task, rows.tokenizer, self.recipe.data)
+        questions = Questions(self.plan.task, objective.teacher_request, asked, collate, {"": rows.tokenizer})
+        reason = questions.why_not_kept()
+        if is_wanted and reason:
+            raise DistillationError(f"the teacher's answers cannot be kept on disk, for {reason}.")
+        is_faster = objective.needs_teacher and args.teacher_cache == AUTO and reads_again(args, len(rows.train))
+        if reason or not (is_wanted or is_faster):
+            return None
+        inputs = {
+            "teacher": teacher_id,
+            "signals": [sorted(objective.teacher_request.hidden_states), sorted(objective.teacher_request.qkv)],
+            "dtype": args.teacher_cache_dtype,
+            **self._data_inputs(self.plan.data.train),
+        }
+        stage = self._stage("teacher_cache", CACHE, inputs)
+
+        def write(folder: Path) -> Path:
+            live = as_teacher(self._load(teacher), args.teacher_dtype)
+            live.to(self.state.device)
+            keep_answers(folder, args, live, questions, overwrite=False)
+            return folder
+
+        try:
+            stage.run(lambda work: write(work / CACHE))
+            if damaged_shards(stage.result):
+                write(stage.result)  # the others are kept
+        except NoSpaceError:
+            if is_wanted:
+                raise
+            return None
+        return stage
 
     def _build_student(self, teacher: Path | str, teacher_id: str) -> Stage:
         student, plan = self.recipe.student, self.plan
@@ -123,18 +198,23 @@ class Pipeline:
         stage.run(make)
         return stage
 
-    def _train_student(self, name: str, initial: Stage, teacher: Path | str | None) -> Stage:
+    def _train_student(
+        self, name: str, initial: Stage, teacher: Path | str | None, answers: Stage | None = None
+    ) -> Stage:
         """Distil the student, or without a teacher train the baseline: the same student on the labels alone."""
         rows = self.plan.data.labelled if teacher is None else self.plan.data.train
         values = self.plan.trainings[name]
         inputs = {"initial_student": initial.digest, "arguments": values, **self._data_inputs(rows)}
+        if answers is not None:
+            inputs["answers"] = answers.digest
         stage = self._stage(name, name, inputs)
 
         def make(work: Path) -> Path:
             model = self._load(initial.result)
             if teacher is None:
                 return self._train(work, model, None, values, self.student_rows.labelled, self.student_rows)
-            return self._train(work, model, self._load(teacher), values, self.train, self.student_rows)
+            asked = self._load(teacher) if answers is None else CachedTeacher(answers.result, verify=False)
+            return self._train(work, model, asked, values, self.train, self.student_rows)
 
         stage.run(make)
         return stage
@@ -170,15 +250,17 @@ class Pipeline:
 
     def _check_same_tokens(self) -> None:
         """Refuse two tokenizers that split the training texts differently, where the objective compares tokens."""
-        args = build_arguments(self.plan.trainings["student"], self.recipe.seed, self.folder)
-        student, teacher = profile_of(self.plan.student), profile_of(self.plan.teacher)
-        objective = args.build_objective(self.plan.task, student, teacher)
+        objective = self._objective(build_arguments(self.plan.trainings["student"], self.recipe.seed, self.folder))
         if objective.compares_tokens and not same_positions(self.train):
             raise DistillationError(
                 f"{', '.join(c.name for c in objective.components if c.compares_tokens)} compares student and teacher "
                 "token by token, but their tokenizers split the training texts differently. Use a student with the "
                 "teacher's tokenizer, or losses on the logits of whole texts or on relations among texts."
             )
+
+    def _objective(self, args: DistillationTrainingArguments) -> Objective:
+        student, teacher = profile_of(self.plan.student), profile_of(self.plan.teacher)
+        return args.build_objective(self.plan.task, student, teacher)
 
     def _load(self, folder: Path | str, **options: Any) -> PreTrainedModel:
         names = self.plan.data.label_names
@@ -192,7 +274,7 @@ class Pipeline:
         self,
         work: Path,
         model: PreTrainedModel,
-        teacher: PreTrainedModel | None,
+        teacher: PreTrainedModel | Teacher | None,
         values: dict[str, Any],
         rows: Dataset,
         encoded: EncodedRows,
@@ -205,7 +287,7 @@ class Pipeline:
             model=model,
             teacher_model=teacher,
             args=build_arguments(values, self.recipe.seed, work),
-            data_collator=own if other is None else BothEncodings(own, other),
+            data_collator=own if other is None else AllEncodings(own, {TEACHER: other}),
             train_dataset=rows,
             eval_dataset=self.validation if needs_both else encoded.validation,
             processing_class=encoded.tokenizer,

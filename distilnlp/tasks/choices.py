@@ -15,6 +15,7 @@ from transformers import (
 )
 
 from distilnlp.data import CHOICE_ROWS
+from distilnlp.data.folds import FOLD
 from distilnlp.errors import DistillationError
 from distilnlp.evaluation import CHOICE_EVALUATION
 from distilnlp.labels import LABEL_COLUMNS, NO_LABEL, label_column
@@ -43,6 +44,8 @@ class ChoiceCollator:
         texts = [text for row in rows for text in _choices(row, most)]
         batch = {name: value.unflatten(0, (len(rows), most)) for name, value in self.pad(texts).items()}
         batch["choice_mask"] = torch.arange(most) < torch.tensor(counts).unsqueeze(-1)
+        if all(FOLD in row for row in rows):
+            batch[FOLD] = torch.tensor([row[FOLD] for row in rows])
         if any(name in row for row in rows for name in LABEL_COLUMNS):
             batch["labels"] = class_ids(rows, 0)
             outside = batch["labels"][batch["labels"] >= torch.tensor(counts)]

@@ -1,14 +1,13 @@
 """Collators: rows to batches. Padding never looks like a label, and a null label never like a real one."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, default_data_collator
 
-from distilnlp.data.pairs import TEACHER
 from distilnlp.errors import DistillationError
 from distilnlp.labels import LABEL_COLUMNS, NO_LABEL, label_of
 from distilnlp.signals import token_mask
@@ -153,38 +152,37 @@ def _refusal(expected: str, came: list[Any]) -> DistillationError:
     return DistillationError(f"{expected}, but a batch has {str(came[:3])[:200]}. Encode the column so.")
 
 
-class BothEncodings:
-    """Makes batches of rows that carry two encodings of their text: the student's, and the teacher's as `teacher_*`.
+class AllEncodings:
+    """Makes batches of rows that carry several encodings of their text: the student's, and each teacher's by prefix.
 
     Args:
         student: collates the student's rows, with the labels.
-        teacher: collates the teacher's.
-        same_tokens: refuse a batch whose rows have other numbers of tokens for the teacher, for a loss compares token
+        teachers: by the prefix of a teacher's columns, mostly `teacher_`, what collates them.
+        same_tokens: refuse a batch whose rows have other numbers of tokens for a teacher, for a loss compares token
             by token.
     """
 
     def __init__(
         self,
         student: Callable[..., dict[str, Tensor]],
-        teacher: Callable[..., dict[str, Tensor]],
+        teachers: Mapping[str, Callable[..., dict[str, Tensor]]],
         same_tokens: bool = False,
     ) -> None:
-        self.student, self.teacher, self.same_tokens = student, teacher, same_tokens
+        self.student, self.teachers, self.same_tokens = student, dict(teachers), same_tokens
 
     def __call__(self, rows: list[Row]) -> dict[str, Tensor]:
-        """Return the student's batch with the teacher's inputs beside it."""
-        own = [{name: value for name, value in row.items() if not name.startswith(TEACHER)} for row in rows]
-        other = [
-            {name.removeprefix(TEACHER): value for name, value in row.items() if name.startswith(TEACHER)}
-            for row in rows
-        ]
-        mine = self.student(own)
-        if not any(other):  # rows to evaluate the student on need no teacher
-            return mine
-        its = self.teacher(other)
-        if self.same_tokens and not torch.equal(token_mask(mine), token_mask(its)):
-            raise DistillationError(
-                "a loss compares student and teacher token by token, but their tokenizers split a text of this batch "
-                "differently. Use a student with the teacher's tokenizer, or losses on whole texts."
-            )
-        return {**mine, **{TEACHER + name: value for name, value in its.items()}}
+        """Return the student's batch with the teachers' inputs beside it."""
+        prefixes = tuple(self.teachers)
+        batch = self.student([{name: row[name] for name in row if not name.startswith(prefixes)} for row in rows])
+        for prefix, collate in self.teachers.items():
+            own = [{n.removeprefix(prefix): value for n, value in row.items() if n.startswith(prefix)} for row in rows]
+            if not any(own):  # rows to evaluate the student on need no teacher
+                continue
+            its = collate(own)
+            if self.same_tokens and not torch.equal(token_mask(batch), token_mask(its)):
+                raise DistillationError(
+                    "a loss compares student and teacher token by token, but their tokenizers split a text of this "
+                    "batch differently. Use a student with the teacher's tokenizer, or losses on whole texts."
+                )
+            batch |= {prefix + name: value for name, value in its.items()}
+        return batch

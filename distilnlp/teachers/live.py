@@ -9,6 +9,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from distilnlp.errors import DistillationError
+from distilnlp.fingerprints import weights_fingerprint
 from distilnlp.forward import forward
 from distilnlp.hardware import bf16_is_fast
 from distilnlp.signals import Batch, SignalProfile, SignalRequest, Signals, named_inputs
@@ -43,6 +44,11 @@ class LiveTeacher:
         self.profile: SignalProfile = profile_of(model)
         self._model = _in_dtype(model, dtype)
         self._model.eval().requires_grad_(False)
+
+    @property
+    def fingerprint(self) -> str:
+        """What identifies the teacher's answers: a hash of its weights, in the dtype that it runs in."""
+        return weights_fingerprint(self._model)
 
     def to(self, device: torch.device) -> None:
         """Move the model to a device."""

@@ -4,21 +4,28 @@ import torch
 
 from distilnlp.data.pairs import TEACHER
 from distilnlp.errors import DistillationError
+from distilnlp.fingerprints import joint_fingerprint
 from distilnlp.signals import Batch, SignalRequest, Signals
 from distilnlp.teachers.protocol import Teacher
 
 
 class OwnEncodingTeacher:
-    """Gives another teacher the entries of a batch that begin with `teacher_`, under their plain names.
+    """Gives another teacher the entries of a batch that begin with a prefix, under their plain names.
 
     Args:
         teacher: the teacher that reads them.
+        prefix: what the names begin with; members of one ensemble have one each.
     """
 
-    def __init__(self, teacher: Teacher) -> None:
-        self._teacher = teacher
-        self.columns = frozenset(TEACHER + name for name in teacher.columns)
+    def __init__(self, teacher: Teacher, prefix: str = TEACHER) -> None:
+        self._teacher, self._prefix = teacher, prefix
+        self.columns = frozenset(prefix + name for name in teacher.columns)
         self.profile = teacher.profile
+
+    @property
+    def fingerprint(self) -> str | None:
+        """What identifies the teacher's answers."""
+        return joint_fingerprint(self._teacher, self._prefix)
 
     def to(self, device: torch.device) -> None:
         """Move the teacher to a device."""
@@ -30,10 +37,10 @@ class OwnEncodingTeacher:
         Raises:
             DistillationError: the batch has no such encoding.
         """
-        own = {name.removeprefix(TEACHER): value for name, value in batch.items() if name.startswith(TEACHER)}
+        own = {n.removeprefix(self._prefix): value for n, value in batch.items() if n.startswith(self._prefix)}
         if not own:
             raise DistillationError(
                 "the teacher has a tokenizer of its own, but the rows have no encoding for it. Give them the columns "
-                f"{TEACHER}input_ids, {TEACHER}attention_mask and so on: see pair_encodings."
+                f"{self._prefix}input_ids, {self._prefix}attention_mask and so on: see pair_encodings."
             )
         return self._teacher(own, request)

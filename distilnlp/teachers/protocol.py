@@ -1,8 +1,10 @@
 """The Teacher protocol: the one door through which every kind of teacher comes in."""
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
 
 import torch
+from torch import Tensor
 
 from distilnlp.signals import Batch, SignalProfile, SignalRequest, Signals
 
@@ -31,4 +33,25 @@ class Teacher(Protocol):
 
     def __call__(self, batch: Batch, request: SignalRequest) -> Signals:
         """Return the requested signals, without gradient. Entries that are not in `columns` are to be ignored."""
+        ...
+
+
+@runtime_checkable
+class LookupTeacher(Teacher, Protocol):
+    """A teacher whose answers were made before, and are looked up by row while rows become batches.
+
+    That happens in the data loader, in its worker processes if it has some. What `look_up` returns becomes part of the
+    batch, and `__call__` reads it there. Columns that it names and the student does not read are not collated.
+    """
+
+    def check_rows(self, dataset: Any, split: str) -> None:
+        """Refuse, before any training, rows that have no answer; what cannot be read twice passes.
+
+        Raises:
+            DistillationError: a row without an answer, or with one that cannot be.
+        """
+        ...
+
+    def look_up(self, rows: list[Mapping[str, Any]], batch: Batch) -> dict[str, Tensor]:
+        """Return entries for the batch that was made of these rows, each with the rows as its first dimension."""
         ...

@@ -5,6 +5,7 @@ import dataclasses
 import torch
 
 from distilnlp.errors import DistillationError
+from distilnlp.fingerprints import joint_fingerprint
 from distilnlp.labels import label_order
 from distilnlp.signals import Batch, SignalProfile, SignalRequest, Signals
 from distilnlp.teachers.protocol import Teacher
@@ -26,6 +27,11 @@ class ReorderedTeacher:
         self.profile = dataclasses.replace(
             teacher.profile, label_names=None if names is None else tuple(names[index] for index in order)
         )
+
+    @property
+    def fingerprint(self) -> str | None:
+        """What identifies the teacher's answers."""
+        return joint_fingerprint(self._teacher, self._order.tolist())
 
     def to(self, device: torch.device) -> None:
         """Move the teacher and the order to a device."""

@@ -1,0 +1,18 @@
+"""Augmentation: more text for the teacher to label, made from the text there is."""
+
+from distilnlp.augmentation.entries import METHODS, parse_augmentation
+from distilnlp.augmentation.masked_lm import ReplaceWithMaskedLMConfig
+from distilnlp.augmentation.method import MethodConfig
+from distilnlp.augmentation.rows import augment
+from distilnlp.augmentation.words import MaskWordsConfig, ReplaceWordsConfig, SampleNgramsConfig
+
+__all__ = [
+    "METHODS",
+    "MaskWordsConfig",
+    "MethodConfig",
+    "ReplaceWithMaskedLMConfig",
+    "ReplaceWordsConfig",
+    "SampleNgramsConfig",
+    "augment",
+    "parse_augmentation",
+]

@@ -1,0 +1,58 @@
+"""What a method of augmentation is: its settings, what it is built for, and what it then does to texts."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from numpy.random import Generator
+from pydantic import Field
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from distilnlp.errors import DistillationError
+from distilnlp.validation import Section
+
+Words = list[str]
+
+# Takes texts and, for each of them, a generator a copy; returns, for each text, a rewritten one a copy.
+Rewriter = Callable[[Sequence[Words], Sequence[Sequence[Generator]]], list[list[Words]]]
+
+
+class MethodConfig(Section):
+    """One entry of the list `augmentation`: a method by name. Every method extends it."""
+
+    name: str = Field(description="name of the method")
+    probability: float = Field(gt=0, le=1, description="chance of a change: of each word, or of the whole text")
+    copies: int = Field(
+        default=1, ge=1, description="how often each row is rewritten; rows that come out like another are left out"
+    )
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a method is built for.
+
+    Attributes:
+        tokenizer: None where none was given.
+        masked_lm: None where none was given.
+        count_words: counts the words of all rows.
+    """
+
+    tokenizer: PreTrainedTokenizerBase | None
+    masked_lm: PreTrainedModel | None
+    count_words: Callable[[], Counter[str]]
+
+
+def masking_tokenizer(setting: Setting, method: str) -> PreTrainedTokenizerBase:
+    """Return the tokenizer.
+
+    Raises:
+        DistillationError: there is none, or it has no mask token.
+    """
+    if setting.tokenizer is None:
+        raise DistillationError(f"{method} needs a tokenizer with a mask token, but got none. Pass `tokenizer`.")
+    if setting.tokenizer.mask_token is None:
+        raise DistillationError(
+            f"{method} needs a tokenizer with a mask token, but this {type(setting.tokenizer).__name__} has none. "
+            "Choose the tokenizer of a masked language model, or leave the method out."
+        )
+    return setting.tokenizer

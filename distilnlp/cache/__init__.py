@@ -1,0 +1,17 @@
+"""A teacher's answers on disk: written once, found again by the content of each row."""
+
+from distilnlp.cache.manifest import Manifest, read_manifest
+from distilnlp.cache.store import AnswerStore, damaged_shards
+from distilnlp.cache.writing import DTYPES, CacheSettings, CacheWriter, NoSpaceError, check_request
+
+__all__ = [
+    "DTYPES",
+    "AnswerStore",
+    "CacheSettings",
+    "CacheWriter",
+    "Manifest",
+    "NoSpaceError",
+    "check_request",
+    "damaged_shards",
+    "read_manifest",
+]

@@ -1,0 +1,150 @@
+"""The manifest of a cache: what went into it, what it holds, and a checksum for each shard."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from distilnlp.errors import DistillationError
+from distilnlp.signals import SignalProfile, SignalRequest
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of a cache.
+
+    Attributes:
+        file: its name.
+        rows: in it.
+        checksum: BLAKE2b of its bytes.
+        error: by field, the largest difference between what the teacher gave and what is stored.
+    """
+
+    file: str
+    rows: int
+    checksum: str
+    error: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a cache holds.
+
+    Attributes:
+        identity: what went into it, by name: the teacher, the tokenizer, the data and so on.
+        profile: of the teacher.
+        request: the signals beside the logits.
+        columns: what the keys were made of.
+        dtype: of the numbers.
+        top_k: logits kept of a vocabulary.
+        rows: different rows in all.
+        rows_per_shard: in every shard but the last.
+        shards: empty until all are written.
+    """
+
+    identity: Mapping[str, Any]
+    profile: SignalProfile
+    request: SignalRequest
+    columns: tuple[str, ...]
+    dtype: str
+    top_k: int
+    rows: int
+    rows_per_shard: int
+    shards: tuple[Shard, ...] = ()
+
+    @property
+    def num_shards(self) -> int:
+        """How many shards the rows fill."""
+        return -(-self.rows // self.rows_per_shard)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every shard was written."""
+        return len(self.shards) == self.num_shards
+
+    @property
+    def error(self) -> dict[str, float]:
+        """By field, the largest difference between what the teacher gave and what is stored."""
+        names = {name for shard in self.shards for name in shard.error}
+        return {name: max(shard.error.get(name, 0.0) for shard in self.shards) for name in sorted(names)}
+
+    def differences(self, other: "Manifest") -> dict[str, str]:
+        """Return by name what another cache was made of that this one was not, as text."""
+        before, now = _what_matters(other), _what_matters(self)
+        return {
+            name: f"{name} (there {before.get(name)!s:.60}, here {now.get(name)!s:.60})"
+            for name in sorted({*before, *now})
+            if before.get(name) != now.get(name)
+        }
+
+    def finished(self, shards: list[Shard]) -> "Manifest":
+        """Return the manifest with its shards."""
+        return replace(self, shards=tuple(shards))
+
+
+def _what_matters(manifest: Manifest) -> dict[str, Any]:
+    return {
+        **manifest.identity,
+        **{name: getattr(manifest, name) for name in ("dtype", "top_k", "columns")},
+        "hidden states": sorted(manifest.request.hidden_states),
+        "queries, keys and values": sorted(manifest.request.qkv),
+    }
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest so that a kill leaves the old one or the new one."""
+    content = asdict(manifest)
+    content["request"] = {"hidden_states": sorted(manifest.request.hidden_states), "qkv": sorted(manifest.request.qkv)}
+    text = json.dumps({"format": FORMAT, **content, "error": manifest.error}, indent=2, ensure_ascii=False)
+    temporary = folder / f"{MANIFEST}.partial"
+    temporary.write_text(text + "\n", encoding="utf-8")
+    temporary.replace(folder / MANIFEST)
+
+
+def read_manifest(folder: str | Path) -> Manifest | None:
+    """Return the manifest of a cache, None where a folder has none.
+
+    Raises:
+        DistillationError: it cannot be read, or another version wrote it.
+    """
+    path = Path(folder) / MANIFEST
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return _parse(content) if content["format"] == FORMAT else _refuse(path, f"format {content['format']}")
+    except (ValueError, KeyError, TypeError) as error:  # ValueError: neither JSON nor UTF-8
+        if isinstance(error, DistillationError):
+            raise
+        return _refuse(path, f"{type(error).__name__}: {error}")
+
+
+def _refuse(path: Path, reason: str) -> Any:
+    raise DistillationError(
+        f"{path} is not the manifest of a cache of this version of distilnlp (format {FORMAT}): {reason}. Delete the "
+        "folder and write the cache again."
+    )
+
+
+def _parse(content: dict[str, Any]) -> Manifest:
+    profile, names = content["profile"], content["profile"]["label_names"]
+    request = {name: frozenset(layers) for name, layers in content["request"].items()}
+    return Manifest(
+        identity=content["identity"],
+        profile=SignalProfile(**{**profile, "label_names": None if names is None else tuple(names)}),
+        request=SignalRequest(**request),
+        columns=tuple(content["columns"]),
+        shards=tuple(Shard(**shard) for shard in content["shards"]),
+        **{name: content[name] for name in ("dtype", "top_k", "rows", "rows_per_shard")},
+    )
+
+
+def checksum(path: Path) -> str:
+    """Return the BLAKE2b of a file, 16 bytes as text."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

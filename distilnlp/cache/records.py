@@ -1,0 +1,59 @@
+"""What is known of the shards of a cache while it is written: a small file beside each."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from distilnlp.cache.manifest import Manifest, Shard, checksum
+
+STEM = "shard-"
+
+
+def shard_path(folder: Path, number: int) -> Path:
+    """Return the file of a shard."""
+    return folder / f"{STEM}{number:05d}.safetensors"
+
+
+def record_shard(path: Path, rows: int, error: dict[str, float]) -> None:
+    """Write down that a shard is finished."""
+    shard = Shard(path.name, rows, checksum(path), error)
+    path.with_suffix(".json").write_text(json.dumps(asdict(shard)), encoding="utf-8")
+
+
+def intact_shards(folder: Path, manifest: Manifest | None) -> dict[int, Shard]:
+    """Return the finished shards whose bytes are those that were written, by number."""
+    listed = {_number(folder / shard.file): shard for shard in (manifest.shards if manifest else ())}
+    known = {**listed, **_recorded(folder)}
+    return {number: shard for number, shard in known.items() if is_intact(folder, shard)}
+
+
+def is_intact(folder: Path, shard: Shard) -> bool:
+    """Whether a shard is there with the bytes that were written."""
+    path = folder / shard.file
+    return path.is_file() and checksum(path) == shard.checksum
+
+
+def clear_records(folder: Path) -> None:
+    """Delete the small files, and what a kill cut off."""
+    for path in (*folder.glob(f"{STEM}*.json"), *folder.glob("*.partial")):
+        path.unlink()
+
+
+def clear_shards(folder: Path) -> None:
+    """Delete every shard."""
+    for path in folder.glob(f"{STEM}*"):
+        path.unlink()
+
+
+def _recorded(folder: Path) -> dict[int, Shard]:
+    shards = {}
+    for path in folder.glob(f"{STEM}*.json"):
+        try:
+            shards[_number(path)] = Shard(**json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError):  # cut off while it was written
+            continue
+    return shards
+
+
+def _number(path: Path) -> int:
+    return int(path.stem[len(STEM) :])

@@ -1,0 +1,58 @@
+"""Fingerprints: by content, so that a copied file is the same and a changed one is not."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+FILES = ("*.json", "*.safetensors", "*.bin", "*.txt", "*.model")
+# Of a config: where it came from and how it runs, which change no answer.
+NOT_CONTENT = ("_name_or_path", "transformers_version", "_commit_hash", "architectures", "torch_dtype", "dtype")
+
+
+def model_fingerprint(name: str, model: PreTrainedModel) -> str:
+    """Return what identifies a saved model: the hash of its folder's files, or the commit of its Hub repository."""
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        return f"{name}@{getattr(model.config, '_commit_hash', None)}"
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted({path for pattern in FILES for path in folder.glob(pattern)}):
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def weights_fingerprint(model: PreTrainedModel) -> str:
+    """Return the hash of a loaded model's config, and of the numbers and dtypes of its weights."""
+    config = {name: value for name, value in model.config.to_dict().items() if name not in NOT_CONTENT}
+    digest = hashlib.blake2b(json.dumps(config, sort_keys=True, default=str).encode(), digest_size=16)
+    for name, tensor in sorted(nn.Module.state_dict(model).items()):
+        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def joint_fingerprint(*parts: Any) -> str | None:
+    """Return the hash of several teachers' fingerprints and of settings; None if one teacher has none."""
+    named = [getattr(part, "fingerprint", None) if callable(part) else part for part in parts]
+    if any(name is None for name in named):
+        return None
+    return hashlib.blake2b(json.dumps(named).encode(), digest_size=16).hexdigest()
+
+
+def tokenizer_fingerprint(tokenizer: Any) -> str:
+    """Return the hash of how a tokenizer splits and numbers text, as far as it can be written down."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        rules = json.loads(backend.to_str())
+        content: Any = {name: value for name, value in rules.items() if name not in ("truncation", "padding")}
+    else:
+        content = tokenizer.get_vocab()
+    text = json.dumps([type(tokenizer).__name__, content], sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -1,0 +1,148 @@
+"""When a teacher's answers are kept on disk, and how: asked once, read in every epoch."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, concatenate_datasets
+from transformers import DataCollatorWithPadding, DefaultDataCollator, default_data_collator
+
+from distilnlp.arguments import DistillationTrainingArguments
+from distilnlp.cache import CacheSettings, CacheWriter, NoSpaceError, check_request
+from distilnlp.cache.writing import key_columns
+from distilnlp.errors import DistillationError
+from distilnlp.fingerprints import tokenizer_fingerprint
+from distilnlp.signals import SignalRequest
+from distilnlp.tasks import MASKED_LM, Task
+from distilnlp.tasks.collators import AllEncodings
+from distilnlp.teachers import CachedTeacher, LookupTeacher, Teacher
+
+logger = logging.getLogger(__name__)
+
+AUTO, OFF = "auto", "off"
+INPUTS = ("input_ids", "attention_mask")
+FOLDER = "teacher_cache"  # in the output folder of a training
+SAME_EVERY_TIME = (DataCollatorWithPadding, DefaultDataCollator)  # collators that leave nothing to chance
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What a teacher is asked in a training.
+
+    Attributes:
+        task: of the teacher.
+        request: the signals that the objective reads beside the logits.
+        datasets: the rows; the training rows first.
+        collate: makes the teacher's batches.
+        tokenizers: the teacher's, or those of an ensemble's members by the prefix of their columns.
+        prefix: of the teacher's columns, where rows carry an encoding of its own beside the student's.
+    """
+
+    task: Task
+    request: SignalRequest
+    datasets: list[Any]
+    collate: Callable[[list[Any]], dict[str, Any]]
+    tokenizers: Mapping[str, Any] = field(default_factory=dict)
+    prefix: str = ""
+
+    def why_not_kept(self) -> str | None:
+        """Return why the answers cannot be kept; None if they can."""
+        if not all(isinstance(rows, Dataset) and rows.format["type"] != "custom" for rows in self.datasets):
+            return "the rows are a stream, are transformed as they are read, or are no datasets.Dataset"
+        if self.task is MASKED_LM and "labels" not in self.datasets[0].column_names:
+            return "tokens are masked anew in every epoch"
+        try:
+            check_request(self.request)
+        except DistillationError as error:
+            return str(error)
+        return None
+
+
+def with_kept_answers(
+    args: DistillationTrainingArguments, teacher: Teacher, questions: Questions, is_own_collator: bool
+) -> Teacher:
+    """Return the teacher itself, or one that reads its answers from disk, whichever is faster and gives the same.
+
+    Args:
+        args: of the training.
+        teacher: under the names of its own columns.
+        questions: what it is asked.
+        is_own_collator: whether the batches are made by a collator of the user.
+
+    Raises:
+        DistillationError: `teacher_cache` names a folder, and the answers cannot be kept there.
+    """
+    if isinstance(teacher, LookupTeacher) or args.teacher_cache == OFF:
+        return teacher
+    is_wanted = args.teacher_cache != AUTO
+    reason = questions.why_not_kept() or _unknown(teacher, questions, is_own_collator)
+    if reason and is_wanted:
+        raise DistillationError(f"teacher_cache is {args.teacher_cache!r}, but {reason}. Set it to auto or off.")
+    if not reason and not is_wanted and not reads_again(args, len(questions.datasets[0])):
+        reason = "each row is read once"
+    if not reason:
+        folder = Path(args.teacher_cache).expanduser() if is_wanted else Path(str(args.output_dir), FOLDER)
+        try:
+            keep_answers(folder, args, teacher, questions, overwrite=not is_wanted)
+            return CachedTeacher(folder, verify=False)  # it was verified while it was written
+        except NoSpaceError as error:
+            if is_wanted:
+                raise
+            reason = str(error)
+    logger.info("teacher: runs beside the student, for %s", reason)
+    return teacher
+
+
+def keep_answers(
+    folder: Path, args: DistillationTrainingArguments, teacher: Teacher, questions: Questions, *, overwrite: bool
+) -> None:
+    """Write what is missing of a teacher's answers; called on every process.
+
+    Raises:
+        DistillationError: see `CacheWriter.write`.
+    """
+    columns = key_columns(questions.task, teacher.columns)
+    rows = concatenate_datasets([_as_teacher_reads(part, columns, questions.prefix) for part in questions.datasets])
+    identity = {
+        "teacher": teacher.fingerprint,  # type: ignore[attr-defined]  # a teacher without one is not kept
+        "tokenizer": {prefix: tokenizer_fingerprint(own) for prefix, own in questions.tokenizers.items()},
+    }
+    settings = CacheSettings(args.teacher_cache_dtype, args.teacher_cache_top_k, args.eval_batch_size)
+    writer = CacheWriter(
+        folder, rows, questions.collate, questions.task, teacher, questions.request, identity, settings
+    )
+    writer.write(overwrite=overwrite)
+    logger.info("teacher: asked once, every epoch reads its answers from %s (%s)", folder, settings.dtype)
+
+
+def reads_again(args: DistillationTrainingArguments, rows: int) -> bool:
+    """Whether a training reads its rows more than once."""
+    if args.max_steps <= 0:
+        return args.num_train_epochs > 1
+    rows_a_step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+    return args.max_steps * rows_a_step > rows
+
+
+def teachers_collator(collate: Any, prefix: str) -> Any:
+    """Return the part of a collator that makes the teacher's batches."""
+    return collate.teachers.get(prefix, collate) if isinstance(collate, AllEncodings) else collate
+
+
+def _unknown(teacher: Teacher, questions: Questions, is_own_collator: bool) -> str | None:
+    """Return what is not known of a teacher or a collator, so that an answer could be the wrong one."""
+    if getattr(teacher, "fingerprint", None) is None:
+        return f"{type(teacher).__name__} has no `fingerprint` that says which teacher it is"
+    collate = questions.collate
+    if is_own_collator and not (isinstance(collate, SAME_EVERY_TIME) or collate is default_data_collator):
+        return "data_collator is one of your own, which may change the rows"
+    return None
+
+
+def _as_teacher_reads(rows: Dataset, columns: tuple[str, ...], prefix: str) -> Dataset:
+    """Return the columns that the teacher reads, under the names that it knows."""
+    wanted = [*columns, *(name for name in INPUTS if name not in columns)]  # a collator may need these to make batches
+    present = [name for name in wanted if prefix + name in rows.column_names]
+    own = rows.with_format(None).select_columns([prefix + name for name in present])
+    return own.rename_columns({prefix + name: name for name in present}) if prefix else own

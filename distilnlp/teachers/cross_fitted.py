@@ -1,0 +1,105 @@
+"""Cross-fitting: each row is answered by the teacher that never saw its label."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+
+import torch
+from torch import Tensor
+
+from distilnlp.data.folds import FOLD, NO_FOLD
+from distilnlp.errors import DistillationError
+from distilnlp.fingerprints import joint_fingerprint
+from distilnlp.losses.reduction import at_least_float32
+from distilnlp.signals import Batch, SignalRequest, Signals
+from distilnlp.tasks import task_named
+from distilnlp.teachers.ensemble import EnsembleTeacher
+from distilnlp.teachers.protocol import Teacher
+
+
+class CrossFittedTeacher:
+    """Several teachers of one task, each trained without one fold of the labelled rows, which it then answers.
+
+    A teacher is more certain of the rows that it was trained on than of others, and a student must not learn that:
+    Dao, Kamath, Syrgkanis, Mackey, "Knowledge Distillation as Semiparametric Inference" (arXiv 2104.09732). The entry
+    `fold` of a batch, whole numbers `[batch]`, says which teacher answers a row; -1 stands for a row whose label none
+    saw, which gets the mean of all (`EnsembleTeacher`). `assign_folds` makes the column. It gives no hidden states.
+
+    Args:
+        teachers: two or more; teacher k was trained without the labels of fold k. Those that name the first one's
+            labels in another order are reordered.
+
+    Raises:
+        DistillationError: fewer than two teachers, teachers with different tasks or labels, or a task whose answers
+            cannot be told apart by row.
+    """
+
+    def __init__(self, teachers: Sequence[Teacher]) -> None:
+        if len(teachers) < 2:
+            raise DistillationError(
+                f"cross-fitting needs two teachers or more, each trained without one fold, but there are "
+                f"{len(teachers)}. Train one for each fold."
+            )
+        self._all = EnsembleTeacher(teachers)
+        self.profile = self._all.profile
+        task = task_named(str(self.profile.task))
+        if task.head_positions is not None:  # their logits are [tokens, classes], all rows' in one
+            raise DistillationError(
+                f"the teachers of {task.name} cannot be cross-fitted, for they answer chosen tokens and not rows. Use "
+                "one teacher, or an ensemble of them."
+            )
+        self.columns = self._all.columns | {FOLD}
+
+    @property
+    def fingerprint(self) -> str | None:
+        """What identifies the teachers' answers."""
+        return joint_fingerprint(self._all, FOLD)
+
+    def to(self, device: torch.device) -> None:
+        """Move every teacher to a device."""
+        self._all.to(device)
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch, request: SignalRequest) -> Signals:
+        """Return the logits, each row's from its own teacher.
+
+        Raises:
+            DistillationError: more than logits is asked for, or the batch has no `fold` or one without a teacher.
+        """
+        _check_request(request)
+        folds = self._folds(batch)
+        rows, answers = [], []
+        for fold in folds.unique().tolist():
+            rows.append((folds == fold).nonzero().squeeze(-1))
+            teacher = self._all if fold == NO_FOLD else self._all.teachers[fold]
+            answers.append(at_least_float32(teacher(_rows_of(batch, rows[-1]), SignalRequest()).logits))
+        return Signals(logits=torch.cat(answers)[torch.cat(rows).argsort()])
+
+    def _folds(self, batch: Batch) -> Tensor:
+        """Return the fold of each row, checked."""
+        if FOLD not in batch:
+            raise DistillationError(
+                f"a cross-fitted teacher needs the entry {FOLD!r} in every batch, but this one has {sorted(batch)}. "
+                f"Add the column {FOLD!r} to the rows: assign_folds says which teacher may answer which row."
+            )
+        folds, count = batch[FOLD], len(self._all.teachers)
+        unknown = folds[~torch.isin(folds, torch.arange(NO_FOLD, count, device=folds.device))]
+        if len(unknown):
+            raise DistillationError(
+                f"{FOLD!r} must be a whole number from 0 to {count - 1}, one for each teacher, or {NO_FOLD} for all, "
+                f"but a batch has {unknown[0].item()}. Assign as many folds as there are teachers."
+            )
+        return folds.long()
+
+
+def _rows_of(batch: Batch, rows: Tensor) -> Batch:
+    """Return some rows of a batch, every entry of which has the rows first."""
+    return {name: value[rows] for name, value in batch.items()}
+
+
+def _check_request(request: SignalRequest) -> None:
+    asked = [field.name for field in fields(request) if getattr(request, field.name)]
+    if asked:
+        raise DistillationError(
+            f"a cross-fitted teacher gives only logits, for each row's answer comes from another model, but "
+            f"{', '.join(asked)} are asked for. Remove the losses that read them, or use one live model as teacher."
+        )

@@ -1,0 +1,92 @@
+"""Runs that keep the teacher's answers: asked once, by whichever command comes first, and repaired where damaged."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import Dataset, DatasetDict
+
+from distilnlp.cache import read_manifest
+from distilnlp.cli import main
+from distilnlp.errors import DistillationError
+from distilnlp.recipe import Recipe
+from distilnlp.runs import cache, run
+from distilnlp.runs.pipeline import Pipeline
+from tests import test_runs
+from tests.test_cache import flip_a_byte
+
+folder = test_runs.folder  # a teacher and data
+
+
+def recipe(folder: Path, **overrides: Any) -> Recipe:
+    return test_runs.recipe(folder, **{"training.num_train_epochs": 2, **overrides})
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the models that stages load."""
+    names: list[str] = []
+    original = Pipeline._load
+
+    def load(self: Pipeline, path: Any, **options: Any) -> Any:
+        names.append(Path(path).name)
+        return original(self, path, **options)
+
+    monkeypatch.setattr(Pipeline, "_load", load)
+    return names
+
+
+def test_answers_are_kept_and_serve_further_students(folder: Path, caplog: Any, loaded: list[str]) -> None:
+    caplog.set_level("INFO", logger="distilnlp")
+    results = run(recipe(folder))
+    assert set(results["models"]) == {"teacher", "student"}
+    manifest = read_manifest(folder / "out" / "cache")
+    assert manifest is not None
+    assert manifest.rows == 32
+    assert "asked once" in caplog.text
+    loaded.clear()
+    run(recipe(folder, **{"training.learning_rate": 1e-3}))
+    assert "teacher_cache: reused" in caplog.text
+    assert loaded == ["initial_student", "teacher", "student"]  # the last two to be measured
+
+
+def test_the_cache_command_asks_the_teacher_before_a_run(folder: Path, caplog: Any, capsys: Any) -> None:
+    caplog.set_level("INFO", logger="distilnlp")
+    made = recipe(folder)
+    flags = ["--teacher", made.teacher.model, "--data", str(made.data.source), "--output", made.output]
+    further = ["--student.num_layers", "1", "--training.bf16", "false", "--training.num_train_epochs", "2"]
+    assert main(["cache", *flags, *further, "--training.disable_tqdm", "true", "--evaluation.speed", "false"]) == 0
+    assert "answers" in capsys.readouterr().out
+    assert not (folder / "out" / "student").exists()
+    run(made)
+    assert "teacher_cache: reused" in caplog.text
+
+
+def test_a_single_epoch_keeps_nothing_unless_asked(folder: Path) -> None:
+    once = recipe(folder, **{"training.num_train_epochs": 1})
+    run(once)
+    assert not (folder / "out" / "cache").exists()
+    assert cache(once) == folder / "out" / "cache"
+
+
+def test_a_damaged_shard_is_mended_before_it_is_read(folder: Path) -> None:
+    run(recipe(folder))
+    shard = folder / "out" / "cache" / "shard-00000.safetensors"
+    whole = shard.read_bytes()
+    flip_a_byte(shard)
+    run(recipe(folder, **{"training.learning_rate": 1e-3}))
+    assert shard.read_bytes() == whole
+
+
+def test_a_student_with_a_vocabulary_of_its_own_reads_the_answers(folder: Path) -> None:
+    results = run(recipe(folder, **{"student.trim_vocabulary": True}))
+    assert (folder / "out" / "cache").is_dir()
+    assert results["models"]["student"]["metrics"]["accuracy"]["value"] >= 0
+
+
+def test_masks_that_are_drawn_anew_cannot_be_kept(folder: Path) -> None:
+    made = recipe(folder, **{"task": "masked_lm", "teacher.finetune": True, "data.text_columns": ["text"]})
+    rows = Dataset.from_dict({"text": [f"the film number {index}" for index in range(12)]})
+    DatasetDict(train=rows, test=rows).save_to_disk(str(folder / "data"))
+    with pytest.raises(DistillationError, match="cannot be kept on disk, for tokens are masked anew"):
+        cache(made)
