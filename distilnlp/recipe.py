@@ -56,6 +56,18 @@ class TeacherConfig(Section):
         description="fine-tune it on the labelled rows first: true, or arguments of TrainingArguments to set",
     )
 
+    folds: int | None = Field(
+        default=None,
+        ge=2,
+        description="fine-tune so many teachers, each without one fold of the labelled rows, which it then answers",
+    )
+
+    @model_validator(mode="after")
+    def _check_folds(self) -> "TeacherConfig":
+        if self.folds is not None and not self.finetune:
+            raise ValueError("folds are teachers that are trained here: set finetune: true too, or remove folds")
+        return self
+
     @field_validator("finetune")
     @classmethod
     def _check_finetune(cls, value: bool | dict[str, Any]) -> bool | dict[str, Any]:

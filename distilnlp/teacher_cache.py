@@ -96,9 +96,23 @@ def with_kept_answers(
 
 
 def keep_answers(
-    folder: Path, args: DistillationTrainingArguments, teacher: Teacher, questions: Questions, *, overwrite: bool
+    folder: Path,
+    args: DistillationTrainingArguments,
+    teacher: Teacher,
+    questions: Questions,
+    *,
+    overwrite: bool,
+    further: Mapping[str, Any] | None = None,
 ) -> None:
     """Write what is missing of a teacher's answers; called on every process.
+
+    Args:
+        folder: of the cache.
+        args: of the training.
+        teacher: under the names of its own columns.
+        questions: what it is asked.
+        overwrite: delete another cache that is in the folder.
+        further: what else went into the answers, for the manifest.
 
     Raises:
         DistillationError: see `CacheWriter.write`.
@@ -108,6 +122,7 @@ def keep_answers(
     identity = {
         "teacher": teacher.fingerprint,  # type: ignore[attr-defined]  # a teacher without one is not kept
         "tokenizer": {prefix: tokenizer_fingerprint(own) for prefix, own in questions.tokenizers.items()},
+        **(further or {}),
     }
     settings = CacheSettings(args.teacher_cache_dtype, args.teacher_cache_top_k, args.eval_batch_size)
     writer = CacheWriter(

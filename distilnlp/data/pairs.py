@@ -2,12 +2,13 @@
 
 from datasets import Dataset, concatenate_datasets
 
+from distilnlp.data.folds import FOLD
 from distilnlp.data.questions import END, EXAMPLE, START
 from distilnlp.errors import DistillationError
 
 TEACHER = "teacher_"
 MARKS = ("word_starts", "context_mask")
-MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids", *MARKS)
+MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids", *MARKS, FOLD)
 
 
 def pair_encodings(student_rows: Dataset, teacher_rows: Dataset) -> Dataset:

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from distilnlp.data.columns import is_list
 from distilnlp.data.config import DataConfig
+from distilnlp.data.folds import FOLD
 from distilnlp.data.rows import Layout, RowFormat, has_type, require_fast
 from distilnlp.data.squad import ANSWERS, CONTEXT, QUESTION, as_columns, flatten_squad
 from distilnlp.errors import DistillationError
@@ -182,6 +183,8 @@ def _windows(encoded: Any, batch: dict[str, list[Any]], numbers: list[int], for_
         EXAMPLE: [numbers[owner] for owner in owners],
         "length": [len(mask) for mask in masks],
     }
+    if FOLD in batch:
+        columns[FOLD] = [batch[FOLD][owner] for owner in owners]
     if for_evaluation:
         columns["offsets"] = offsets
         columns |= {name: [batch[name][owner] for owner in owners] for name in (CONTEXT, ANSWERS)}

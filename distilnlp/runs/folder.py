@@ -16,7 +16,8 @@ from distilnlp.runs.stages import WORK, remove, write_text
 
 RECIPE_FILE = "recipe.yaml"
 CACHE = "cache"
-OWN_FILES = {RECIPE_FILE, WORK, "teacher", CACHE, "student", "baseline", "results.json"}
+FOLDS = "teacher_folds"
+OWN_FILES = {RECIPE_FILE, WORK, "teacher", FOLDS, CACHE, "student", "baseline", "results.json"}
 
 
 def check_folder(recipe: Recipe, overwrite: bool = False) -> None:

@@ -4,9 +4,11 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import PartialState
 from datasets import Dataset
@@ -15,7 +17,7 @@ from transformers import PreTrainedModel
 from distilnlp.arguments import DistillationTrainingArguments
 from distilnlp.cache import NoSpaceError, damaged_shards
 from distilnlp.checkpoints import last_complete_checkpoint
-from distilnlp.data import fingerprint, pair_encodings, same_positions
+from distilnlp.data import FOLD, fingerprint, pair_encodings, same_positions
 from distilnlp.data.pairs import TEACHER
 from distilnlp.errors import DistillationError
 from distilnlp.evaluation import SpeedPlan, evaluate_models
@@ -24,15 +26,15 @@ from distilnlp.objective import Objective
 from distilnlp.recipe import Recipe, build_arguments
 from distilnlp.runs.encoding import EncodedRows
 from distilnlp.runs.environment import describe_environment
-from distilnlp.runs.folder import CACHE, alone_in, check_folder, claim_folder, clear_folder
+from distilnlp.runs.folder import CACHE, FOLDS, alone_in, check_folder, claim_folder, clear_folder
 from distilnlp.runs.model_card import write_model_card
-from distilnlp.runs.models import collator_of, make_student, named
+from distilnlp.runs.models import collator_of, make_student, named, new_head
 from distilnlp.runs.plan import Plan, describe, make_plan
 from distilnlp.runs.stages import Stage, write_json
 from distilnlp.tasks import profile_of
 from distilnlp.tasks.collators import AllEncodings
 from distilnlp.teacher_cache import AUTO, Questions, keep_answers, reads_again
-from distilnlp.teachers import CachedTeacher, Teacher, as_teacher
+from distilnlp.teachers import AveragedModel, CachedTeacher, CrossFittedTeacher, Teacher, as_teacher
 from distilnlp.trainer import DistillationTrainer
 
 logger = logging.getLogger(__name__)
@@ -83,6 +85,19 @@ def _pipeline(recipe: Recipe, overwrite: bool) -> Iterator["Pipeline"]:
         yield pipeline
 
 
+@dataclass(frozen=True)
+class FinishedTeacher:
+    """A teacher that needs no more training.
+
+    Attributes:
+        folders: its folder or Hub id; with folds, one a fold.
+        identity: what tells it from others.
+    """
+
+    folders: tuple[Path | str, ...]
+    identity: str
+
+
 class Pipeline:
     """Carries out a plan, stage by stage. Under a launcher every process runs the same stages."""
 
@@ -104,13 +119,11 @@ class Pipeline:
 
     def run(self) -> dict[str, Any]:
         """Run every stage that is not up to date, and return the results."""
-        teacher_folder, teacher_id = self._finetune_teacher()
-        initial = self._build_student(teacher_folder, teacher_id)
-        student = self._train_student(
-            "student", initial, teacher_folder, self._keep_answers(teacher_folder, teacher_id)
-        )
+        teacher = self._finetune_teacher()
+        initial = self._build_student(teacher)
+        student = self._train_student("student", initial, teacher, self._keep_answers(teacher))
         baseline = self._train_student("baseline", initial, None) if self.recipe.baseline else None
-        return self._evaluate(teacher_folder, student, baseline)
+        return self._evaluate(teacher, student, baseline)
 
     def cache(self) -> Path:
         """Run the stages up to the teacher's answers, and return the folder that they are kept in.
@@ -118,29 +131,39 @@ class Pipeline:
         Raises:
             DistillationError: they cannot be kept.
         """
-        teacher_folder, teacher_id = self._finetune_teacher()
-        stage = self._keep_answers(teacher_folder, teacher_id, is_wanted=True)
+        stage = self._keep_answers(self._finetune_teacher(), is_wanted=True)
         assert stage is not None
         return stage.result
 
     # ---- The stages ----
 
-    def _finetune_teacher(self) -> tuple[Path | str, str]:
-        """Return where the finished teacher is, and what identifies it."""
+    def _finetune_teacher(self) -> FinishedTeacher:
+        """Return the finished teacher, or one for each fold."""
         name = self.recipe.teacher.model
         model_id = model_fingerprint(name, self.plan.teacher)
         if not self.recipe.teacher.finetune:
-            return name, model_id
-        values = self.plan.trainings["teacher"]
-        inputs = {"encoder": model_id, "arguments": values, **self._data_inputs(self.plan.data.labelled)}
-        stage = self._stage("teacher", "teacher", inputs)
+            return FinishedTeacher((name,), model_id)
+        stages = [self._finetune(model_id, fold) for fold in range(self.recipe.teacher.folds or 1)]
+        return FinishedTeacher(tuple(stage.result for stage in stages), " ".join(stage.digest for stage in stages))
+
+    def _finetune(self, encoder: str, fold: int) -> Stage:
+        """Fine-tune a teacher on the labelled rows; with folds, on those of the other folds."""
+        plan, values, rows = self.plan, self.plan.trainings["teacher"], self.teacher_rows.labelled
+        inputs = {"encoder": encoder, "arguments": values, **self._data_inputs(plan.data.labelled)}
+        if self.recipe.teacher.folds is None:
+            stage = self._stage("teacher", "teacher", inputs)
+        else:
+            stage = self._stage(f"teacher_fold_{fold}", f"{FOLDS}/{fold}", {**inputs, "fold": fold})
+            rows = rows.select(np.flatnonzero(np.asarray(rows[FOLD][:]) != fold))
 
         def make(work: Path) -> Path:
-            return self._train(work, self.plan.teacher, None, values, self.teacher_rows.labelled, self.teacher_rows)
+            encoder_with_head = new_head(self.recipe.teacher.model, plan.task, plan.data.label_names, self.recipe.seed)
+            return self._train(work, encoder_with_head, None, values, rows, self.teacher_rows)
 
-        return stage.run(make), stage.digest
+        stage.run(make)
+        return stage
 
-    def _keep_answers(self, teacher: Path | str, teacher_id: str, is_wanted: bool = False) -> Stage | None:
+    def _keep_answers(self, teacher: FinishedTeacher, is_wanted: bool = False) -> Stage | None:
         """Write the teacher's answers to disk where that is wanted, or faster than to ask it in every epoch."""
         values = self.plan.trainings["student"]
         args = build_arguments(values, self.recipe.seed, self.folder)
@@ -155,7 +178,7 @@ class Pipeline:
         if reason or not (is_wanted or is_faster):
             return None
         inputs = {
-            "teacher": teacher_id,
+            "teacher": teacher.identity,
             "signals": [sorted(objective.teacher_request.hidden_states), sorted(objective.teacher_request.qkv)],
             "dtype": args.teacher_cache_dtype,
             **self._data_inputs(self.plan.data.train),
@@ -163,9 +186,9 @@ class Pipeline:
         stage = self._stage("teacher_cache", CACHE, inputs)
 
         def write(folder: Path) -> Path:
-            live = as_teacher(self._load(teacher), args.teacher_dtype)
+            live = self._live(teacher, args)
             live.to(self.state.device)
-            keep_answers(folder, args, live, questions, overwrite=False)
+            keep_answers(folder, args, live, questions, overwrite=False, further=self._folds())
             return folder
 
         try:
@@ -178,9 +201,9 @@ class Pipeline:
             return None
         return stage
 
-    def _build_student(self, teacher: Path | str, teacher_id: str) -> Stage:
+    def _build_student(self, teacher: FinishedTeacher) -> Stage:
         student, plan = self.recipe.student, self.plan
-        inputs: dict[str, Any] = {"teacher": teacher_id, "student": student.model_dump()}
+        inputs: dict[str, Any] = {"teacher": teacher.identity, "student": student.model_dump()}
         if student.changes_width or student.trim_vocabulary:  # these look at the text
             inputs |= self._data_inputs(plan.data.train)
         if student.model is not None:  # another folder's weights, and a head that the seed draws
@@ -188,7 +211,7 @@ class Pipeline:
         stage = self._stage("student_init", "work/initial_student", inputs)
 
         def make(work: Path) -> Path:
-            model = self._load(teacher, dtype=torch.float32)  # it is to be trained
+            model = self._load(teacher.folders[0], dtype=torch.float32)  # it is to be trained
             made, _ = make_student(
                 self.recipe, model, plan.teacher_tokenizer, plan.task, plan.data.train, plan.max_length
             )
@@ -199,7 +222,7 @@ class Pipeline:
         return stage
 
     def _train_student(
-        self, name: str, initial: Stage, teacher: Path | str | None, answers: Stage | None = None
+        self, name: str, initial: Stage, teacher: FinishedTeacher | None, answers: Stage | None = None
     ) -> Stage:
         """Distil the student, or without a teacher train the baseline: the same student on the labels alone."""
         rows = self.plan.data.labelled if teacher is None else self.plan.data.train
@@ -213,17 +236,18 @@ class Pipeline:
             model = self._load(initial.result)
             if teacher is None:
                 return self._train(work, model, None, values, self.student_rows.labelled, self.student_rows)
-            asked = self._load(teacher) if answers is None else CachedTeacher(answers.result, verify=False)
+            args = build_arguments(values, self.recipe.seed, work)
+            asked = self._live(teacher, args) if answers is None else CachedTeacher(answers.result, verify=False)
             return self._train(work, model, asked, values, self.train, self.student_rows)
 
         stage.run(make)
         return stage
 
-    def _evaluate(self, teacher: Path | str, student: Stage, baseline: Stage | None) -> dict[str, Any]:
-        folders: dict[str, Path | str] = {"teacher": teacher, "student": student.result}
+    def _evaluate(self, teacher: FinishedTeacher, student: Stage, baseline: Stage | None) -> dict[str, Any]:
+        folders: dict[str, tuple[Path | str, ...]] = {"teacher": teacher.folders, "student": (student.result,)}
         digests = {"student": student.digest}
         if baseline is not None:
-            folders["baseline"], digests["baseline"] = baseline.result, baseline.digest
+            folders["baseline"], digests["baseline"] = (baseline.result,), baseline.digest
         options = self.recipe.evaluation.model_dump()
         inputs = {**digests, "evaluation": options, **self._data_inputs(self.plan.data.test)}
         stage = self._stage("evaluation", "results.json", inputs)
@@ -258,9 +282,24 @@ class Pipeline:
                 "teacher's tokenizer, or losses on the logits of whole texts or on relations among texts."
             )
 
+    def _live(self, teacher: FinishedTeacher, args: DistillationTrainingArguments) -> Teacher:
+        members = [as_teacher(self._load(folder), args.teacher_dtype) for folder in teacher.folders]
+        return members[0] if self.recipe.teacher.folds is None else CrossFittedTeacher(members)
+
+    def _folds(self) -> dict[str, Any]:
+        """Return how many rows each fold has, by its number; -1 is answered by all."""
+        if self.recipe.teacher.folds is None:
+            return {}
+        numbers, rows = np.unique(self.plan.data.train[FOLD][:], return_counts=True)
+        return {"folds": {str(number): int(count) for number, count in zip(numbers, rows, strict=True)}}
+
+    def _judged(self, folders: tuple[Path | str, ...]) -> Any:
+        """Load what is evaluated as one model: the teachers of several folds answer by their mean."""
+        models = [self._load(folder) for folder in folders]
+        return models[0] if len(models) == 1 else AveragedModel(models, self.plan.task)
+
     def _objective(self, args: DistillationTrainingArguments) -> Objective:
-        student, teacher = profile_of(self.plan.student), profile_of(self.plan.teacher)
-        return args.build_objective(self.plan.task, student, teacher)
+        return args.build_objective(self.plan.task, profile_of(self.plan.student), self.plan.teacher_profile)
 
     def _load(self, folder: Path | str, **options: Any) -> PreTrainedModel:
         names = self.plan.data.label_names
@@ -274,7 +313,7 @@ class Pipeline:
         self,
         work: Path,
         model: PreTrainedModel,
-        teacher: PreTrainedModel | Teacher | None,
+        teacher: Teacher | None,
         values: dict[str, Any],
         rows: Dataset,
         encoded: EncodedRows,
@@ -302,8 +341,8 @@ class Pipeline:
             )  # a pickle has no place in a deployed folder
         return work / FINISHED
 
-    def _measure(self, folders: dict[str, Path | str]) -> dict[str, Any]:
-        models = {name: self._load(folder).to(self.state.device) for name, folder in folders.items()}
+    def _measure(self, folders: dict[str, tuple[Path | str, ...]]) -> dict[str, Any]:
+        models = {name: self._judged(own).to(self.state.device) for name, own in folders.items()}
         plan = SpeedPlan() if self.recipe.evaluation.speed else None
         rows = {name: self.teacher_rows if name == "teacher" else self.student_rows for name in folders}
         tests = {id(own): list(own.test) for own in rows.values()}

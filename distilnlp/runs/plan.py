@@ -2,14 +2,15 @@
 
 import math
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from datasets import Dataset
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, default_data_collator
 
-from distilnlp.data import PreparedData, prepare_data
+from distilnlp.data import FOLD, NO_FOLD, PreparedData, assign_folds, prepare_data
 from distilnlp.errors import DistillationError
 from distilnlp.recipe import LABELS_ALONE, Recipe, baseline_values, build_arguments, distill_values, finetune_values
 from distilnlp.runs.models import (
@@ -23,6 +24,7 @@ from distilnlp.runs.models import (
     readable_length,
     same_vocabulary,
 )
+from distilnlp.signals import SignalProfile
 from distilnlp.students import estimate_cost
 from distilnlp.tasks import Task, profile_of
 from distilnlp.trainer import DistillationTrainer
@@ -58,6 +60,14 @@ class Plan:
     trainings: dict[str, dict[str, Any]]
 
     @property
+    def teacher_profile(self) -> SignalProfile:
+        """What the teacher can give: the teachers of several folds give logits alone."""
+        own = profile_of(self.teacher)
+        if self.recipe.teacher.folds is None:
+            return own
+        return SignalProfile(own.label_names, own.num_labels, task=own.task)
+
+    @property
     def has_two_tokenizers(self) -> bool:
         """Whether student and teacher read the text in pieces of their own."""
         return self.tokenizer is not self.teacher_tokenizer
@@ -75,6 +85,8 @@ def make_plan(recipe: Recipe) -> Plan:
     teacher_tokenizer = load_pretrained(AutoTokenizer, name)
     finished = load_finished(name, task) if is_finished else None
     data = prepare_data(recipe.data, task.rows, None if finished is None else label_list(finished, task))
+    if recipe.teacher.folds is not None:
+        data = _with_folds(data, recipe.teacher.folds, recipe.seed)
     teacher = named(finished or new_head(name, task, data.label_names, recipe.seed), data.label_names)
     max_length = readable_length(recipe.data, teacher_tokenizer, teacher.config)
     student, tokenizer = make_student(recipe, teacher, teacher_tokenizer, task, data.train, max_length)
@@ -85,10 +97,20 @@ def make_plan(recipe: Recipe) -> Plan:
     trainings = _resolve_trainings(recipe, data)
     for values in trainings.values():
         _check_training(values, recipe.seed, data, student)
-    student_args = build_arguments(trainings["student"], recipe.seed, Path(recipe.output))
-    check_batch_size(student_args.build_objective(task, profile_of(student), profile_of(teacher)), student_args)
     tokenizer.model_max_length = max_length  # saved with the student: it is served as it was trained
-    return Plan(recipe, task, tokenizer, teacher_tokenizer, data, teacher, student, max_length, trainings)
+    plan = Plan(recipe, task, tokenizer, teacher_tokenizer, data, teacher, student, max_length, trainings)
+    student_args = build_arguments(trainings["student"], recipe.seed, Path(recipe.output))
+    check_batch_size(student_args.build_objective(task, profile_of(student), plan.teacher_profile), student_args)
+    return plan
+
+
+def _with_folds(data: PreparedData, num_folds: int, seed: int) -> PreparedData:
+    """Say of each training row which teacher may answer it."""
+    folds = assign_folds(data.train, data.rows, num_folds, seed)
+    validation = data.validation
+    if validation is not None:
+        validation = validation.add_column(FOLD, np.full(len(validation), NO_FOLD))
+    return replace(data, train=data.train.add_column(FOLD, folds), validation=validation)
 
 
 def _rehearse(values: dict[str, Any], seed: int, student: PreTrainedModel) -> None:
@@ -165,7 +187,8 @@ def describe(plan: Plan) -> str:
     teacher, student = plan.teacher, plan.student
     lines = [
         f"teacher   {recipe.teacher.model}: {_shape(teacher)}"
-        + (", to be fine-tuned first" if recipe.teacher.finetune else ""),
+        + (", to be fine-tuned first" if recipe.teacher.finetune else "")
+        + (f", once without each of {recipe.teacher.folds} folds" if recipe.teacher.folds else ""),
         f"student   {_shape(student)}, {teacher.num_parameters() / student.num_parameters():.1f} times smaller",
         f"task      {plan.task.name}{labels_text(data)}",
         f"train     {len(data.train):,} rows, {len(data.labelled):,} of them with a label",

@@ -95,6 +95,7 @@ class Stage:
 
     def _finish(self, made: Path, seconds: float) -> None:
         remove(self.result)
+        self.result.parent.mkdir(exist_ok=True)
         made.rename(self.result)
         self._write_record(done=True, seconds=round(seconds, 1))
         shutil.rmtree(self._work, ignore_errors=True)

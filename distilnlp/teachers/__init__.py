@@ -6,6 +6,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from distilnlp.errors import DistillationError
+from distilnlp.teachers.averaged import AveragedModel
 from distilnlp.teachers.cached import CachedTeacher
 from distilnlp.teachers.columns import ColumnTeacher
 from distilnlp.teachers.cross_fitted import CrossFittedTeacher
@@ -18,6 +19,7 @@ from distilnlp.teachers.protocol import LookupTeacher, Teacher
 from distilnlp.teachers.reordered import in_label_order
 
 __all__ = [
+    "AveragedModel",
     "CachedTeacher",
     "ColumnTeacher",
     "CrossFittedTeacher",
