@@ -134,6 +134,7 @@ def measure(options: argparse.Namespace) -> TakeTurns:
             temperature=TEMPERATURE,
             bf16=options.bf16,
             teacher_dtype="bfloat16" if options.bf16 else "float32",
+            teacher_cache="off",
             use_cpu=not torch.accelerator.is_available(),
             save_strategy="no",
             logging_steps=50,

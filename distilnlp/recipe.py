@@ -56,6 +56,15 @@ class TeacherConfig(Section):
         description="fine-tune it on the labelled rows first: true, or arguments of TrainingArguments to set",
     )
 
+    text_columns: list[str] | None = Field(
+        default=None,
+        min_length=1,
+        description="columns that it reads, where it knows more than its student will: one text, two texts, or a text "
+        "and what describes it; null = data.text_columns",
+    )
+    max_length: int | None = Field(
+        default=None, ge=2, description="its texts are cut after so many tokens; null = data.max_length"
+    )
     folds: int | None = Field(
         default=None,
         ge=2,

@@ -16,7 +16,9 @@ from distilnlp.errors import DistillationError
 from distilnlp.fingerprints import tokenizer_fingerprint
 from distilnlp.signals import SignalRequest
 from distilnlp.tasks import MASKED_LM, Task
-from distilnlp.tasks.collators import AllEncodings
+from distilnlp.tasks.choices import ChoiceCollator
+from distilnlp.tasks.collators import AllEncodings, RowCollator
+from distilnlp.tasks.masked_lm import MaskingCollator
 from distilnlp.teachers import CachedTeacher, LookupTeacher, Teacher
 
 logger = logging.getLogger(__name__)
@@ -24,7 +26,15 @@ logger = logging.getLogger(__name__)
 AUTO, OFF = "auto", "off"
 INPUTS = ("input_ids", "attention_mask")
 FOLDER = "teacher_cache"  # in the output folder of a training
-SAME_EVERY_TIME = (DataCollatorWithPadding, DefaultDataCollator)  # collators that leave nothing to chance
+# Collators that leave nothing to chance (one that draws masks is left alone by rows that are masked already).
+SAME_EVERY_TIME = (
+    DataCollatorWithPadding,
+    DefaultDataCollator,
+    RowCollator,
+    ChoiceCollator,
+    MaskingCollator,
+    AllEncodings,
+)
 
 
 @dataclass(frozen=True)

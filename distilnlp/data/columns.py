@@ -50,6 +50,26 @@ def check_text_columns(dataset: Dataset, wanted: Sequence[str], label_column: st
             )
 
 
+def joined_texts(dataset: Dataset, columns: Sequence[str]) -> list[list[str]]:
+    """Return the text, and perhaps the second text, that columns of any kind make.
+
+    One column is a text and two text columns are a pair. Of more columns, or of others than text, the first is the text
+    and the others are the second, written as `name: value; name: value`. An empty cell is an empty text.
+    """
+    first, *others = columns
+    texts = [[_written(value) for value in dataset[first]]]
+    if len(others) == 1 and is_text(dataset.features[others[0]]):
+        texts.append([_written(value) for value in dataset[others[0]]])
+    elif others:
+        rows = zip(*(dataset[name][:] for name in others), strict=True)
+        texts.append(["; ".join(f"{n}: {_written(v)}" for n, v in zip(others, row, strict=True)) for row in rows])
+    return texts
+
+
+def _written(value: Any) -> str:
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def require_column(dataset: Dataset, name: str, key: str) -> None:
     """Raise a `DistillationError` that names the recipe's `key` if the data set has no such column."""
     if name not in dataset.column_names:

@@ -11,6 +11,7 @@ import numpy as np
 from datasets import Dataset, DatasetDict, concatenate_datasets
 from sklearn.model_selection import train_test_split
 
+from distilnlp.data.columns import require_column
 from distilnlp.data.config import DataConfig
 from distilnlp.data.label_names import LabelColumn
 from distilnlp.data.rows import Layout, RowFormat
@@ -47,7 +48,12 @@ class PreparedData:
         return labelled_rows(self.train, self.rows)
 
 
-def prepare_data(config: DataConfig, rows: RowFormat, teacher_label_names: Sequence[str] | None) -> PreparedData:
+def prepare_data(
+    config: DataConfig,
+    rows: RowFormat,
+    teacher_label_names: Sequence[str] | None,
+    teacher_texts: Sequence[str] | None = None,
+) -> PreparedData:
     """Load, check and split the data of a recipe.
 
     Args:
@@ -55,6 +61,7 @@ def prepare_data(config: DataConfig, rows: RowFormat, teacher_label_names: Seque
         rows: the row format of the task.
         teacher_label_names: the fine-tuned teacher's labels in logit order; None = it is yet to be trained. A task
             without label names does not look at them.
+        teacher_texts: columns that the teacher reads instead of the student's; training rows must have them.
 
     Raises:
         DistillationError: missing columns or splits, empty splits, labels that do not fit the task or the teacher,
@@ -69,6 +76,9 @@ def prepare_data(config: DataConfig, rows: RowFormat, teacher_label_names: Seque
     if validation is not None:
         _split(splits, validation, "data.validation_split")
     layout = _find_layout([train] if test is None else [train, splits[test]], config, rows, label, teacher_label_names)
+    layout = replace(layout, teacher_texts=tuple(teacher_texts or ()))
+    for name in layout.teacher_texts:
+        require_column(train, name, "teacher.text_columns")
 
     ready = rows.normalise(train, layout, "training")
     unlabelled = [part for source in config.unlabelled for part in _load_unlabelled(source, layout, rows)]
@@ -231,6 +241,8 @@ def _load_unlabelled(source: str, layout: Layout, rows: RowFormat) -> list[Datas
                 f"the unlabelled source {source} must have the text columns {[*layout.texts, *layout.choices]}, but it "
                 f"has {texts.column_names}. Rename its columns."
             )
+        for name in layout.teacher_texts:
+            require_column(texts, name, f"(for the unlabelled source {source}) teacher.text_columns")
         parts.append(rows.normalise(texts, own, f"unlabelled ({source})"))
     return parts
 

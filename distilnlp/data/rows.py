@@ -11,7 +11,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from distilnlp.data.columns import check_text_columns, is_empty, is_text
+from distilnlp.data.columns import check_text_columns, is_empty, is_text, joined_texts
 from distilnlp.data.config import DataConfig
 from distilnlp.data.label_names import LabelColumn
 from distilnlp.errors import DistillationError
@@ -20,6 +20,7 @@ from distilnlp.labels import NO_LABEL
 logger = logging.getLogger(__name__)
 
 TEXT, TEXT_PAIR, LABEL = "text", "text_pair", "label"
+TEACHER_TEXT, TEACHER_TEXT_PAIR = "teacher_text", "teacher_text_pair"  # what it reads instead of the student's
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Layout:
         texts: text columns.
         label: label column, whether there or not.
         choices: multiple choice: one column a choice, or the one column of lists.
+        teacher_texts: columns that the teacher reads instead, of rows that have them; none = the same as the student.
         given_names: `data.label_names`, what bare ids in the source mean.
         label_names: in the order of the models' logits; empty for a task without names.
     """
@@ -37,6 +39,7 @@ class Layout:
     texts: tuple[str, ...]
     label: str
     choices: tuple[str, ...] = ()
+    teacher_texts: tuple[str, ...] = ()
     given_names: tuple[str, ...] | None = None
     label_names: tuple[str, ...] = ()
 
@@ -134,8 +137,12 @@ class RowFormat(ABC):
         keep = [index for index, row in enumerate(zip(*inputs, strict=True)) if not any(map(_is_blank, row))]
         if len(keep) < len(dataset):
             logger.warning("%d empty texts of the %s data were left out", len(dataset) - len(keep), split)
+        if layout.teacher_texts and set(layout.teacher_texts) <= set(dataset.column_names):
+            texts = joined_texts(dataset, layout.teacher_texts)
+            content |= dict(zip((TEACHER_TEXT, TEACHER_TEXT_PAIR), texts, strict=False))
         kept = {name: [values[index] for index in keep] for name, values in content.items()}
-        return Dataset.from_dict(kept, features=Features({name: self.features[name] for name in kept}))
+        features = Features({name: self.features.get(name, Value("string")) for name in kept})
+        return Dataset.from_dict(kept, features=features)
 
     @abstractmethod
     def read_inputs(self, dataset: Dataset, layout: Layout) -> dict[str, list[Any]]:

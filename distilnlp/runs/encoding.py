@@ -1,11 +1,14 @@
 """The rows of a run as a tokenizer reads them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from distilnlp.data import labelled_rows
+from distilnlp.data.rows import TEACHER_TEXT
+from distilnlp.data.views import student_view, teacher_view
 from distilnlp.errors import DistillationError
 from distilnlp.labels import NO_LABEL
 from distilnlp.runs.models import collator_of
@@ -14,28 +17,53 @@ from distilnlp.runs.plan import Plan
 
 @dataclass(frozen=True)
 class EncodedRows:
-    """The run's rows as one tokenizer reads them."""
+    """The run's rows as one model reads them.
+
+    Attributes:
+        tokenizer: of the model.
+        train: labelled and unlabelled rows.
+        labelled: the training rows that have a label.
+        test: None where the test rows lack what the model reads.
+        validation: None where there is none, or it lacks what the model reads.
+    """
 
     tokenizer: PreTrainedTokenizerBase
     train: Dataset
     labelled: Dataset
-    test: Dataset
+    test: Dataset | None
     validation: Dataset | None
 
     @classmethod
-    def of(cls, plan: Plan, tokenizer: PreTrainedTokenizerBase) -> "EncodedRows":
-        """Tokenise what a plan has."""
+    def of_student(cls, plan: Plan) -> "EncodedRows":
+        """Tokenise what the student reads."""
+        return cls._of(plan, plan.tokenizer, plan.max_length, student_view)
+
+    @classmethod
+    def of_teacher(cls, plan: Plan) -> "EncodedRows":
+        """Tokenise what the teacher reads."""
+        return cls._of(plan, plan.teacher_tokenizer, plan.teacher_max_length, teacher_view)
+
+    @classmethod
+    def _of(
+        cls, plan: Plan, tokenizer: PreTrainedTokenizerBase, max_length: int, view: Callable[[Dataset], Dataset]
+    ) -> "EncodedRows":
         rows, data, config = plan.task.rows, plan.data, plan.recipe.data
 
         def encode(part: Dataset, name: str, for_evaluation: bool = False) -> Dataset:
             desc = f"Tokenising the {name} data"
-            return rows.encode(part, tokenizer, plan.max_length, desc, config=config, for_evaluation=for_evaluation)
+            return rows.encode(view(part), tokenizer, max_length, desc, config=config, for_evaluation=for_evaluation)
+
+        def has_all(part: Dataset) -> bool:
+            return view is student_view or plan.recipe.teacher.text_columns is None or TEACHER_TEXT in part.column_names
 
         collator_of(plan.task, tokenizer, config)  # refuses a tokenizer that the task cannot use
         train = encode(data.train, "training")
-        validation = None if data.validation is None else encode(data.validation, "validation", True)
-        test = encode(data.test, "test", True)
-        _require_answers(test, plan)
+        test = encode(data.test, "test", True) if has_all(data.test) else None
+        validation = None
+        if data.validation is not None and has_all(data.validation):
+            validation = encode(data.validation, "validation", True)
+        if test is not None:
+            _require_answers(test, plan)
         return cls(tokenizer, train, labelled_rows(train, rows), test, validation)
 
 

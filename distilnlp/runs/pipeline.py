@@ -106,15 +106,20 @@ class Pipeline:
         self.recipe = plan.recipe
         self.folder = Path(plan.recipe.output)
         self.state = PartialState()
-        self.student_rows = EncodedRows.of(plan, plan.tokenizer)
+        self.student_rows = EncodedRows.of_student(plan)
         self.teacher_rows, self.train = self.student_rows, self.student_rows.train
-        if plan.has_two_tokenizers:
-            self.teacher_rows = EncodedRows.of(plan, plan.teacher_tokenizer)
+        if plan.has_two_views:
+            self.teacher_rows = EncodedRows.of_teacher(plan)
             self.train = pair_encodings(self.train, self.teacher_rows.train)
             self._check_same_tokens()
         # Evaluation while training asks the teacher only if it is told to.
-        asks_teacher = plan.trainings["student"].get("eval_soft_loss") and plan.has_two_tokenizers
+        asks_teacher = plan.trainings["student"].get("eval_soft_loss") and plan.has_two_views
         own, other = self.student_rows.validation, self.teacher_rows.validation
+        if asks_teacher and own and not other:
+            raise DistillationError(
+                f"eval_soft_loss asks the teacher about the validation rows, but these lack some of the columns "
+                f"{plan.recipe.teacher.text_columns} that it reads. Set eval_soft_loss to false."
+            )
         self.validation = pair_encodings(own, other) if asks_teacher and own and other else own
 
     def run(self) -> dict[str, Any]:
@@ -269,8 +274,9 @@ class Pipeline:
         return Stage(self.folder, name, output, inputs, self.state)
 
     def _data_inputs(self, rows: Dataset) -> dict[str, Any]:
-        data = [fingerprint(rows), fingerprint(self.plan.data.validation), self.plan.data.label_names]
-        return {"data": data, "max_length": self.plan.max_length, "seed": self.recipe.seed}
+        plan = self.plan
+        data = [fingerprint(rows), fingerprint(plan.data.validation), plan.data.label_names]
+        return {"data": data, "max_length": [plan.max_length, plan.teacher_max_length], "seed": self.recipe.seed}
 
     def _check_same_tokens(self) -> None:
         """Refuse two tokenizers that split the training texts differently, where the objective compares tokens."""
@@ -320,7 +326,7 @@ class Pipeline:
     ) -> Path:
         """Train, or go on from the last checkpoint, and save the finished model with its tokenizer."""
         own = collator_of(self.plan.task, encoded.tokenizer, self.recipe.data)
-        needs_both = teacher is not None and self.plan.has_two_tokenizers
+        needs_both = teacher is not None and self.plan.has_two_views
         other = collator_of(self.plan.task, self.plan.teacher_tokenizer, self.recipe.data) if needs_both else None
         trainer = DistillationTrainer(
             model=model,
@@ -342,16 +348,19 @@ class Pipeline:
         return work / FINISHED
 
     def _measure(self, folders: dict[str, tuple[Path | str, ...]]) -> dict[str, Any]:
+        if self.teacher_rows.test is None:
+            logger.info("the test rows lack what the teacher reads, so it is not measured")
+            folders = {name: own for name, own in folders.items() if name != "teacher"}
         models = {name: self._judged(own).to(self.state.device) for name, own in folders.items()}
         plan = SpeedPlan() if self.recipe.evaluation.speed else None
         rows = {name: self.teacher_rows if name == "teacher" else self.student_rows for name in folders}
-        tests = {id(own): list(own.test) for own in rows.values()}
+        tests = {id(own): list(own.test or ()) for own in rows.values()}
         reports = evaluate_models(
             models,
             {name: tests[id(own)] for name, own in rows.items()},
             {name: collator_of(self.plan.task, own.tokenizer, self.recipe.data) for name, own in rows.items()},
             task=self.plan.task.evaluation,
-            reference="teacher",
+            reference="teacher" if "teacher" in models else None,
             resamples=self.recipe.evaluation.bootstrap_resamples,
             speed_plan=plan,
         )

@@ -11,6 +11,7 @@ from datasets import Dataset
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, default_data_collator
 
 from distilnlp.data import FOLD, NO_FOLD, PreparedData, assign_folds, prepare_data
+from distilnlp.data.sequence import TextRows
 from distilnlp.errors import DistillationError
 from distilnlp.recipe import LABELS_ALONE, Recipe, baseline_values, build_arguments, distill_values, finetune_values
 from distilnlp.runs.models import (
@@ -45,7 +46,8 @@ class Plan:
         data: checked and split.
         teacher: loaded; with a new head if it is to be fine-tuned first.
         student: the shape that the student will have (its weights come from the finished teacher).
-        max_length: in tokens, within what both models can read.
+        max_length: of the student's texts, in tokens.
+        teacher_max_length: of the teacher's; the same unless the recipe gives it one of its own.
         trainings: the arguments of each training that the run has, of `student` and perhaps `teacher`, `baseline`.
     """
 
@@ -57,6 +59,7 @@ class Plan:
     teacher: PreTrainedModel
     student: PreTrainedModel
     max_length: int
+    teacher_max_length: int
     trainings: dict[str, dict[str, Any]]
 
     @property
@@ -68,9 +71,10 @@ class Plan:
         return SignalProfile(own.label_names, own.num_labels, task=own.task)
 
     @property
-    def has_two_tokenizers(self) -> bool:
-        """Whether student and teacher read the text in pieces of their own."""
-        return self.tokenizer is not self.teacher_tokenizer
+    def has_two_views(self) -> bool:
+        """Whether student and teacher each read an encoding of their own: other pieces, lengths or columns."""
+        has_own_text = self.recipe.teacher.text_columns is not None
+        return has_own_text or (self.tokenizer, self.max_length) != (self.teacher_tokenizer, self.teacher_max_length)
 
 
 def make_plan(recipe: Recipe) -> Plan:
@@ -84,24 +88,40 @@ def make_plan(recipe: Recipe) -> Plan:
     task = find_task(recipe.task, name, is_finished)
     teacher_tokenizer = load_pretrained(AutoTokenizer, name)
     finished = load_finished(name, task) if is_finished else None
-    data = prepare_data(recipe.data, task.rows, None if finished is None else label_list(finished, task))
+    names = None if finished is None else label_list(finished, task)
+    data = prepare_data(recipe.data, task.rows, names, recipe.teacher.text_columns)
     if recipe.teacher.folds is not None:
         data = _with_folds(data, recipe.teacher.folds, recipe.seed)
     teacher = named(finished or new_head(name, task, data.label_names, recipe.seed), data.label_names)
     max_length = readable_length(recipe.data, teacher_tokenizer, teacher.config)
     student, tokenizer = make_student(recipe, teacher, teacher_tokenizer, task, data.train, max_length)
+    own_length = recipe.teacher.max_length
+    teachers_data = recipe.data.model_copy(update={"max_length": own_length or recipe.data.max_length})
     tokenizer = teacher_tokenizer if same_vocabulary(tokenizer, teacher_tokenizer) else tokenizer
-    if tokenizer is not teacher_tokenizer:
-        check_own_encoding(task)
     max_length = min(max_length, readable_length(recipe.data, tokenizer, student.config))
+    teacher_length = readable_length(teachers_data, teacher_tokenizer, teacher.config) if own_length else max_length
     trainings = _resolve_trainings(recipe, data)
     for values in trainings.values():
         _check_training(values, recipe.seed, data, student)
     tokenizer.model_max_length = max_length  # saved with the student: it is served as it was trained
-    plan = Plan(recipe, task, tokenizer, teacher_tokenizer, data, teacher, student, max_length, trainings)
+    plan = Plan(
+        recipe, task, tokenizer, teacher_tokenizer, data, teacher, student, max_length, teacher_length, trainings
+    )
+    if plan.has_two_views:
+        _check_own_view(recipe, task)
     student_args = build_arguments(trainings["student"], recipe.seed, Path(recipe.output))
     check_batch_size(student_args.build_objective(task, profile_of(student), plan.teacher_profile), student_args)
     return plan
+
+
+def _check_own_view(recipe: Recipe, task: Task) -> None:
+    """Refuse what only a task of whole texts can have."""
+    check_own_encoding(task)
+    if recipe.teacher.text_columns is not None and not isinstance(task.rows, TextRows):
+        raise DistillationError(
+            f"teacher.text_columns give the teacher a text of its own, but the rows of {task.name} are no plain texts. "
+            "Remove teacher.text_columns."
+        )
 
 
 def _with_folds(data: PreparedData, num_folds: int, seed: int) -> PreparedData:
@@ -193,13 +213,19 @@ def describe(plan: Plan) -> str:
         f"task      {plan.task.name}{labels_text(data)}",
         f"train     {len(data.train):,} rows, {len(data.labelled):,} of them with a label",
         f"test      {len(data.test):,} rows",
-        f"text      cut after {plan.max_length} tokens"
-        + (", student and teacher each by its own tokenizer" if plan.has_two_tokenizers else ""),
+        f"text      cut after {plan.max_length} tokens" + (_teachers_view(plan) if plan.has_two_views else ""),
         f"baseline  {'the same student on the labels alone' if recipe.baseline else 'none (baseline: true adds it)'}",
         f"output    {recipe.output}",
     ]
     cost = estimate_cost(student, teacher, length=plan.max_length)
     return "\n".join([*lines, "", str(cost)])
+
+
+def _teachers_view(plan: Plan) -> str:
+    """Return how the teacher reads the rows."""
+    columns = plan.recipe.teacher.text_columns
+    own = f"{', '.join(columns)}, " if columns else "text "
+    return f"; the teacher reads {own}by its own tokenizer cut after {plan.teacher_max_length}"
 
 
 def labels_text(data: PreparedData) -> str:
