@@ -72,7 +72,7 @@ class TaskRun:
 RUNS = {
     "trec": TaskRun("single_label_classification", "trec", {"max_length": 32}),
     "cr": TaskRun("single_label_classification", "cr", {"max_length": 48}, (5, 4, 16)),
-    "stsb": TaskRun("regression", "stsb", {"max_length": 64, "text_columns": ["sentence1", "sentence2"]}),
+    "stsb": TaskRun("regression", "stsb", {"max_length": 64, "text_columns": ["sentence1", "sentence2"]}, (8, 8, 16)),
     "wnut17": TaskRun("token_classification", "wnut17", {"max_length": 64}, (8, 4, 8)),
     "xquad": TaskRun("question_answering", "xquad", {"max_length": 256, "stride": 64}, (6, 3, 3), 16),
     "bbc": TaskRun("masked_lm", "bbc_text", {"max_length": 64}, (8, 4, 4), 16),

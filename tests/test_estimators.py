@@ -18,10 +18,10 @@ from sklearn.svm import LinearSVC
 from distilnlp.errors import DistillationError
 from distilnlp.signals import SignalProfile, SignalRequest
 from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION, TASKS
+from distilnlp.teacher_protocol import LookupTeacher
 from distilnlp.teachers.columns import ColumnTeacher
 from distilnlp.teachers.estimator import EstimatorTeacher, predicted_column
 from distilnlp.teachers.lookup import LookupCollator
-from distilnlp.teachers.protocol import LookupTeacher
 from tests.conftest import tokenised
 from tests.tiny import TOPICS, tiny_rows, tiny_tokenizer
 

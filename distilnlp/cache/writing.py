@@ -27,7 +27,7 @@ from distilnlp.cache.store import AnswerStore, write_shard
 from distilnlp.errors import DistillationError
 from distilnlp.signals import SignalRequest
 from distilnlp.tasks import Task
-from distilnlp.teachers.protocol import Teacher
+from distilnlp.teacher_protocol import Teacher
 
 logger = logging.getLogger(__name__)
 

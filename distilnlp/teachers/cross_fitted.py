@@ -12,8 +12,8 @@ from distilnlp.fingerprints import joint_fingerprint
 from distilnlp.losses.reduction import at_least_float32
 from distilnlp.signals import Batch, SignalRequest, Signals
 from distilnlp.tasks import task_named
+from distilnlp.teacher_protocol import Teacher
 from distilnlp.teachers.ensemble import EnsembleTeacher
-from distilnlp.teachers.protocol import Teacher
 
 
 class CrossFittedTeacher:

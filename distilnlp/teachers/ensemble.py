@@ -14,7 +14,7 @@ from distilnlp.fingerprints import joint_fingerprint
 from distilnlp.losses.reduction import at_least_float32
 from distilnlp.signals import Batch, SignalProfile, SignalRequest, Signals
 from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION, Task, task_named
-from distilnlp.teachers.protocol import LookupTeacher, Teacher
+from distilnlp.teacher_protocol import LookupTeacher, Teacher
 from distilnlp.teachers.reordered import in_label_order
 
 Average = Literal["probabilities", "logits"]

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from distilnlp.teachers.protocol import LookupTeacher
+from distilnlp.teacher_protocol import LookupTeacher
 
 
 class LookupCollator:

@@ -6,7 +6,7 @@ from distilnlp.data.pairs import TEACHER
 from distilnlp.errors import DistillationError
 from distilnlp.fingerprints import joint_fingerprint
 from distilnlp.signals import Batch, SignalRequest, Signals
-from distilnlp.teachers.protocol import Teacher
+from distilnlp.teacher_protocol import Teacher
 
 
 class OwnEncodingTeacher:

@@ -8,7 +8,7 @@ from distilnlp.errors import DistillationError
 from distilnlp.fingerprints import joint_fingerprint
 from distilnlp.labels import label_order
 from distilnlp.signals import Batch, SignalProfile, SignalRequest, Signals
-from distilnlp.teachers.protocol import Teacher
+from distilnlp.teacher_protocol import Teacher
 
 
 class ReorderedTeacher:
