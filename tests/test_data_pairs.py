@@ -87,3 +87,15 @@ def test_words_that_begin_at_other_tokens_are_other_positions() -> None:
     )
     assert not same_positions(rows)
     assert same_positions(rows.remove_columns(["word_starts", "teacher_word_starts"]))
+
+
+def test_words_that_one_encoding_has_no_room_for_are_unmarked_in_both() -> None:
+    words = Dataset.from_dict({"words": [["bad", "face", "cab"], ["a"]], "label": [[1, 0, 1], [0]]})
+    student = TOKEN_ROWS.encode(words, letter_tokenizer(), 60, "", config=config())
+    for short in (6, 8):
+        teacher = TOKEN_ROWS.encode(words, letter_tokenizer(), short, "", config=config())
+        for paired in (pair_encodings(student, teacher), pair_encodings(teacher, student)):
+            for both, whole in zip(paired, student, strict=True):
+                counts = [sum(both[f"{prefix}word_starts"]) for prefix in ("", "teacher_")]
+                assert counts[0] == counts[1] <= sum(whole["word_starts"])
+    assert [sum(words) for words in student["word_starts"]] == [3, 1]

@@ -21,6 +21,7 @@ from distilnlp import (
 )
 from distilnlp.data import FOLD
 from distilnlp.errors import DistillationError
+from distilnlp.signals import SignalRequest
 from tests.conftest import tiny_arguments
 from tests.tiny import TOPICS, tiny_tokenizer
 from tests.tiny_tasks import task_data, task_student, task_teacher
@@ -172,3 +173,60 @@ def test_wrong_answers_are_refused_before_training(
             train_dataset=given,
             processing_class=tiny_tokenizer(),
         )
+
+
+# ---- Words ----
+
+
+def cut_into_more_pieces(rows: Dataset) -> Dataset:
+    """The teacher's encoding: every word has one piece more, which is no start."""
+
+    def cut(row: dict[str, Any]) -> dict[str, Any]:
+        pieces = [
+            (token, start)
+            for token, begins in zip(row["input_ids"], row["word_starts"], strict=True)
+            for token, start in ([(token, begins), (7, 0)] if begins else [(token, 0)])
+        ]
+        ids, starts = (list(values) for values in zip(*pieces, strict=True))
+        ones, zeros = [1] * len(ids), [0] * len(ids)
+        own = {"input_ids": ids, "attention_mask": ones, "token_type_ids": zeros, "word_starts": starts}
+        return {f"teacher_{name}": values for name, values in own.items()}
+
+    return rows.map(cut)
+
+
+@pytest.mark.parametrize("cache", ["off", "auto"])
+def test_a_teacher_answers_word_by_word_in_pieces_of_its_own(tmp_path: Path, cache: str) -> None:
+    task = "token_classification"
+    model, rows = task_teacher(task), cut_into_more_pieces(task_data(task, 4, 4))
+    trainer = DistillationTrainer(
+        task_student(task),
+        model,
+        tiny_arguments(tmp_path, **{**PLAIN, "teacher_cache": cache}),
+        train_dataset=rows,
+        processing_class=tiny_tokenizer(),
+        teacher_processing_class=tiny_tokenizer(),
+    )
+    trainer._keep_answers()
+    seen = 0
+    for batch in trainer.get_train_dataloader():
+        logits = trainer.teacher(batch, SignalRequest()).logits
+        for index in range(len(logits)):
+            length = int(batch["teacher_attention_mask"][index].sum())
+            with torch.no_grad():
+                alone = model(batch["teacher_input_ids"][index : index + 1, :length]).logits[0]
+            starts = batch["teacher_word_starts"][index, :length].bool()
+            torch.testing.assert_close(logits[index][batch["word_starts"][index].bool()], alone[starts])
+            seen += int(starts.sum())
+    assert seen > 10
+
+
+def test_words_that_do_not_match_are_refused() -> None:
+    teacher = OwnEncodingTeacher(as_teacher(task_teacher("token_classification"), "float32"))
+    ids = torch.tensor([[2, 7, 8, 3]])
+    batch = {"input_ids": ids, "word_starts": torch.tensor([[0, 1, 1, 0]])} | {
+        "teacher_input_ids": ids,
+        "teacher_word_starts": torch.tensor([[0, 1, 0, 0]]),
+    }
+    with pytest.raises(DistillationError, match="a row has 2 for the student and 1 for the teacher"):
+        teacher(batch, SignalRequest())

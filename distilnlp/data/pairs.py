@@ -1,5 +1,9 @@
 """The same rows, read by the tokenizers of a student and a teacher."""
 
+from collections.abc import Iterator
+from itertools import accumulate
+from typing import Any
+
 from datasets import Dataset, concatenate_datasets
 
 from distilnlp.data.folds import FOLD
@@ -30,7 +34,19 @@ def pair_encodings(student_rows: Dataset, teacher_rows: Dataset) -> Dataset:
         )
     inputs = teacher_rows.select_columns([name for name in MODEL_INPUTS if name in teacher_rows.column_names])
     named = inputs.rename_columns({name: TEACHER + name for name in inputs.column_names})
-    return concatenate_datasets([student_rows, named], axis=1)
+    both = concatenate_datasets([student_rows, named], axis=1)
+    return both.map(_words_of_both, desc="Pairing words") if "word_starts" in both.column_names else both
+
+
+def _words_of_both(row: dict[str, Any]) -> dict[str, list[int]]:
+    """Unmark the words that only one of the encodings has room for."""
+    names = ("word_starts", TEACHER + "word_starts")
+    count = min(sum(row[name]) for name in names)
+    return {name: [int(start and seen <= count) for start, seen in _counted(row[name])] for name in names}
+
+
+def _counted(starts: list[int]) -> Iterator[tuple[int, int]]:
+    return zip(starts, accumulate(starts), strict=True)
 
 
 def same_positions(rows: Dataset) -> bool:

@@ -48,6 +48,8 @@ class Task:
         num_classes: `(config) -> ` the width of the logits where that is fixed, else 0.
         classes_vary: whether every item has classes of its own (positions, choices).
         items_are_tokens: whether an item is a token or a position, so that both models must split the text alike.
+        align_logits: `(logits, batch, own)`: what a teacher gave in its own encoding of the text, where the student's
+            has it. It is for a task whose items are units of the text that both encodings have.
         has_label_names: whether the config's `id2label` names the classes.
         collator_keys: keys of a recipe's `data` section that the collator takes too.
         align_labels: `(dataset, label_names, num_labels, split) -> dataset` whose labels mean what the logits mean;
@@ -77,6 +79,7 @@ class Task:
     classes_vary: bool = False
     items_are_tokens: bool = False
     num_classes: Callable[[Any], int] = lambda config: config.num_labels
+    align_logits: Callable[[Tensor, Batch, Batch], Tensor] = lambda logits, batch, own: logits
     has_label_names: bool = True
     collator_keys: tuple[str, ...] = ()
     align_labels: Callable[[Any, Sequence[str] | None, int, str], Any] = lambda dataset, names, num_labels, split: (

@@ -36,6 +36,31 @@ def words(batch: Batch) -> Tensor:
     return torch.where(labelled.any(dim=-1, keepdim=True), labelled, token_mask(batch))
 
 
+def _by_word(logits: Tensor, batch: Batch, own: Batch) -> Tensor:
+    """Return logits that a teacher gave in its own pieces at the student's pieces: word k at the start of word k.
+
+    Args:
+        logits: `[batch, teacher's length, tags]`.
+        batch: as the student reads it.
+        own: as the teacher does.
+
+    Raises:
+        DistillationError: a row has more words in one encoding than in the other.
+    """
+    mine, its = words(batch), words(own)
+    counts = mine.sum(dim=-1), its.sum(dim=-1)
+    if not torch.equal(*counts):
+        row = int((counts[0] != counts[1]).nonzero()[0])
+        raise DistillationError(
+            f"student and teacher must read the same words, but a row has {counts[0][row]} for the student and "
+            f"{counts[1][row]} for the teacher. Mark the first piece of each word as word_starts in both encodings, "
+            "and leave out words that only one of them has room for (pair_encodings does)."
+        )
+    aligned = logits.new_zeros(*mine.shape, logits.shape[-1])
+    aligned[mine] = logits[its]
+    return aligned
+
+
 def _check_tags(dataset: Any, names: Sequence[str] | None, num_labels: int, split: str) -> Any:
     """Refuse label ids that are none of the model's, and rows whose labels are not one a token."""
     if not is_tokenised(dataset):
@@ -62,7 +87,7 @@ TOKEN_CLASSIFICATION = Task(
     model_classes=MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
     fits=lambda config: config.num_labels > 1,
     answer="categorical",
-    items_are_tokens=True,
+    align_logits=_by_word,
     rows=TOKEN_ROWS,
     evaluation=TOKEN_EVALUATION,
     collator=lambda tokenizer: RowCollator(tokenizer, token_labels),

@@ -1,11 +1,14 @@
 """A teacher with a tokenizer of its own: it reads its own encoding of the text, from columns named `teacher_*`."""
 
+from dataclasses import replace
+
 import torch
 
 from distilnlp.data.pairs import TEACHER
 from distilnlp.errors import DistillationError
 from distilnlp.fingerprints import joint_fingerprint
 from distilnlp.signals import Batch, SignalRequest, Signals
+from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION, task_named
 from distilnlp.teacher_protocol import Teacher
 
 
@@ -19,7 +22,9 @@ class OwnEncodingTeacher:
 
     def __init__(self, teacher: Teacher, prefix: str = TEACHER) -> None:
         self._teacher, self._prefix = teacher, prefix
-        self.columns = frozenset(prefix + name for name in teacher.columns)
+        self._task = SINGLE_LABEL_CLASSIFICATION if teacher.profile.task is None else task_named(teacher.profile.task)
+        # What says which of its logits count is part of its encoding too.
+        self.columns = frozenset(prefix + name for name in teacher.columns | self._task.loss_inputs)
         self.profile = teacher.profile
 
     @property
@@ -43,4 +48,5 @@ class OwnEncodingTeacher:
                 "the teacher has a tokenizer of its own, but the rows have no encoding for it. Give them the columns "
                 f"{self._prefix}input_ids, {self._prefix}attention_mask and so on: see pair_encodings."
             )
-        return self._teacher(own, request)
+        signals = self._teacher(own, request)
+        return replace(signals, logits=self._task.align_logits(signals.logits, batch, own))
