@@ -12,6 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError, field_validator, model
 from transformers import TrainingArguments
 
 from distilnlp.arguments import DistillationTrainingArguments
+from distilnlp.augmentation import parse_augmentation
 from distilnlp.data import DataConfig
 from distilnlp.errors import DistillationError, did_you_mean
 from distilnlp.hardware import bf16_is_fast
@@ -158,6 +159,12 @@ class Recipe(Section):
     @classmethod
     def _expand_home(cls, value: str) -> str:
         return str(Path(value).expanduser())
+
+    @field_validator("data")
+    @classmethod
+    def _check_augmentation(cls, value: DataConfig) -> DataConfig:
+        parse_augmentation(value.augmentation)
+        return value
 
     @field_validator("training")
     @classmethod

@@ -31,6 +31,14 @@ class DataConfig(Section):
     unlabelled: list[str] = Field(
         default_factory=list, description="further sources whose rows are a transfer set: text without labels"
     )
+    augmentation: list[dict[str, Any]] = Field(
+        default_factory=list,
+        description="methods that make further unlabelled texts of the training rows, each {name, copies, and what the "
+        "method takes}",
+    )
+    augmentation_model: str | None = Field(
+        default=None, description="local folder or Hub id of the masked language model of replace_with_masked_lm"
+    )
     text_columns: list[str] | None = Field(
         default=None,
         min_length=1,

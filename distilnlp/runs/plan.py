@@ -14,6 +14,7 @@ from distilnlp.data import FOLD, NO_FOLD, PreparedData, assign_folds, prepare_da
 from distilnlp.data.sequence import TextRows
 from distilnlp.errors import DistillationError
 from distilnlp.recipe import LABELS_ALONE, Recipe, baseline_values, build_arguments, distill_values, finetune_values
+from distilnlp.runs.augmenting import augmented
 from distilnlp.runs.models import (
     find_task,
     label_list,
@@ -90,6 +91,7 @@ def make_plan(recipe: Recipe) -> Plan:
     finished = load_finished(name, task) if is_finished else None
     names = None if finished is None else label_list(finished, task)
     data = prepare_data(recipe.data, task.rows, names, recipe.teacher.text_columns)
+    data = augmented(recipe, data, teacher_tokenizer)
     if recipe.teacher.folds is not None:
         data = _with_folds(data, recipe.teacher.folds, recipe.seed)
     teacher = named(finished or new_head(name, task, data.label_names, recipe.seed), data.label_names)

@@ -1,0 +1,65 @@
+"""More rows for the teacher to answer, made of the training rows before anything is trained."""
+
+from dataclasses import replace
+
+from datasets import concatenate_datasets
+from transformers import AutoModelForMaskedLM, AutoTokenizer, PreTrainedTokenizerBase
+
+from distilnlp.augmentation import augment, parse_augmentation
+from distilnlp.data import PreparedData
+from distilnlp.data.rows import LABEL, TEXT, TEXT_PAIR, Layout
+from distilnlp.data.sequence import TextRows
+from distilnlp.errors import DistillationError
+from distilnlp.recipe import Recipe
+from distilnlp.runs.models import load_pretrained
+
+MASKED_LM_METHOD = "replace_with_masked_lm"
+
+
+def augmented(recipe: Recipe, data: PreparedData, tokenizer: PreTrainedTokenizerBase) -> PreparedData:
+    """Return the data with what `data.augmentation` adds to the training rows, none of it with a label.
+
+    Args:
+        recipe: says which methods.
+        data: checked and split.
+        tokenizer: the teacher's, whose mask token `mask_words` writes.
+
+    Raises:
+        DistillationError: the task's rows are no texts with labels, or the recipe cannot say who may answer them.
+    """
+    methods = parse_augmentation(recipe.data.augmentation)
+    if not methods:
+        return data
+    _check(recipe, data)
+    texts = [name for name in (TEXT, TEXT_PAIR) if name in data.train.column_names]
+    rows, seed = data.train.select_columns(texts), recipe.data.seed
+    plain = [method for method in methods if method.name != MASKED_LM_METHOD]
+    by_model = [method for method in methods if method.name == MASKED_LM_METHOD]
+    parts = [augment(rows, plain, text_columns=texts, tokenizer=tokenizer, seed=seed)] if plain else []
+    if by_model:
+        name = str(recipe.data.augmentation_model)
+        own, model = load_pretrained(AutoTokenizer, name), load_pretrained(AutoModelForMaskedLM, name)
+        parts.append(augment(rows, by_model, text_columns=texts, tokenizer=own, masked_lm=model, seed=seed))
+    layout = Layout(tuple(texts), LABEL, label_names=tuple(data.label_names))
+    made = [data.rows.normalise(part, layout, "augmented") for part in parts]
+    return replace(data, train=concatenate_datasets([data.train, *made]))
+
+
+def _check(recipe: Recipe, data: PreparedData) -> None:
+    if not (isinstance(data.rows, TextRows) and data.rows.needs_labels):
+        raise DistillationError(
+            f"data.augmentation makes new texts, for tasks of whole texts, but the rows of {data.rows.task} are "
+            "others. Remove data.augmentation."
+        )
+    for key, value in (("folds", recipe.teacher.folds), ("text_columns", recipe.teacher.text_columns)):
+        if value is not None:
+            raise DistillationError(
+                f"data.augmentation and teacher.{key} do not go together: a new text has neither a fold nor the "
+                "teacher's further columns. Remove one of them."
+            )
+    needs_model = any(entry.get("name") == MASKED_LM_METHOD for entry in recipe.data.augmentation)
+    if needs_model != (recipe.data.augmentation_model is not None):
+        raise DistillationError(
+            f"data.augmentation_model is the masked language model of {MASKED_LM_METHOD}, and belongs to it alone: "
+            "give both, or neither."
+        )
