@@ -112,6 +112,8 @@ class DistillationTrainingArguments(TrainingArguments):
         if not isinstance(self.losses, list | tuple | None):
             example = '[{"name": "hidden_state_mse"}]'
             raise DistillationError(f"losses must be a list, such as {example}, but it is {self.losses!r}.")
+        if self.teacher_cache is False:  # what YAML makes of a bare off
+            self.teacher_cache = "off"
         self._check_numbers()
         self._check_unsupported()
 
@@ -161,11 +163,10 @@ class DistillationTrainingArguments(TrainingArguments):
             raise DistillationError(
                 f"teacher_cache_dtype must be one of {', '.join(DTYPES)}, but it is {self.teacher_cache_dtype!r}.{hint}"
             )
-        if not self.teacher_cache or self.teacher_cache_top_k < 1:
-            raise DistillationError(
-                f"teacher_cache must be auto, off or a folder and teacher_cache_top_k at least 1, but they are "
-                f"{self.teacher_cache!r} and {self.teacher_cache_top_k}."
-            )
+        if not self.teacher_cache:
+            raise DistillationError(f"teacher_cache must be auto, off or a folder, but it is {self.teacher_cache!r}.")
+        if self.teacher_cache_top_k < 1:
+            raise DistillationError(f"teacher_cache_top_k must be at least 1, but it is {self.teacher_cache_top_k}.")
         for name, (supported, reason) in UNSUPPORTED_OPTIONS.items():
             value = getattr(self, name)
             if value != supported:

@@ -12,6 +12,10 @@ class UnreachableError(DistillationError):
     """A model or data set that is not on this machine and that the Hub did not give."""
 
 
+class NotKeptError(DistillationError):
+    """A teacher's answers cannot be kept on disk; the teacher itself can be asked all the same."""
+
+
 class NonFiniteLossError(FloatingPointError):
     """A component of the objective became NaN or infinite; the message names the component and the step."""
 

@@ -31,7 +31,8 @@ def model_fingerprint(name: str, model: PreTrainedModel) -> str:
 def weights_fingerprint(model: PreTrainedModel) -> str:
     """Return the hash of a loaded model's config, and of the numbers and dtypes of its weights."""
     config = {name: value for name, value in model.config.to_dict().items() if name not in NOT_CONTENT}
-    digest = hashlib.blake2b(json.dumps(config, sort_keys=True, default=str).encode(), digest_size=16)
+    text = json.dumps([type(model).__name__, config], sort_keys=True, default=str)
+    digest = hashlib.blake2b(text.encode(), digest_size=16)
     for name, tensor in sorted(nn.Module.state_dict(model).items()):
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)

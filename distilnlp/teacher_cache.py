@@ -10,9 +10,9 @@ from datasets import Dataset, concatenate_datasets
 from transformers import DataCollatorWithPadding, DefaultDataCollator, default_data_collator
 
 from distilnlp.arguments import DistillationTrainingArguments
-from distilnlp.cache import CacheSettings, CacheWriter, NoSpaceError, check_request
+from distilnlp.cache import CacheSettings, CacheWriter, check_request
 from distilnlp.cache.writing import key_columns
-from distilnlp.errors import DistillationError
+from distilnlp.errors import DistillationError, NotKeptError
 from distilnlp.fingerprints import tokenizer_fingerprint
 from distilnlp.signals import SignalRequest
 from distilnlp.tasks import MASKED_LM, Task
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 AUTO, OFF = "auto", "off"
 INPUTS = ("input_ids", "attention_mask")
-FOLDER = "teacher_cache"  # in the output folder of a training
+FOLDER = "_teacher_cache"  # in the output folder; the underscore keeps it out of what is pushed to the Hub
 # Collators that leave nothing to chance (one that draws masks is left alone by rows that are masked already).
 SAME_EVERY_TIME = (
     DataCollatorWithPadding,
@@ -33,7 +33,6 @@ SAME_EVERY_TIME = (
     RowCollator,
     ChoiceCollator,
     MaskingCollator,
-    AllEncodings,
 )
 
 
@@ -61,7 +60,7 @@ class Questions:
         """Return why the answers cannot be kept; None if they can."""
         if not all(isinstance(rows, Dataset) and rows.format["type"] != "custom" for rows in self.datasets):
             return "the rows are a stream, are transformed as they are read, or are no datasets.Dataset"
-        if self.task is MASKED_LM and "labels" not in self.datasets[0].column_names:
+        if self.task is MASKED_LM and any("labels" not in rows.column_names for rows in self.datasets):
             return "tokens are masked anew in every epoch"
         try:
             check_request(self.request)
@@ -89,7 +88,8 @@ def with_kept_answers(
     is_wanted = args.teacher_cache != AUTO
     reason = questions.why_not_kept() or _unknown(teacher, questions, is_own_collator)
     if reason and is_wanted:
-        raise DistillationError(f"teacher_cache is {args.teacher_cache!r}, but {reason}. Set it to auto or off.")
+        fix = "Set teacher_cache to auto or off."
+        raise DistillationError(f"teacher_cache is {args.teacher_cache!r}, but {reason.rstrip('.')}. {fix}")
     if not reason and not is_wanted and not reads_again(args, len(questions.datasets[0])):
         reason = "each row is read once"
     if not reason:
@@ -97,7 +97,7 @@ def with_kept_answers(
         try:
             keep_answers(folder, args, teacher, questions, overwrite=not is_wanted)
             return CachedTeacher(folder, verify=False)  # it was verified while it was written
-        except NoSpaceError as error:
+        except NotKeptError as error:
             if is_wanted:
                 raise
             reason = str(error)
@@ -128,7 +128,8 @@ def keep_answers(
         DistillationError: see `CacheWriter.write`.
     """
     columns = key_columns(questions.task, teacher.columns)
-    rows = concatenate_datasets([_as_teacher_reads(part, columns, questions.prefix) for part in questions.datasets])
+    parts = [_as_teacher_reads(part, columns, questions.prefix) for part in questions.datasets]
+    rows = concatenate_datasets([part.cast(parts[0].features) for part in parts])
     identity = {
         "teacher": teacher.fingerprint,  # type: ignore[attr-defined]  # a teacher without one is not kept
         "tokenizer": {prefix: tokenizer_fingerprint(own) for prefix, own in questions.tokenizers.items()},
@@ -159,10 +160,16 @@ def _unknown(teacher: Teacher, questions: Questions, is_own_collator: bool) -> s
     """Return what is not known of a teacher or a collator, so that an answer could be the wrong one."""
     if getattr(teacher, "fingerprint", None) is None:
         return f"{type(teacher).__name__} has no `fingerprint` that says which teacher it is"
-    collate = questions.collate
-    if is_own_collator and not (isinstance(collate, SAME_EVERY_TIME) or collate is default_data_collator):
+    if is_own_collator and not _is_fixed(questions.collate):
         return "data_collator is one of your own, which may change the rows"
     return None
+
+
+def _is_fixed(collate: Any) -> bool:
+    """Whether a collator is known to make the same of the same rows; a class derived from a known one is not known."""
+    if type(collate) is AllEncodings:
+        return all(map(_is_fixed, (collate.student, *collate.teachers.values())))
+    return collate is default_data_collator or type(collate) in SAME_EVERY_TIME
 
 
 def _as_teacher_reads(rows: Dataset, columns: tuple[str, ...], prefix: str) -> Dataset:

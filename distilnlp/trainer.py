@@ -1,7 +1,7 @@
 """DistillationTrainer: the Trainer of transformers, with a teacher and an objective. Glue only."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -175,6 +175,18 @@ class DistillationTrainer(Trainer):
         """What the names of the teacher's columns begin with."""
         return TEACHER if self._teacher_has_own_encoding else ""
 
+    @contextmanager
+    def _answers_kept(self) -> Iterator[None]:
+        """Ask the teacher once for the training inside, if that is faster; afterwards it answers anything again."""
+        live = self._given_teacher, self.teacher
+        try:
+            self._keep_answers()
+            yield
+        finally:
+            self._given_teacher, self.teacher = live
+            if live[0] is not None:
+                live[0].to(self.args.device)
+
     def _keep_answers(self) -> None:
         """Ask the teacher once, if that is faster than to run it in every epoch."""
         if self._given_teacher is None or not self.objective.needs_teacher:
@@ -189,8 +201,8 @@ class DistillationTrainer(Trainer):
         )
         kept = with_kept_answers(self.args, self._given_teacher, questions, self._has_own_collator)
         if kept is not self._given_teacher:
+            self._given_teacher.to(torch.device("cpu"))  # out of the way of the student
             self._given_teacher, self.teacher = kept, self._fitted(kept)
-            self._check_answers()
 
     def _answered_datasets(self) -> list[Any]:
         """Return the data whose rows the teacher answers."""
@@ -342,7 +354,6 @@ class DistillationTrainer(Trainer):
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """Train as the Trainer does; `resume_from_checkpoint=True` passes over a checkpoint that was cut off."""
-        self._keep_answers()
         if resume_from_checkpoint is True:
             resume_from_checkpoint = last_complete_checkpoint(str(self.args.output_dir)) or True
         return super().train(resume_from_checkpoint, *args, **kwargs)
@@ -355,6 +366,7 @@ class DistillationTrainer(Trainer):
             self._balance.clear()
         reads_maps = bool(self.objective.student_request.attentions)
         with (
+            self._answers_kept(),
             attached(self.objective.projections, self.model),
             eager_attention(self.model) if reads_maps else nullcontext(),
         ):

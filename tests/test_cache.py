@@ -2,6 +2,7 @@
 
 import multiprocessing
 import random
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 from datasets import Dataset
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from distilnlp.cache import AnswerStore, CacheSettings, CacheWriter, read_manifest, records, store
 from distilnlp.cache.keys import KeyIndex, dataset_keys, row_key
@@ -282,6 +284,7 @@ def test_logits_take_little_more_than_their_numbers(tmp_path: Path, many: Datase
 
 
 def write_slowly(folder: Path, rows: Dataset) -> None:
+    tqdm.set_lock(threading.RLock())  # its own is shared with the tests, and a kill would leave it held
     original = CacheWriter._answer
 
     def answer(self: CacheWriter, batch: Any) -> Any:

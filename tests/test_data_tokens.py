@@ -122,7 +122,7 @@ def test_words_without_any_token_are_passed_over() -> None:
 
 def test_encoded_rows_have_the_columns_of_the_contract() -> None:
     encoded = encode(normalised([["the", "film"], ["a"]], [[0, 1], [-100]]), tiny_tokenizer())
-    names = ["label", "input_ids", "token_type_ids", "attention_mask", "word_starts", "length"]
+    names = ["label", "input_ids", "token_type_ids", "attention_mask", "word_starts", "word_ids", "length"]
     assert encoded.column_names == names
     assert encoded["label"] == [[-100, 0, 1, -100], [-100] * 3]
     assert encoded["word_starts"] == [[0, 1, 1, 0], [0, 1, 0]]  # also where there is no label

@@ -88,5 +88,5 @@ def test_masks_that_are_drawn_anew_cannot_be_kept(folder: Path) -> None:
     made = recipe(folder, **{"task": "masked_lm", "teacher.finetune": True, "data.text_columns": ["text"]})
     rows = Dataset.from_dict({"text": [f"the film number {index}" for index in range(12)]})
     DatasetDict(train=rows, test=rows).save_to_disk(str(folder / "data"))
-    with pytest.raises(DistillationError, match="cannot be kept on disk, for tokens are masked anew"):
+    with pytest.raises(DistillationError, match="cannot keep the teacher's answers: tokens are masked anew"):
         cache(made)

@@ -10,6 +10,7 @@ from datasets import Dataset
 from torch import Tensor
 
 from distilnlp import DistillationTrainer
+from distilnlp.cache import read_manifest
 from distilnlp.errors import DistillationError
 from distilnlp.tasks import TASKS
 from distilnlp.teachers import CachedTeacher, LiveTeacher
@@ -53,7 +54,11 @@ def weights(trainer: DistillationTrainer) -> dict[str, Tensor]:
 
 
 def is_cached(trainer: DistillationTrainer) -> bool:
-    return isinstance(trainer._given_teacher, CachedTeacher)
+    """Whether the training left a finished cache."""
+    args = trainer.args
+    folder = args.teacher_cache if args.teacher_cache != "auto" else f"{args.output_dir}/_teacher_cache"
+    manifest = read_manifest(folder)
+    return manifest is not None and manifest.is_finished
 
 
 # ---- The same result ----
@@ -217,7 +222,7 @@ def test_another_teacher_is_asked_anew_by_itself_and_refused_in_a_folder_of_the_
     [
         ({"teacher_cache_dtype": "float15"}, "teacher_cache_dtype must be one of .*Did you mean 'float16'"),
         ({"teacher_cache": ""}, "teacher_cache must be auto, off or a folder"),
-        ({"teacher_cache_top_k": 0}, "teacher_cache_top_k at least 1"),
+        ({"teacher_cache_top_k": 0}, "teacher_cache_top_k must be at least 1"),
     ],
 )
 def test_wrong_settings_are_refused(options: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from datasets import Dataset
 from torch import Tensor
 
 from distilnlp import (
-    CachedTeacher,
     ColumnTeacher,
     CrossFittedTeacher,
     DistillationTrainer,
@@ -86,7 +85,7 @@ def test_members_with_tokenizers_of_their_own_answer_as_one(tmp_path: Path, rows
     options = {"teacher_processing_class": tokenizers}
     live = trained(tmp_path / "live", EnsembleTeacher(members), both, teacher_cache="off", **options)
     kept = trained(tmp_path / "kept", EnsembleTeacher(members), both, **options)
-    assert isinstance(kept._given_teacher, CachedTeacher)
+    assert (tmp_path / "kept" / "_teacher_cache" / "manifest.json").is_file()
     assert_same(live, kept)
     swapped = trained(tmp_path / "one", EnsembleTeacher(members, weights=[1, 0]), both, teacher_cache="off", **options)
     with pytest.raises(AssertionError):
@@ -126,7 +125,7 @@ def test_each_row_is_answered_by_the_teacher_that_did_not_see_it(tmp_path: Path,
     fitted = rows.add_column(FOLD, folds)
     for cache in ("off", "auto"):
         made = trained(tmp_path / cache, teacher, fitted, teacher_cache=cache)
-        assert isinstance(made._given_teacher, CachedTeacher) == (cache == "auto")
+        assert (tmp_path / cache / "_teacher_cache" / "manifest.json").is_file() == (cache == "auto")
         assert_same(column, made)
 
 
@@ -207,10 +206,11 @@ def test_a_teacher_answers_word_by_word_in_pieces_of_its_own(tmp_path: Path, cac
         processing_class=tiny_tokenizer(),
         teacher_processing_class=tiny_tokenizer(),
     )
-    trainer._keep_answers()
+    with trainer._answers_kept():
+        batches = list(trainer.get_train_dataloader())
+        answers = [trainer.teacher(batch, SignalRequest()).logits for batch in batches]
     seen = 0
-    for batch in trainer.get_train_dataloader():
-        logits = trainer.teacher(batch, SignalRequest()).logits
+    for batch, logits in zip(batches, answers, strict=True):
         for index in range(len(logits)):
             length = int(batch["teacher_attention_mask"][index].sum())
             with torch.no_grad():

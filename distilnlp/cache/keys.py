@@ -8,7 +8,10 @@ import numpy as np
 from datasets import Dataset
 from numpy.typing import NDArray
 
+from distilnlp.errors import NotKeptError
+
 KEY_BYTES = 16
+
 Keys = NDArray[np.uint8]
 
 
@@ -30,12 +33,20 @@ def row_key(row: Mapping[str, Any], columns: Iterable[str]) -> bytes:
 
 def _add(digest: Any, value: Any) -> None:
     """Add a number or a list, whose length goes first, so that [[1], [2, 3]] is not [[1, 2], [3]]."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
     if isinstance(value, list) and value and hasattr(value[0], "__len__"):
         digest.update(b"[%d" % len(value))
         for part in value:
             _add(digest, part)
         return
-    numbers = np.asarray(value, dtype=np.int64)
+    numbers = np.asarray(value)
+    if numbers.size and numbers.dtype.kind not in "biu":
+        raise NotKeptError(
+            f"the columns that a teacher reads must hold whole numbers for its answers to be kept, but one holds "
+            f"{str(value)[:60]}. Set teacher_cache to off."
+        )
+    numbers = numbers.astype(np.int64)
     digest.update(b"(%d" % numbers.size)
     digest.update(numbers.tobytes())
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from distilnlp.cache.keys import KeyIndex, Keys
-from distilnlp.cache.manifest import read_manifest
+from distilnlp.cache.manifest import MANIFEST, read_manifest
 from distilnlp.cache.records import is_intact
 from distilnlp.errors import DistillationError
 
@@ -42,7 +42,9 @@ def write_shard(path: Path, keys: Keys, fields: Mapping[str, tuple[Tensor, Tenso
 def damaged_shards(folder: str | Path) -> list[str]:
     """Return the files of a finished cache that are missing, or whose bytes are not those that were written."""
     manifest = read_manifest(folder)
-    return [shard.file for shard in (manifest.shards if manifest else ()) if not is_intact(Path(folder), shard)]
+    if manifest is None or not manifest.is_finished:
+        return [MANIFEST]
+    return [shard.file for shard in manifest.shards if not is_intact(Path(folder), shard)]
 
 
 class AnswerStore:
@@ -70,7 +72,8 @@ class AnswerStore:
         if damaged:
             raise DistillationError(
                 f"{len(damaged)} of the {manifest.num_shards} shards of the cache {folder} are missing or were altered "
-                f"after they were written: {', '.join(damaged[:5])}. Write the cache again: the others are kept."
+                f"after they were written: {', '.join(damaged[:5])}. Write the cache again (distilnlp cache RECIPE, or "
+                f"a training with teacher_cache={folder!s}): the others are kept."
             )
         self._shards = [_open(self.folder / shard.file) for shard in manifest.shards]
         keys = np.concatenate([shard[KEYS].numpy() for shard in self._shards])

@@ -4,8 +4,7 @@ import errno
 import hashlib
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import PartialState
+from accelerate.utils import broadcast_object_list, gather_object
 from datasets import Dataset
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
@@ -23,8 +23,8 @@ from distilnlp.cache.keys import KEY_BYTES, Keys, dataset_keys
 from distilnlp.cache.layout import kept_signals
 from distilnlp.cache.manifest import Manifest, read_manifest, write_manifest
 from distilnlp.cache.records import clear_records, clear_shards, intact_shards, record_shard, shard_path
-from distilnlp.cache.store import AnswerStore, write_shard
-from distilnlp.errors import DistillationError
+from distilnlp.cache.store import AnswerStore, damaged_shards, write_shard
+from distilnlp.errors import DistillationError, NotKeptError
 from distilnlp.signals import SignalRequest
 from distilnlp.tasks import Task
 from distilnlp.teacher_protocol import Teacher
@@ -39,7 +39,7 @@ LARGE = 1 << 30  # bytes from which a cache's size is a warning
 Collate = Callable[[list[dict[str, Any]]], dict[str, Tensor]]
 
 
-class NoSpaceError(DistillationError):
+class NoSpaceError(NotKeptError):
     """The disk has no place for a cache."""
 
 
@@ -91,13 +91,16 @@ class CacheWriter:
             raise DistillationError(f"a cache's dtype must be one of {list(DTYPES)}, but it is {settings.dtype!r}.")
         self.folder, self.collate, self.task, self.settings = Path(folder), collate, task, settings
         self.teacher, self.state = teacher, PartialState()
+        if not len(rows):
+            raise DistillationError("a cache needs rows that the teacher answers, but there are none.")
         columns = tuple(name for name in key_columns(task, teacher.columns) if name in rows.column_names)
         keys = dataset_keys(rows, columns)
         # Rows of equal content have one answer; the first of them stands for all.
         first = np.sort(np.unique(keys, axis=0, return_index=True)[1])
         self._keys: Keys = keys[first]
         self._rows, self._first = rows.with_format(None), first
-        per_shard = int(np.clip(-(-len(first) // 64), FEWEST_ROWS, MOST_ROWS))
+        most = MOST_ROWS if not (request.hidden_states or request.qkv) else MOST_ROWS // 8  # a shard is held in memory
+        per_shard = int(np.clip(-(-len(first) // 64), FEWEST_ROWS, most))
         self.manifest = Manifest(
             identity={**identity, "data": _hash(self._keys)},
             profile=replace(teacher.profile, task=task.name),
@@ -119,20 +122,65 @@ class CacheWriter:
             NoSpaceError: the disk has no place for it, or is full; finished shards are kept.
             DistillationError: another cache is in the folder, another process writes it, or the teacher answers NaN.
         """
-        main = self.state.is_main_process
-        with self._alone() if main else nullcontext():
-            left = self._from_main(self._left(overwrite) if main else None)
-            if left:
-                self._check_space(len(left))
-            own = left[self.state.process_index :: self.state.num_processes]
-            for number in tqdm(own, desc="Keeping the teacher's answers", unit="shard", disable=not main or not own):
-                self._write_shard(number)
-            self.state.wait_for_everyone()
-            if main:
+        lock = FileLock(self.folder / "lock")
+        try:
+            left: list[int] = self._on_main(lambda: self._begin(lock, overwrite))
+            self._all_or_none(lambda: self._write_own(left))
+            if self.state.is_main_process:
                 self._finish(is_new=bool(left))
-            self.state.wait_for_everyone()
+        finally:
+            if lock.is_locked:
+                lock.release()
+                (self.folder / "lock").unlink(missing_ok=True)
+        self.state.wait_for_everyone()
+
+    def _write_own(self, left: list[int]) -> None:
+        own = left[self.state.process_index :: self.state.num_processes]
+        is_shown = self.state.is_main_process and own
+        for number in tqdm(own, desc="Keeping the teacher's answers", unit="shard", disable=not is_shown):
+            self._write_shard(number)
+
+    def _on_main(self, compute: Callable[[], Any]) -> Any:
+        """Return on every process what the main one computes; an error of it is everyone's."""
+        held: list[Any] = [None, None]
+        if self.state.is_main_process:
+            try:
+                held[0] = compute()
+            except DistillationError as error:
+                held[1] = error
+        value, failure = broadcast_object_list(held)
+        if failure is not None:
+            raise failure
+        return value
+
+    def _all_or_none(self, work: Callable[[], None]) -> None:
+        """Do the work of every process; if one fails, all do, for the others would wait for it."""
+        failure = None
+        try:
+            work()
+        except DistillationError as error:
+            failure = error
+        failures = [one for one in gather_object([failure]) if one is not None]
+        if failures:
+            raise failure or failures[0]
 
     # ---- What is there ----
+
+    def _begin(self, lock: FileLock, overwrite: bool) -> list[int]:
+        """Claim the folder, and return the numbers of the shards to be written."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise DistillationError(
+                f"another process writes the cache {self.folder}. Wait until it has ended."
+            ) from None
+        except OSError as error:
+            raise NotKeptError(f"a cache needs a folder that can be written, but {self.folder}: {error}.") from error
+        left = self._left(overwrite)
+        if left:
+            self._check_space(len(left))
+        return left
 
     def _left(self, overwrite: bool) -> list[int]:
         """Return the numbers of the shards to be written."""
@@ -156,30 +204,8 @@ class CacheWriter:
         return [number for number in range(self.manifest.num_shards) if number not in intact]
 
     def _has_all(self) -> bool:
-        return bool((AnswerStore(self.folder).find(self._keys) >= 0).all())
-
-    def _from_main(self, content: Any) -> Any:
-        if self.state.num_processes == 1:
-            return content
-        held = [content]
-        torch.distributed.broadcast_object_list(held, src=0)
-        return held[0]
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / "lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise DistillationError(
-                f"another process writes the cache {self.folder}. Wait until it has ended."
-            ) from None
-        try:
-            yield
-        finally:
-            lock.release()
-            (self.folder / "lock").unlink(missing_ok=True)
+        is_whole = not damaged_shards(self.folder)
+        return is_whole and bool((AnswerStore(self.folder, verify=False).find(self._keys) >= 0).all())
 
     # ---- Space ----
 
@@ -188,10 +214,9 @@ class CacheWriter:
         free = shutil.disk_usage(self.folder).free
         needed = int(self._bytes_per_row() * min(shards * self.manifest.rows_per_shard, self.manifest.rows))
         level = logging.WARNING if needed > LARGE else logging.INFO
-        if self.state.is_main_process:
-            text = "the teacher's answers to %s rows take about %s in %s (%s, %s free)"
-            rows = f"{self.manifest.rows:,}"
-            logger.log(level, text, rows, _size(needed), self.folder, self.settings.dtype, _size(free))
+        text = "the teacher's answers to %s rows take about %s in %s (%s, %s free)"
+        rows = f"{self.manifest.rows:,}"
+        logger.log(level, text, rows, _size(needed), self.folder, self.settings.dtype, _size(free))
         if needed > 0.9 * free:
             raise NoSpaceError(
                 f"the cache needs about {_size(needed)}, but the disk of {self.folder} has {_size(free)} free. Choose "
@@ -202,7 +227,7 @@ class CacheWriter:
     def _bytes_per_row(self) -> float:
         step = max(1, len(self._first) // SAMPLE_ROWS)
         sample = [self._rows[int(i)] for i in self._first[::step][:SAMPLE_ROWS]]
-        answers = self._answer(sample)
+        answers, _ = self._answer_sorted(sample)
         size = sum(flat.numel() * flat.element_size() + 8 * len(counts) for flat, counts in answers.values())
         return size / len(sample) + KEY_BYTES
 
@@ -242,7 +267,10 @@ class CacheWriter:
                 by_row = parts.setdefault(name, [torch.empty(0)] * len(rows))
                 for row, values in zip(batch, kept.split(counts.tolist()), strict=True):
                     by_row[row] = values
-        fields = {name: (torch.cat(by_row), torch.tensor(list(map(len, by_row)))) for name, by_row in parts.items()}
+        fields = {}
+        for name in list(parts):  # one after the other: a shard of hidden states is large
+            by_row = parts.pop(name)
+            fields[name] = torch.cat(by_row), torch.tensor(list(map(len, by_row)))
         return fields, error
 
     def _answer(self, rows: list[dict[str, Any]]) -> dict[str, tuple[Tensor, Tensor]]:
@@ -258,15 +286,22 @@ class CacheWriter:
         kept = flat.to(DTYPES[self.settings.dtype])
         if not kept.isfinite().all():
             what = "NaN or infinite" if not flat.isfinite().all() else f"up to {flat.abs().max():.3g}"
-            raise DistillationError(
+            raise NotKeptError(
                 f"{name} of the teacher must fit into {self.settings.dtype}, but there are values {what}. Use "
                 "bfloat16 or float32 (teacher_cache_dtype), or mend the teacher."
             )
         return kept
 
     def _finish(self, is_new: bool) -> None:
-        if is_new:
-            shards = intact_shards(self.folder, read_manifest(self.folder))
+        before = read_manifest(self.folder)
+        if is_new or before is None or not before.is_finished:  # killed between the last shard and the manifest
+            shards = intact_shards(self.folder, before)
+            absent = [number for number in range(self.manifest.num_shards) if number not in shards]
+            if absent:
+                raise DistillationError(
+                    f"the shards {absent[:5]} of the cache {self.folder} are not there although they were written. All "
+                    "processes must see one and the same folder: put it on a disk that the machines share."
+                )
             write_manifest(self.folder, self.manifest.finished([shards[n] for n in range(self.manifest.num_shards)]))
         clear_records(self.folder)  # also what a kill left behind a finished manifest
 

@@ -1,18 +1,17 @@
 """The same rows, read by the tokenizers of a student and a teacher."""
 
-from collections.abc import Iterator
-from itertools import accumulate
 from typing import Any
 
 from datasets import Dataset, concatenate_datasets
 
 from distilnlp.data.folds import FOLD
 from distilnlp.data.questions import END, EXAMPLE, START
+from distilnlp.data.tokens import WORD_IDS
 from distilnlp.errors import DistillationError
 
 TEACHER = "teacher_"
 MARKS = ("word_starts", "context_mask")
-MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids", *MARKS, FOLD)
+MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids", *MARKS, WORD_IDS, FOLD)
 
 
 def pair_encodings(student_rows: Dataset, teacher_rows: Dataset) -> Dataset:
@@ -35,18 +34,14 @@ def pair_encodings(student_rows: Dataset, teacher_rows: Dataset) -> Dataset:
     inputs = teacher_rows.select_columns([name for name in MODEL_INPUTS if name in teacher_rows.column_names])
     named = inputs.rename_columns({name: TEACHER + name for name in inputs.column_names})
     both = concatenate_datasets([student_rows, named], axis=1)
-    return both.map(_words_of_both, desc="Pairing words") if "word_starts" in both.column_names else both
+    numbers = [name for name in (WORD_IDS, TEACHER + WORD_IDS) if name in both.column_names]
+    return both.map(_words_of_both, remove_columns=numbers, desc="Pairing words") if len(numbers) == 2 else both
 
 
 def _words_of_both(row: dict[str, Any]) -> dict[str, list[int]]:
-    """Unmark the words that only one of the encodings has room for."""
-    names = ("word_starts", TEACHER + "word_starts")
-    count = min(sum(row[name]) for name in names)
-    return {name: [int(start and seen <= count) for start, seen in _counted(row[name])] for name in names}
-
-
-def _counted(starts: list[int]) -> Iterator[tuple[int, int]]:
-    return zip(starts, accumulate(starts), strict=True)
+    """Mark the words that both encodings have: one may have no room for a word, or no piece."""
+    common = {*row[WORD_IDS]} & {*row[TEACHER + WORD_IDS]} - {-1}
+    return {p + "word_starts": [int(word in common) for word in row[p + WORD_IDS]] for p in ("", TEACHER)}
 
 
 def same_positions(rows: Dataset) -> bool:

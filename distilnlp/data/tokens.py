@@ -26,6 +26,7 @@ from distilnlp.errors import DistillationError
 from distilnlp.labels import NO_LABEL
 
 WORDS = "words"
+WORD_IDS = "word_ids"  # of a tokenised row: the word that a piece begins, -1 = none; it pairs two encodings
 USUAL_WORDS = ("tokens", WORDS)
 
 
@@ -178,6 +179,7 @@ def _per_token(words_of: list[list[int | None]], tags: list[list[int]]) -> dict[
             for row, own in zip(words_of, tags, strict=True)
         ],
         "word_starts": [np.asarray([word is not None for word in row], dtype=np.int8) for row in words_of],
+        WORD_IDS: [np.asarray([-1 if word is None else word for word in row], dtype=np.int32) for row in words_of],
     }
 
 

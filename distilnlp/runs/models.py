@@ -9,6 +9,7 @@ from datasets import Dataset
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from distilnlp.data import FOLD, DataConfig
+from distilnlp.data.tokens import WORD_IDS
 from distilnlp.errors import DistillationError, UnreachableError, did_you_mean
 from distilnlp.recipe import Recipe
 from distilnlp.signals import label_names_of
@@ -16,7 +17,7 @@ from distilnlp.students import build_student, trim_vocabulary
 from distilnlp.tasks import MASKED_LM, SINGLE_LABEL_CLASSIFICATION, TASKS, Task, task_named, task_of
 from distilnlp.teachers import has_untrained_head
 
-NOT_FOR_MODELS = ("length", "example", "offsets", FOLD)
+NOT_FOR_MODELS = ("length", "example", "offsets", WORD_IDS, FOLD)
 SAMPLE_ROWS = 64  # by which heads and neurons are ranked
 
 

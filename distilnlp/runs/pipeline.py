@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 from transformers import PreTrainedModel
 
 from distilnlp.arguments import DistillationTrainingArguments
-from distilnlp.cache import NoSpaceError, damaged_shards
+from distilnlp.cache import damaged_shards
 from distilnlp.checkpoints import last_complete_checkpoint
 from distilnlp.data import FOLD, fingerprint, pair_encodings, same_positions
 from distilnlp.data.pairs import TEACHER
-from distilnlp.errors import DistillationError
+from distilnlp.errors import DistillationError, NotKeptError
 from distilnlp.evaluation import SpeedPlan, evaluate_models
 from distilnlp.fingerprints import model_fingerprint
 from distilnlp.objective import Objective
@@ -33,7 +34,7 @@ from distilnlp.runs.plan import Plan, describe, make_plan
 from distilnlp.runs.stages import Stage, write_json
 from distilnlp.tasks import profile_of
 from distilnlp.tasks.collators import AllEncodings
-from distilnlp.teacher_cache import AUTO, Questions, keep_answers, reads_again
+from distilnlp.teacher_cache import AUTO, OFF, Questions, keep_answers, reads_again
 from distilnlp.teachers import AveragedModel, CachedTeacher, CrossFittedTeacher, Teacher, as_teacher
 from distilnlp.trainer import DistillationTrainer
 
@@ -178,14 +179,18 @@ class Pipeline:
         questions = Questions(self.plan.task, objective.teacher_request, asked, collate, {"": rows.tokenizer})
         reason = questions.why_not_kept()
         if is_wanted and reason:
-            raise DistillationError(f"the teacher's answers cannot be kept on disk, for {reason}.")
+            raise DistillationError(
+                f"distilnlp cache cannot keep the teacher's answers: {reason.rstrip('.')}. Run the recipe without it: "
+                "the teacher then runs beside the student."
+            )
         is_faster = objective.needs_teacher and args.teacher_cache == AUTO and reads_again(args, len(rows.train))
         if reason or not (is_wanted or is_faster):
             return None
         inputs = {
             "teacher": teacher.identity,
             "signals": [sorted(objective.teacher_request.hidden_states), sorted(objective.teacher_request.qkv)],
-            "dtype": args.teacher_cache_dtype,
+            "dtypes": [args.teacher_dtype, args.teacher_cache_dtype],
+            "datasets": [fingerprint(rows) for rows in asked],
             **self._data_inputs(self.plan.data.train),
         }
         stage = self._stage("teacher_cache", CACHE, inputs)
@@ -198,9 +203,9 @@ class Pipeline:
 
         try:
             stage.run(lambda work: write(work / CACHE))
-            if damaged_shards(stage.result):
-                write(stage.result)  # the others are kept
-        except NoSpaceError:
+            if broadcast_object_list([self.state.is_main_process and damaged_shards(stage.result)])[0]:
+                write(stage.result)  # what is whole is kept
+        except NotKeptError:
             if is_wanted:
                 raise
             return None
@@ -233,8 +238,6 @@ class Pipeline:
         rows = self.plan.data.labelled if teacher is None else self.plan.data.train
         values = self.plan.trainings[name]
         inputs = {"initial_student": initial.digest, "arguments": values, **self._data_inputs(rows)}
-        if answers is not None:
-            inputs["answers"] = answers.digest
         stage = self._stage(name, name, inputs)
 
         def make(work: Path) -> Path:
@@ -243,7 +246,9 @@ class Pipeline:
                 return self._train(work, model, None, values, self.student_rows.labelled, self.student_rows)
             args = build_arguments(values, self.recipe.seed, work)
             asked = self._live(teacher, args) if answers is None else CachedTeacher(answers.result, verify=False)
-            return self._train(work, model, asked, values, self.train, self.student_rows)
+            # Whether answers are kept is decided here, once, and not again by the trainer.
+            settled = {**values, "teacher_cache": OFF if args.teacher_cache == AUTO else args.teacher_cache}
+            return self._train(work, model, asked, settled, self.train, self.student_rows)
 
         stage.run(make)
         return stage

@@ -1,7 +1,7 @@
 """Several models that are evaluated as one: by the mean of their probabilities."""
 
 from collections.abc import Sequence
-from inspect import signature
+from inspect import Parameter, Signature, signature
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from distilnlp.signals import SignalRequest
 from distilnlp.tasks import Task
+from distilnlp.tasks.choices import MULTIPLE_CHOICE
 from distilnlp.teachers.ensemble import EnsembleTeacher
 from distilnlp.teachers.live import LiveTeacher
 
@@ -34,7 +35,7 @@ class AveragedModel(nn.Module):
         def forward(**inputs: Tensor) -> Any:
             return self._answer(inputs)
 
-        forward.__signature__ = signature(models[0].forward)  # type: ignore[attr-defined]  # it names what they name
+        forward.__signature__ = _named_by(models[0], task)  # type: ignore[attr-defined]
         self.forward = forward
 
     @property
@@ -51,3 +52,12 @@ class AveragedModel(nn.Module):
         if self._mean.profile.task == "question_answering":
             return SimpleNamespace(start_logits=logits[:, 0], end_logits=logits[:, 1])
         return SimpleNamespace(logits=logits)
+
+
+def _named_by(model: PreTrainedModel, task: Task) -> Signature:
+    """Return the inputs that a model names, and which choices there are: those that only pad must not share a mean."""
+    own = signature(model.forward)
+    named = [one for one in own.parameters.values() if one.kind is not Parameter.VAR_KEYWORD]
+    if task is MULTIPLE_CHOICE:
+        named.append(Parameter("choice_mask", Parameter.KEYWORD_ONLY))
+    return own.replace(parameters=named)

@@ -93,8 +93,8 @@ class CachedTeacher:
     def _absent(self, which: str) -> DistillationError:
         made_of = ", ".join(self.manifest.columns)
         return DistillationError(
-            f"{which} not in the cache {self._store.folder}, which is found by the content of {made_of}. The text, the "
-            "tokenizer or max_length differs from when it was written: write a cache of these rows."
+            f"{which} not in the cache {self._store.folder}, which is found by the content of {made_of}: it was "
+            "written for other rows, or their text, the tokenizer or max_length differs. Write a cache of these rows."
         )
 
 

@@ -81,7 +81,7 @@ class EnsembleTeacher:
     @property
     def fingerprint(self) -> str | None:
         """What identifies the teachers' joint answers."""
-        return joint_fingerprint(*self.teachers, self._average, self._weights, self._by_confidence)
+        return joint_fingerprint(*self.teachers, self._task.name, self._average, self._weights, self._by_confidence)
 
     def to(self, device: torch.device) -> None:
         """Move every teacher to a device."""
