@@ -1,11 +1,14 @@
 """More rows for the teacher to answer, made of the training rows before anything is trained."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from datasets import concatenate_datasets
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+from datasets import Dataset, concatenate_datasets
 from transformers import AutoModelForMaskedLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from distilnlp.augmentation import augment, parse_augmentation
+from distilnlp.augmentation import MethodConfig, augment, parse_augmentation
 from distilnlp.data import PreparedData
 from distilnlp.data.rows import LABEL, TEXT, TEXT_PAIR, Layout
 from distilnlp.data.sequence import TextRows
@@ -32,7 +35,23 @@ def augmented(recipe: Recipe, data: PreparedData, tokenizer: PreTrainedTokenizer
         return data
     _check(recipe, data)
     texts = [name for name in (TEXT, TEXT_PAIR) if name in data.train.column_names]
-    rows, seed = data.train.select_columns(texts), recipe.data.seed
+    # One process makes them for all: a model's guesses may differ in the last bit elsewhere.
+    made = _new_rows(recipe, methods, data.train.select_columns(texts), tokenizer) if _is_main() else None
+    parts = [Dataset.from_dict(part) for part in broadcast_object_list([made])[0]]
+    layout = Layout(tuple(texts), LABEL, label_names=tuple(data.label_names))
+    further = [data.rows.normalise(part, layout, "augmented") for part in parts]
+    return replace(data, train=concatenate_datasets([data.train, *further]))
+
+
+def _is_main() -> bool:
+    return PartialState().is_main_process
+
+
+def _new_rows(
+    recipe: Recipe, methods: Sequence[MethodConfig], rows: Dataset, tokenizer: PreTrainedTokenizerBase
+) -> list[dict[str, list[str]]]:
+    """Return the new texts, those of a masked language model apart: it has a tokenizer of its own."""
+    texts, seed = rows.column_names, recipe.data.seed
     plain = [method for method in methods if method.name != MASKED_LM_METHOD]
     by_model = [method for method in methods if method.name == MASKED_LM_METHOD]
     parts = [augment(rows, plain, text_columns=texts, tokenizer=tokenizer, seed=seed)] if plain else []
@@ -40,9 +59,7 @@ def augmented(recipe: Recipe, data: PreparedData, tokenizer: PreTrainedTokenizer
         name = str(recipe.data.augmentation_model)
         own, model = load_pretrained(AutoTokenizer, name), load_pretrained(AutoModelForMaskedLM, name)
         parts.append(augment(rows, by_model, text_columns=texts, tokenizer=own, masked_lm=model, seed=seed))
-    layout = Layout(tuple(texts), LABEL, label_names=tuple(data.label_names))
-    made = [data.rows.normalise(part, layout, "augmented") for part in parts]
-    return replace(data, train=concatenate_datasets([data.train, *made]))
+    return [part.to_dict() for part in parts]
 
 
 def _check(recipe: Recipe, data: PreparedData) -> None:
