@@ -77,7 +77,8 @@ def arguments(folder: str, options: argparse.Namespace, **values: Any) -> dict[s
 def distil(options: argparse.Namespace, rows: Dataset, teacher: Any = None, length: int = 0, **values: Any) -> None:
     """A training from models in memory to its end; padding to the longest of a batch, or to one length."""
     with tempfile.TemporaryDirectory() as folder:
-        args = DistillationTrainingArguments(**arguments(folder, options, **values))
+        kept = {"teacher_cache": f"{folder}/answers", **values}  # by name: the collator here is none that is known
+        args = DistillationTrainingArguments(**arguments(folder, options, **kept))
         teacher = teacher or make_model(options.teacher, seed=0)
         DistillationTrainer(make_model(options.student, seed=1), teacher, args, Padded(length), rows).train()
 

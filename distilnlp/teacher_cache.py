@@ -86,7 +86,12 @@ def with_kept_answers(
     if isinstance(teacher, LookupTeacher) or args.teacher_cache == OFF:
         return teacher
     is_wanted = args.teacher_cache != AUTO
-    reason = questions.why_not_kept() or _unknown(teacher, questions, is_own_collator)
+    reason = questions.why_not_kept()
+    if not reason and getattr(teacher, "fingerprint", None) is None:
+        reason = f"{type(teacher).__name__} has no `fingerprint` that says which teacher it is"
+    # Who names a folder says that the collator makes the same of the same rows.
+    if not reason and not is_wanted and is_own_collator and not _is_fixed(questions.collate):
+        reason = "data_collator is one of your own, which may change the rows"
     if reason and is_wanted:
         fix = "Set teacher_cache to auto or off."
         raise DistillationError(f"teacher_cache is {args.teacher_cache!r}, but {reason.rstrip('.')}. {fix}")
@@ -154,15 +159,6 @@ def reads_again(args: DistillationTrainingArguments, rows: int) -> bool:
 def teachers_collator(collate: Any, prefix: str) -> Any:
     """Return the part of a collator that makes the teacher's batches."""
     return collate.teachers.get(prefix, collate) if isinstance(collate, AllEncodings) else collate
-
-
-def _unknown(teacher: Teacher, questions: Questions, is_own_collator: bool) -> str | None:
-    """Return what is not known of a teacher or a collator, so that an answer could be the wrong one."""
-    if getattr(teacher, "fingerprint", None) is None:
-        return f"{type(teacher).__name__} has no `fingerprint` that says which teacher it is"
-    if is_own_collator and not _is_fixed(questions.collate):
-        return "data_collator is one of your own, which may change the rows"
-    return None
 
 
 def _is_fixed(collate: Any) -> bool:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from datasets import Dataset
 from torch import Tensor
+from transformers import DataCollatorWithPadding
 
 from distilnlp import DistillationTrainer
 from distilnlp.cache import read_manifest
@@ -228,3 +229,21 @@ def test_another_teacher_is_asked_anew_by_itself_and_refused_in_a_folder_of_the_
 def test_wrong_settings_are_refused(options: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(DistillationError, match=message):
         tiny_arguments(tmp_path, **options)
+
+
+class WordDropout(DataCollatorWithPadding):
+    """What looks like a collator that is known, and might change the rows."""
+
+
+def test_a_collator_of_the_users_is_trusted_where_a_folder_is_named(tmp_path: Path) -> None:
+    for cache, kept in (("auto", False), (str(tmp_path / "kept"), True)):
+        arguments = tiny_arguments(tmp_path / "out", teacher_cache=cache, max_steps=8)
+        trainer = DistillationTrainer(
+            task_student(SINGLE),
+            task_teacher(SINGLE),
+            arguments,
+            WordDropout(tiny_tokenizer()),
+            train_dataset=task_data(SINGLE, 8, 0),
+        )
+        trainer.train()
+        assert is_cached(trainer) == kept

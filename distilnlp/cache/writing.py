@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 FEWEST_ROWS, MOST_ROWS = 128, 4096  # of a shard: a kill costs one shard a process
-SAMPLE_ROWS = 16  # whose answers tell how large the cache will be
+SAMPLE_ROWS = 8  # whose answers tell how large the cache will be
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LARGE = 1 << 30  # bytes from which a cache's size is a warning
 Collate = Callable[[list[dict[str, Any]]], dict[str, Tensor]]
