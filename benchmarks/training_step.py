@@ -34,7 +34,7 @@ def make_model(shape: str, seed: int) -> BertForSequenceClassification:
     config = BertConfig(
         num_hidden_layers=layers,
         hidden_size=width,
-        num_attention_heads=width // 32 if width < 768 else width // 64,
+        num_attention_heads=12 if width % 12 == 0 else width // 32,
         intermediate_size=4 * width,
         vocab_size=VOCABULARY,
         num_labels=LABELS,
