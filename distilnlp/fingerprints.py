@@ -44,7 +44,7 @@ def joint_fingerprint(*parts: Any) -> str | None:
     named = [getattr(part, "fingerprint", None) if callable(part) else part for part in parts]
     if any(name is None for name in named):
         return None
-    return hashlib.blake2b(json.dumps(named).encode(), digest_size=16).hexdigest()
+    return _hash(named)
 
 
 def tokenizer_fingerprint(tokenizer: Any) -> str:
@@ -55,5 +55,8 @@ def tokenizer_fingerprint(tokenizer: Any) -> str:
         content: Any = {name: value for name, value in rules.items() if name not in ("truncation", "padding")}
     else:
         content = tokenizer.get_vocab()
-    text = json.dumps([type(tokenizer).__name__, content], sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return _hash([type(tokenizer).__name__, content])
+
+
+def _hash(content: Any) -> str:
+    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()

@@ -1,7 +1,7 @@
 """Signals: what a model gives to the losses. The ground floor: everything else in the package reads these types."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from inspect import Parameter, signature
 from typing import Any
 
@@ -28,6 +28,11 @@ class SignalRequest:
     hidden_states: frozenset[int] = frozenset()
     attentions: frozenset[int] = frozenset()
     qkv: frozenset[int] = frozenset()
+
+    @property
+    def names(self) -> list[str]:
+        """The kinds of signals that are wanted."""
+        return [field.name for field in fields(self) if getattr(self, field.name)]
 
     def __or__(self, other: "SignalRequest") -> "SignalRequest":
         return SignalRequest(

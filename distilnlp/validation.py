@@ -1,6 +1,6 @@
 """One way to check what a user wrote against a pydantic model, with errors that name the place and the fix."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -57,3 +57,30 @@ def _fields_at(section: type[Section], path: list[str]) -> list[str]:
             return []
         section = nested[0]
     return list(section.model_fields)
+
+
+class _Named(Section):
+    """What every entry of a list of named things has, whatever else it holds."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: str
+
+
+def known_name(values: Any, where: str, known: Iterable[str], kind: str) -> str:
+    """Return the name that an entry of a list gives.
+
+    Args:
+        values: the entry.
+        where: what messages call it.
+        known: the names that there are.
+        kind: what they name, for messages.
+
+    Raises:
+        DistillationError: the entry has no name, or one that is not known.
+    """
+    name = parse_section(_Named, values, where).name
+    names = sorted(known)
+    if name not in names:
+        raise DistillationError(f"{where} names no {kind}: {name!r}.{did_you_mean(name, names)} Known: {names}.")
+    return name

@@ -4,8 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ConfigDict
-
 from distilnlp.augmentation.masked_lm import ReplaceWithMaskedLMConfig, build_replace_with_masked_lm
 from distilnlp.augmentation.method import MethodConfig, Rewriter, Setting
 from distilnlp.augmentation.words import (
@@ -16,8 +14,7 @@ from distilnlp.augmentation.words import (
     build_replace_words,
     build_sample_ngrams,
 )
-from distilnlp.errors import DistillationError, did_you_mean
-from distilnlp.validation import Section, parse_section
+from distilnlp.validation import known_name, parse_section
 
 
 @dataclass(frozen=True)
@@ -41,14 +38,6 @@ METHODS: dict[str, Entry] = {
 }
 
 
-class Named(Section):
-    """What every entry of `augmentation` has, whichever method it is."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    name: str
-
-
 def parse_augmentation(entries: Sequence[Mapping[str, Any] | MethodConfig]) -> list[MethodConfig]:
     """Validate the list `augmentation`. A method may be named more than once, with other settings.
 
@@ -59,9 +48,6 @@ def parse_augmentation(entries: Sequence[Mapping[str, Any] | MethodConfig]) -> l
     for index, entry in enumerate(entries):
         where = f"augmentation[{index}]"
         values = entry.model_dump() if isinstance(entry, MethodConfig) else entry
-        name = parse_section(Named, values, where).name
-        if name not in METHODS:
-            known = sorted(METHODS)
-            raise DistillationError(f"{where} names no method: {name!r}.{did_you_mean(name, known)} Known: {known}.")
+        name = known_name(values, where, METHODS, "method")
         methods.append(parse_section(METHODS[name].config, values, where))
     return methods

@@ -20,11 +20,15 @@ def record_shard(path: Path, rows: int, error: dict[str, float]) -> None:
     path.with_suffix(".json").write_text(json.dumps(asdict(shard)), encoding="utf-8")
 
 
-def intact_shards(folder: Path, manifest: Manifest | None) -> dict[int, Shard]:
-    """Return the finished shards whose bytes are those that were written, by number."""
+def known_shards(folder: Path, manifest: Manifest | None) -> dict[int, Shard]:
+    """Return what was written down of the finished shards, by number."""
     listed = {_number(folder / shard.file): shard for shard in (manifest.shards if manifest else ())}
-    known = {**listed, **_recorded(folder)}
-    return {number: shard for number, shard in known.items() if is_intact(folder, shard)}
+    return {**listed, **_recorded(folder)}
+
+
+def intact_shards(folder: Path, manifest: Manifest | None) -> dict[int, Shard]:
+    """Return the finished shards whose bytes are those that were written, by number; it reads all of them."""
+    return {number: shard for number, shard in known_shards(folder, manifest).items() if is_intact(folder, shard)}
 
 
 def is_intact(folder: Path, shard: Shard) -> bool:

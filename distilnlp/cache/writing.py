@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 from distilnlp.cache.keys import KEY_BYTES, Keys, dataset_keys
 from distilnlp.cache.layout import kept_signals
 from distilnlp.cache.manifest import Manifest, read_manifest, write_manifest
-from distilnlp.cache.records import clear_records, clear_shards, intact_shards, record_shard, shard_path
+from distilnlp.cache.records import clear_records, clear_shards, intact_shards, known_shards, record_shard, shard_path
 from distilnlp.cache.store import AnswerStore, damaged_shards, write_shard
 from distilnlp.errors import DistillationError, NotKeptError
 from distilnlp.signals import SignalRequest
@@ -295,7 +295,7 @@ class CacheWriter:
     def _finish(self, is_new: bool) -> None:
         before = read_manifest(self.folder)
         if is_new or before is None or not before.is_finished:  # killed between the last shard and the manifest
-            shards = intact_shards(self.folder, before)
+            shards = known_shards(self.folder, before)  # their bytes were read when they were written or found
             absent = [number for number in range(self.manifest.num_shards) if number not in shards]
             if absent:
                 raise DistillationError(

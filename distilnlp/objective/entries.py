@@ -4,9 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ConfigDict
-
-from distilnlp.errors import DistillationError, did_you_mean
+from distilnlp.errors import DistillationError
 from distilnlp.objective.component import Component, LossConfig, Setting
 from distilnlp.objective.feature import (
     ATTENTIONS,
@@ -27,7 +25,7 @@ from distilnlp.objective.relation import (
     build_text_relation,
 )
 from distilnlp.objective.response import RESPONSES, DISTConfig, DKDConfig, ResponseConfig, build_response
-from distilnlp.validation import Section, parse_section
+from distilnlp.validation import known_name, parse_section
 
 
 @dataclass(frozen=True)
@@ -56,14 +54,6 @@ LOSSES: dict[str, Entry] = {
 }
 
 
-class Named(Section):
-    """What every entry of `losses` has, whichever loss it is."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    name: str
-
-
 def parse_losses(entries: Sequence[dict[str, Any]]) -> list[LossConfig]:
     """Validate the list `losses`.
 
@@ -73,12 +63,7 @@ def parse_losses(entries: Sequence[dict[str, Any]]) -> list[LossConfig]:
     """
     losses: list[LossConfig] = []
     for index, entry in enumerate(entries):
-        name = parse_section(Named, entry, f"losses[{index}]").name
-        if name not in LOSSES:
-            known = sorted(LOSSES)
-            raise DistillationError(
-                f"losses[{index}] names no loss: {name!r}.{did_you_mean(name, known)} Known: {known}."
-            )
+        name = known_name(entry, f"losses[{index}]", LOSSES, "loss")
         if any(loss.name == name for loss in losses):
             raise DistillationError(f"losses names {name!r} twice: join the two into one entry.")
         losses.append(parse_section(LOSSES[name].config, entry, f"losses[{index}]"))

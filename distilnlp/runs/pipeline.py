@@ -347,9 +347,8 @@ class Pipeline:
         trainer.train(resume_from_checkpoint=last_complete_checkpoint(work))
         trainer.save_model(str(work / FINISHED))
         if self.state.is_main_process:
-            (work / FINISHED / "training_args.bin").unlink(
-                missing_ok=True
-            )  # a pickle has no place in a deployed folder
+            # A pickle has no place in a deployed folder.
+            (work / FINISHED / "training_args.bin").unlink(missing_ok=True)
         return work / FINISHED
 
     def _measure(self, folders: dict[str, tuple[Path | str, ...]]) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Cross-fitting: each row is answered by the teacher that never saw its label."""
 
 from collections.abc import Sequence
-from dataclasses import fields
 
 import torch
 from torch import Tensor
@@ -97,9 +96,9 @@ def _rows_of(batch: Batch, rows: Tensor) -> Batch:
 
 
 def _check_request(request: SignalRequest) -> None:
-    asked = [field.name for field in fields(request) if getattr(request, field.name)]
-    if asked:
+    if request.names:
         raise DistillationError(
             f"a cross-fitted teacher gives only logits, for each row's answer comes from another model, but "
-            f"{', '.join(asked)} are asked for. Remove the losses that read them, or use one live model as teacher."
+            f"{', '.join(request.names)} are asked for. Remove the losses that read them, or use one live model as "
+            "teacher."
         )

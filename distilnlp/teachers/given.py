@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -125,11 +125,10 @@ class GivenTeacher(ABC):
         Raises:
             DistillationError: more than logits is requested, or the rows of the batch had no answer.
         """
-        wanted = [field.name for field in fields(request) if getattr(request, field.name)]
-        if wanted:
+        if request.names:
             raise DistillationError(
-                f"the objective needs the teacher's {' and '.join(wanted)}, but a {type(self).__name__} gives logits "
-                "alone. Leave those losses out, or use a teacher that is a transformers model."
+                f"the objective needs the teacher's {' and '.join(request.names)}, but a {type(self).__name__} gives "
+                "logits alone. Leave those losses out, or use a teacher that is a transformers model."
             )
         if GIVEN_LOGITS not in batch:
             raise DistillationError(
