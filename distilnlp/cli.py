@@ -17,7 +17,7 @@ from distilnlp.errors import DistillationError, NonFiniteLossError
 
 # Flags that stand for keys of a recipe.
 SHORTCUTS = {
-    "teacher": ("teacher.model", "local folder or Hub id of the teacher"),
+    "teacher": ("teacher.model", "local folder or Hub id of the teacher, or a list of them"),
     "data": ("data.source", "Hub id, folder, file (CSV, JSON lines, Parquet, text) or module:function"),
     "output": ("output", "folder of the run"),
     "task": ("task", "what is distilled; default: what a finished teacher is for"),
@@ -113,6 +113,8 @@ def _recipe(args: argparse.Namespace, overrides: Mapping[str, Any]) -> Any:
 
     shortcuts = {key: getattr(args, key) for key, _ in SHORTCUTS.values() if getattr(args, key) is not None}
     shortcuts.update(_splits_of(shortcuts.get("data.source")))
+    if str(shortcuts.get("teacher.model")).startswith("["):  # several
+        shortcuts["teacher.model"] = _read_yaml("--teacher", shortcuts["teacher.model"])
     return load_recipe(args.recipe, {**shortcuts, **overrides})
 
 

@@ -8,7 +8,14 @@ from typing import Any, get_type_hints
 
 import torch
 import yaml
-from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 from transformers import TrainingArguments
 
 from distilnlp.arguments import DistillationTrainingArguments
@@ -18,6 +25,8 @@ from distilnlp.errors import DistillationError, did_you_mean
 from distilnlp.hardware import bf16_is_fast
 from distilnlp.students import LayerStrategy
 from distilnlp.tasks import TASKS
+from distilnlp.teachers.ensemble import Average
+from distilnlp.teachers.given import Form
 from distilnlp.validation import Section, parse_section
 
 # What the runner decides itself, each with what to use instead.
@@ -49,9 +58,32 @@ DISTILL_DEFAULTS: dict[str, Any] = {**COMMON_DEFAULTS, "num_train_epochs": 5, "l
 
 
 class TeacherConfig(Section):
-    """The large model that the student learns from."""
+    """What the student learns from: a large model, several of them, or answers that stand in the data."""
 
-    model: str = Field(description="local folder or Hub id of a fine-tuned model, or of an encoder to fine-tune first")
+    model: str | list[str] | None = Field(
+        default=None,
+        description="local folder or Hub id of a fine-tuned model, or of an encoder to fine-tune first; several are an "
+        "ensemble, and the student is cut from the first",
+    )
+    average: Average = Field(
+        default="probabilities", description="an ensemble answers with the mean of its `probabilities` or its `logits`"
+    )
+    weights: list[float] | None = Field(
+        default=None, description="what each model of an ensemble counts; null = all the same"
+    )
+    by_confidence: bool = Field(
+        default=False, description="an ensemble's model counts more for a text the more certain it is"
+    )
+    column: str | list[str] | None = Field(
+        default=None,
+        description="instead of a model: the column of the data that holds the answers, or one column a label, in the "
+        "order of data.label_names",
+    )
+    form: Form = Field(
+        default="probabilities",
+        description="what the column holds: `probabilities`, `log_probabilities`, `logits` (regression: the score) or "
+        "`top_k`",
+    )
     finetune: bool | dict[str, Any] = Field(
         default=False,
         description="fine-tune it on the labelled rows first: true, or arguments of TrainingArguments to set",
@@ -72,10 +104,40 @@ class TeacherConfig(Section):
         description="fine-tune so many teachers, each without one fold of the labelled rows, which it then answers",
     )
 
+    @property
+    def models(self) -> list[str]:
+        """The models, in order; none where the answers stand in a column."""
+        return [self.model] if isinstance(self.model, str) else self.model or []
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that hold the answers, if they stand in the data."""
+        return (self.column,) if isinstance(self.column, str) else tuple(self.column or ())
+
+    @field_validator("model", "column", mode="wrap")
+    @classmethod
+    def _one_message(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            checked = validate(value)
+        except ValidationError:  # has a line for each type that it tried
+            checked = []
+        names = [checked] if isinstance(checked, str) else checked
+        if names is not None and (not names or not all(names) or len(set(names)) < len(names)):
+            raise ValueError("expected one name, or a list of different ones")
+        return checked
+
     @model_validator(mode="after")
-    def _check_folds(self) -> "TeacherConfig":
-        if self.folds is not None and not self.finetune:
-            raise ValueError("folds are teachers that are trained here: set finetune: true too, or remove folds")
+    def _check_kind(self) -> "TeacherConfig":
+        kept = {"column", "form"} if self.columns else {"model", "finetune", "text_columns", "max_length", "folds"}
+        kept |= {"average", "weights", "by_confidence"} if len(self.models) > 1 else set()
+        others = sorted(key for key, value in self if value != type(self).model_fields[key].default and key not in kept)
+        kind = "a column of answers" if self.columns else "several models" if len(self.models) > 1 else "one model"
+        if bool(self.models) == bool(self.columns):
+            raise ValueError("give model, or column if the answers stand in the data: one of the two")
+        if others:
+            raise ValueError(f"{', '.join(others)} means nothing for {kind}: remove it")
+        if self.folds is not None and (not self.finetune or len(self.models) > 1):
+            raise ValueError("folds are fine-tuned here from one model: give one and finetune: true, or remove folds")
         return self
 
     @field_validator("finetune")
@@ -147,6 +209,14 @@ class Recipe(Section):
     )
     evaluation: EvaluationConfig = EvaluationConfig()
     seed: int = Field(default=0, ge=0, lt=2**32, description="seed of every stage")
+
+    @model_validator(mode="after")
+    def _check_student(self) -> "Recipe":
+        if self.teacher.columns and self.student.model is None:
+            raise ValueError(
+                "student.model is required where teacher.column holds the answers: there is no model to cut"
+            )
+        return self
 
     @field_validator("task")
     @classmethod

@@ -21,6 +21,8 @@ class SeededByEpoch(Sampler[int]):
 
     def __init__(self, sampler: LengthGroupedSampler, seed: int, epoch: Callable[[], int]) -> None:
         self.sampler = sampler
+        # A column of a data set looks up the row for each length that is asked for: 4 million take many minutes.
+        sampler.lengths = sampler.lengths[:]
         self.seed = seed
         self.epoch = epoch
 

@@ -87,8 +87,6 @@ def with_kept_answers(
         return teacher
     is_wanted = args.teacher_cache != AUTO
     reason = questions.why_not_kept()
-    if not reason and getattr(teacher, "fingerprint", None) is None:
-        reason = f"{type(teacher).__name__} has no `fingerprint` that says which teacher it is"
     # Who names a folder says that the collator makes the same of the same rows.
     if not reason and not is_wanted and is_own_collator and not _is_fixed(questions.collate):
         reason = "data_collator is one of your own, which may change the rows"
@@ -130,13 +128,21 @@ def keep_answers(
         further: what else went into the answers, for the manifest.
 
     Raises:
-        DistillationError: see `CacheWriter.write`.
+        NotKeptError: nothing tells the teacher from others, or see `CacheWriter.write`.
     """
+    fingerprint = getattr(teacher, "fingerprint", None)  # hashes all weights: asked for once
+    if fingerprint is None:
+        raise NotKeptError(
+            f"{type(teacher).__name__} has no `fingerprint` that says which teacher it is. Give it one, or set "
+            "teacher_cache to off."
+        )
     columns = key_columns(questions.task, teacher.columns)
     parts = [_as_teacher_reads(part, columns, questions.prefix) for part in questions.datasets]
-    rows = concatenate_datasets([part.cast(parts[0].features) for part in parts])
+    # A cast writes the rows anew, even to the types that they have.
+    alike = [part if part.features == parts[0].features else part.cast(parts[0].features) for part in parts]
+    rows = concatenate_datasets(alike)
     identity = {
-        "teacher": teacher.fingerprint,  # type: ignore[attr-defined]  # a teacher without one is not kept
+        "teacher": fingerprint,
         "tokenizer": {prefix: tokenizer_fingerprint(own) for prefix, own in questions.tokenizers.items()},
         **(further or {}),
     }

@@ -271,7 +271,7 @@ def test_rows_do_not_depend_on_those_behind_them(method: str, monkeypatch: pytes
     part = lm_texts(rows.select(range(4)), own)
     assert part
     assert whole[: len(part)] == part
-    monkeypatch.setattr("distilnlp.augmentation.rows.ROWS_AT_A_TIME", 2)
+    monkeypatch.setattr("distilnlp.data.parts.PART", 2)
     assert lm_texts(rows, own) == whole
 
 

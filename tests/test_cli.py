@@ -73,6 +73,14 @@ def test_shortcuts_are_keys_of_the_recipe(monkeypatch: pytest.MonkeyPatch) -> No
     assert recipe.training == {"temperature": 3.0}
 
 
+def test_several_teachers_are_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr("distilnlp.runs.dry_run", lambda recipe, overwrite: seen.append(recipe) or "plan")
+    words = ["--teacher", "[one, two]", "--data", "d.csv", "--output", "o", "--dry-run"]
+    assert cli.main(["distill", *words]) == 0
+    assert seen[0].teacher.models == ["one", "two"]
+
+
 def test_evaluate_refuses_a_student_that_is_not_there(tmp_path: Path, capsys: Any) -> None:
     assert cli.main(["evaluate", str(tmp_path / "none"), "--data", str(tmp_path)]) == 2
     assert "cannot load the model" in capsys.readouterr().err

@@ -274,7 +274,7 @@ def with_teacher_columns(rows: list[Row], more: int) -> list[Row]:
     return [{**row, **{f"teacher_{name}": longer(row[name]) for name in names}} for row in rows]
 
 
-def both(task: str, same_tokens: bool = False) -> AllEncodings:
+def both(task: str, **same_tokens: str | None) -> AllEncodings:
     student, teacher = (TASKS[task].collator(tiny_tokenizer()) for _ in range(2))
     return AllEncodings(student, {"teacher_": teacher}, same_tokens)
 
@@ -301,9 +301,16 @@ def test_rows_to_evaluate_the_student_on_need_no_encoding_of_the_teacher() -> No
 
 def test_encodings_that_differ_are_refused_where_tokens_are_compared() -> None:
     task = "token_classification"
-    assert "teacher_input_ids" in both(task, same_tokens=True)(with_teacher_columns(task_rows(task), more=0))
-    with pytest.raises(DistillationError, match="split a text of this batch differently"):
-        both(task, same_tokens=True)(with_teacher_columns(task_rows(task), more=1))
+    assert "teacher_input_ids" in both(task, minilm=None)(with_teacher_columns(task_rows(task), more=0))
+    longer = with_teacher_columns(task_rows(task), more=1)
+    for column, fix in ((None, "teacher's tokenizer, or losses"), ("word_ids", "word_ids and teacher_word_ids, or")):
+        with pytest.raises(DistillationError, match=f"^minilm: .* split a text of this batch differently.*{fix}"):
+            both(task, minilm=column)(longer)
+    numbered = [
+        {**row, **{f"{p}word_ids": [0] * len(row[f"{p}input_ids"]) for p in ("", "teacher_")}} for row in longer
+    ]
+    batch = both(task, hidden_state_mse="word_ids")(numbered)
+    assert (batch["teacher_word_ids"] == 0).equal(token_mask({"attention_mask": batch["teacher_attention_mask"]}))
 
 
 def test_a_teacher_says_which_columns_it_lacks() -> None:

@@ -68,7 +68,7 @@ def test_rows_that_are_not_the_same_are_refused() -> None:
 
 def test_windows_of_two_tokenizers_are_refused_unless_they_hold_the_same_tokens() -> None:
     rows = normalised(row("a", "bad face"), row("a", "cab bed head fed ace bad face bad cab hhh hhh hhh hhh"))
-    with pytest.raises(DistillationError, match=r"windows of other parts of a context. Raise data\.max_length"):
+    with pytest.raises(DistillationError, match=r"windows of other parts of a context.*shown_windows"):
         pair(QUESTION_ROWS, rows, max_length=16)
     alike = pair(QUESTION_ROWS, rows, max_length=16, teacher="letters")
     assert len(alike) > len(rows)

@@ -10,8 +10,7 @@ from distilnlp.cache import read_manifest
 from distilnlp.cli import main
 from distilnlp.errors import DistillationError
 from distilnlp.recipe import Recipe
-from distilnlp.runs import cache, run
-from distilnlp.runs.pipeline import Pipeline
+from distilnlp.runs import cache, pipeline, run, teacher
 from tests import test_runs
 from tests.test_cache import flip_a_byte
 
@@ -26,13 +25,14 @@ def recipe(folder: Path, **overrides: Any) -> Recipe:
 def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the models that stages load."""
     names: list[str] = []
-    original = Pipeline._load
+    original = pipeline.load_labelled
 
-    def load(self: Pipeline, path: Any, **options: Any) -> Any:
+    def load(path: Any, *args: Any, **options: Any) -> Any:
         names.append(Path(path).name)
-        return original(self, path, **options)
+        return original(path, *args, **options)
 
-    monkeypatch.setattr(Pipeline, "_load", load)
+    for module in (pipeline, teacher):
+        monkeypatch.setattr(module, "load_labelled", load)
     return names
 
 

@@ -16,7 +16,7 @@ from distilnlp.recipe import Recipe
 from distilnlp.runs import run
 from distilnlp.runs.pipeline import Pipeline
 from distilnlp.runs.plan import make_plan
-from distilnlp.teachers import AveragedModel
+from distilnlp.teachers import AveragedModel, EnsembleTeacher, as_teacher
 from tests import test_runs
 from tests.tiny_tasks import TASKS, collated, signals_of, task_rows, task_teacher
 
@@ -99,7 +99,7 @@ def mean_of(task: str, logits: list[Tensor], batch: dict[str, Tensor]) -> Tensor
 def test_an_averaged_model_answers_with_the_mean(task: str) -> None:
     models = [task_teacher(task, seed=seed) for seed in (0, 1)]
     batch = collated(task, task_rows(task))
-    own = AveragedModel(models, TASKS[task])
+    own = AveragedModel(models, EnsembleTeacher([as_teacher(model, None) for model in models], TASKS[task]))
     outputs = own(**{name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")})
     got = TASKS[task].read_logits(outputs, batch)
     with torch.no_grad():

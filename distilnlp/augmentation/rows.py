@@ -1,22 +1,24 @@
 """From rows of text to new rows of text."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from datasets import Dataset, Features
+import numpy as np
+from datasets import Dataset, concatenate_datasets
 from numpy.random import default_rng
-from tqdm.auto import tqdm
+from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distilnlp.augmentation.entries import METHODS, parse_augmentation
 from distilnlp.augmentation.method import MethodConfig, Rewriter, Setting
 from distilnlp.data.columns import is_text, require_column
+from distilnlp.data.parts import map_in_parts, values_of
 from distilnlp.data.rows import TEXT, TEXT_PAIR
 from distilnlp.errors import DistillationError
+from distilnlp.fingerprints import weights_fingerprint
 
-ROWS_AT_A_TIME = 1000
 SEEDS = 2**32  # a seed may be anything from 0 to below this
 Texts = tuple[str, ...]
 
@@ -52,7 +54,8 @@ def augment(
         seed: from 0 to below 2**32.
 
     Returns:
-        The new rows alone, with the text columns alone, in the order of methods, rows and copies.
+        The new rows alone, with the text columns alone, in the order of methods, rows and copies; in a file, if `rows`
+        are in files.
 
     Raises:
         DistillationError: a method is unknown or its settings unfit, or it lacks a tokenizer or model; a column is
@@ -64,14 +67,15 @@ def augment(
     texts = _texts_of(rows, text_columns)
     setting = Setting(tokenizer, masked_lm, partial(_count_words, texts))
     rewriters = [METHODS[config.name].build(config, setting) for config in configs]
-    seen, new = {_same_spaces(own) for own in _read(texts)}, list[Texts]()
-    for place, (config, rewrite) in enumerate(zip(configs, rewriters, strict=True)):
-        for own in _rewritten(texts, config, rewrite, (seed, place)):
-            if own not in seen:
-                seen.add(own)
-                new.append(own)
-    columns = {name: [own[index] for own in new] for index, name in enumerate(texts.column_names)}
-    return Dataset.from_dict(columns, features=Features(texts.features))
+    if not (configs and len(texts)):
+        return texts.select(range(0))
+    model = None if masked_lm is None else weights_fingerprint(masked_lm)
+    parts = [
+        _rewritten(texts, config, rewrite, (seed, place), key=[config, seed, place, tokenizer, model])
+        for place, (config, rewrite) in enumerate(zip(configs, rewriters, strict=True))
+    ]
+    made = concatenate_datasets(parts)
+    return made.select(_new(made, texts))
 
 
 def _texts_of(rows: Dataset, wanted: Sequence[str] | None) -> Dataset:
@@ -86,7 +90,7 @@ def _texts_of(rows: Dataset, wanted: Sequence[str] | None) -> Dataset:
                 f"text column {name!r} must hold text, but it holds {rows.features[name]}. Set text_columns."
             )
     texts = rows.with_format(None).select_columns(names)
-    for row, own in enumerate(_read(texts)):
+    for row, own in enumerate(values_of(texts, *names)):
         for name, text in zip(names, own, strict=True):
             if not (text and text.strip()):
                 raise DistillationError(
@@ -96,30 +100,46 @@ def _texts_of(rows: Dataset, wanted: Sequence[str] | None) -> Dataset:
     return texts
 
 
-def _read(texts: Dataset) -> Iterator[Texts]:
-    """Yield the texts of each row."""
-    for batch in texts.iter(batch_size=ROWS_AT_A_TIME):
-        yield from zip(*(batch[name] for name in texts.column_names), strict=True)
-
-
 def _same_spaces(texts: Texts) -> Texts:
     return tuple(" ".join(text.split()) for text in texts)
 
 
 def _count_words(texts: Dataset) -> Counter[str]:
-    return Counter(word for own in _read(texts) for text in own for word in text.split())
+    return Counter(word for own in values_of(texts, *texts.column_names) for text in own for word in text.split())
 
 
-def _rewritten(texts: Dataset, config: MethodConfig, rewrite: Rewriter, seeds: tuple[int, int]) -> Iterator[Texts]:
-    """Yield the texts of every copy of every row."""
-    for start in tqdm(range(0, len(texts), ROWS_AT_A_TIME), desc=f"Augmenting: {config.name}", leave=False):
-        batch = texts[start : start + ROWS_AT_A_TIME]
-        count = len(batch[texts.column_names[0]])
-        generators = [
-            [default_rng((*seeds, row, copy)) for copy in range(config.copies)] for row in range(start, start + count)
-        ]
+def _rewritten(texts: Dataset, config: MethodConfig, rewrite: Rewriter, seeds: tuple[int, int], key: Any) -> Dataset:
+    """Return the copies of every row, but for those that are the row itself or one another."""
+    names = texts.column_names
+
+    def rewrite_part(batch: Mapping[str, list[str]], numbers: list[int]) -> dict[str, list[str]]:
+        generators = [[default_rng((*seeds, row, copy)) for copy in range(config.copies)] for row in numbers]
         # The texts of a pair draw one after the other from the same generators, so they are rewritten differently.
-        columns = [rewrite([text.split() for text in batch[name]], generators) for name in texts.column_names]
-        for copies_of_columns in zip(*columns, strict=True):
-            for copy in zip(*copies_of_columns, strict=True):
-                yield tuple(" ".join(words) for words in copy)
+        columns = [rewrite([text.split() for text in batch[name]], generators) for name in names]
+        new: list[Texts] = []
+        for row, copies_of_columns in enumerate(zip(*columns, strict=True)):
+            copies = [tuple(" ".join(words) for words in copy) for copy in zip(*copies_of_columns, strict=True)]
+            own = _same_spaces(tuple(batch[name][row] for name in names))
+            new += [copy for copy in dict.fromkeys(copies) if copy != own]
+        return {name: [copy[index] for copy in new] for index, name in enumerate(names)}
+
+    return map_in_parts(
+        texts,
+        rewrite_part,
+        key=key,
+        with_indices=True,
+        remove_columns=names,
+        features=texts.features,
+        desc=f"Augmenting: {config.name}",
+    )
+
+
+def _new(made: Dataset, texts: Dataset) -> NDArray[np.int64]:
+    """Return the numbers of the rows that have the words neither of an original nor of a row before them."""
+    keys, originals = (
+        # Hashes of 64 bits instead of the texts: that two texts have one is unlikely, and costs no more than a row.
+        np.fromiter((hash(_same_spaces(own)) for own in values_of(rows, *texts.column_names)), dtype=np.int64)
+        for rows in (made, texts)
+    )
+    first = np.sort(np.unique(keys, return_index=True)[1])
+    return first[~np.isin(keys[first], originals)]

@@ -54,8 +54,10 @@ def _add(digest: Any, value: Any) -> None:
 def dataset_keys(dataset: Dataset, columns: Iterable[str]) -> Keys:
     """Return the keys of all rows, uint8 `[rows, 16]`."""
     present = [name for name in columns if name in dataset.column_names]
-    keys = [row_key(row, present) for row in dataset.with_format(None).select_columns(present)]
-    return np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(len(dataset), KEY_BYTES)
+    keys = bytearray()
+    for row in dataset.with_format(None).select_columns(present):
+        keys += row_key(row, present)
+    return np.frombuffer(bytes(keys), dtype=np.uint8).reshape(len(dataset), KEY_BYTES)
 
 
 class KeyIndex:

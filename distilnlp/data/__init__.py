@@ -12,6 +12,8 @@ from distilnlp.data.rows import RowFormat
 from distilnlp.data.sequence import REGRESSION_ROWS, SINGLE_LABEL_ROWS
 from distilnlp.data.sources import load_source
 from distilnlp.data.tokens import TOKEN_ROWS
+from distilnlp.data.windows import shown_windows
+from distilnlp.data.words import word_numbers
 
 __all__ = [
     "CHOICE_ROWS",
@@ -34,4 +36,6 @@ __all__ = [
     "pair_encodings",
     "prepare_data",
     "same_positions",
+    "shown_windows",
+    "word_numbers",
 ]

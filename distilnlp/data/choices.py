@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from distilnlp.data.columns import find_text_columns, find_text_list, is_text, is_text_list, require_column
 from distilnlp.data.config import DataConfig
 from distilnlp.data.label_names import LabelColumn
+from distilnlp.data.parts import Part, map_in_parts
 from distilnlp.data.rows import LABEL, TEXT, TEXT_PAIR, Layout, RowFormat
 from distilnlp.errors import DistillationError
 from distilnlp.labels import NO_LABEL
@@ -67,21 +68,23 @@ class ChoiceRows(RowFormat):
                     f"it holds {dataset.features[name]}. Set data.choice_columns to one text column a choice."
                 )
 
-    def read_inputs(self, dataset: Dataset, layout: Layout) -> dict[str, list[Any]]:
+    def read_inputs(self, part: Part, layout: Layout) -> dict[str, list[Any]]:
         """Return the prompt and the choices."""
-        columns = [dataset[name][:] for name in layout.choices]
+        columns = [part.rows[name][:] for name in layout.choices]
         rows = columns[0] if len(columns) == 1 else zip(*columns, strict=True)
-        choices = [_choices(values, row) for row, values in enumerate(rows)]
-        prompts = {target: dataset[name][:] for target, name in zip((TEXT, TEXT_PAIR), layout.texts, strict=False)}
+        choices = [_choices(values, row) for row, values in enumerate(rows, part.first)]
+        prompts = {target: part.rows[name][:] for target, name in zip((TEXT, TEXT_PAIR), layout.texts, strict=False)}
         return {**prompts, CHOICES: choices}
 
-    def read_labels(self, dataset: Dataset, layout: Layout, inputs: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+    def read_labels(
+        self, part: Part, layout: Layout, inputs: Mapping[str, list[Any]], survey: None
+    ) -> dict[str, list[Any]]:
         """Return the number of the right choice."""
-        if layout.label not in dataset.column_names:
-            return {LABEL: [NO_LABEL] * len(dataset)}
-        column = LabelColumn(dataset, layout.label)
-        rows = zip(dataset[layout.label], inputs[CHOICES], strict=True)
-        return {LABEL: [_label(value, len(choices), column, row) for row, (value, choices) in enumerate(rows)]}
+        if layout.label not in part.rows.column_names:
+            return {LABEL: [NO_LABEL] * len(part.rows)}
+        column = LabelColumn(part.rows, layout.label)
+        rows = zip(part.numbered(layout.label), inputs[CHOICES], strict=True)
+        return {LABEL: [_label(value, len(choices), column, row) for (row, value), choices in rows]}
 
     def encode(
         self,
@@ -101,7 +104,7 @@ class ChoiceRows(RowFormat):
             return {**columns, "length": [max(map(len, row)) for row in columns["input_ids"]]}
 
         texts = [name for name in self.inputs if name in rows.column_names]
-        return rows.map(encode, batched=True, remove_columns=texts, desc=desc)
+        return map_in_parts(rows, encode, remove_columns=texts, desc=desc)
 
 
 def _find_choices(dataset: Dataset, taken: Sequence[str]) -> str:

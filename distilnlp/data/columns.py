@@ -1,10 +1,12 @@
 """Find the columns that matter."""
 
+import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
 from datasets import ClassLabel, Dataset, LargeList, List, Value
 
+from distilnlp.data.parts import Part
 from distilnlp.errors import DistillationError, did_you_mean
 
 
@@ -64,6 +66,46 @@ def joined_texts(dataset: Dataset, columns: Sequence[str]) -> list[list[str]]:
         rows = zip(*(dataset[name][:] for name in others), strict=True)
         texts.append(["; ".join(f"{n}: {_written(v)}" for n, v in zip(others, row, strict=True)) for row in rows])
     return texts
+
+
+def given_answers(part: Part, columns: Sequence[str]) -> tuple[list[Any], Any]:
+    """Return a teacher's answers to the rows, and their type: a column as it is, or one number a label of several.
+
+    Lists of numbers may be written as text, `[0.1, 0.9]`: a CSV has no others.
+
+    Raises:
+        DistillationError: one of several columns holds no numbers, or a text is no list.
+    """
+    dataset = part.rows
+    if len(columns) > 1:
+        for name in columns:
+            _require_numbers(dataset, name)
+        return [list(row) for row in zip(*(dataset[name][:] for name in columns), strict=True)], List(Value("float64"))
+    [name] = columns
+    if is_text(dataset.features[name]):
+        return [_list_in(text, name, row) for row, text in part.numbered(name)], List(Value("float64"))
+    return dataset[name][:], dataset.features[name]
+
+
+def _require_numbers(dataset: Dataset, name: str) -> None:
+    feature = dataset.features[name]
+    if not isinstance(feature, Value) or not feature.dtype.startswith(("float", "int", "uint")):
+        raise DistillationError(
+            f"teacher.column names several columns, each of which must hold one number a row, but {name!r} holds "
+            f"{feature}. Convert it, or name one column of lists."
+        )
+
+
+def _list_in(text: str | None, name: str, row: int) -> list[float] | None:
+    if text is None or not text.strip():
+        return None
+    try:
+        return [float(value) for value in json.loads(text)]
+    except (ValueError, TypeError):
+        raise DistillationError(
+            f"teacher.column {name!r} must hold a list of numbers in every row, but row {row} (counted from 0) holds "
+            f"{text!r:.60}. Write [0.1, 0.9], or name one column a label."
+        ) from None
 
 
 def _written(value: Any) -> str:

@@ -51,9 +51,10 @@ def _groups(keys: Iterable[int], seed: int) -> NDArray[np.int64]:
 
     The keys are hashes of texts, which differ from process to process: so only whether they are equal may matter.
     """
-    numbers: dict[int, int] = {}
-    groups = np.fromiter((numbers.setdefault(key, len(numbers)) for key in keys), dtype=np.int64)
-    return np.random.default_rng(seed).permutation(len(numbers))[groups]
+    _, first, groups = np.unique(np.fromiter(keys, dtype=np.int64), return_index=True, return_inverse=True)
+    number = np.empty_like(first)
+    number[np.argsort(first)] = np.random.default_rng(seed).permutation(len(first))  # in the order they come in
+    return number[groups]
 
 
 def _split(groups: NDArray, classes: NDArray | None, num_folds: int) -> Iterator[NDArray]:

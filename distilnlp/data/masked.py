@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerBase
 
 from distilnlp.data.config import DataConfig
+from distilnlp.data.parts import Part, map_in_parts
 from distilnlp.data.rows import Layout
 from distilnlp.data.sequence import TextRows, encode_texts
 from distilnlp.errors import DistillationError
@@ -25,7 +26,9 @@ class MaskedLMRows(TextRows):
     needs_labels = False
     own_keys = frozenset({"mask_probability"})
 
-    def read_labels(self, dataset: Dataset, layout: Layout, inputs: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+    def read_labels(
+        self, part: Part, layout: Layout, inputs: Mapping[str, list[Any]], survey: None
+    ) -> dict[str, list[Any]]:
         """Return nothing: there are no labels."""
         return {}
 
@@ -56,14 +59,17 @@ class MaskedLMRows(TextRows):
 def _mask(rows: Dataset, tokenizer: PreTrainedTokenizerBase, config: DataConfig, desc: str) -> Dataset:
     masker = DataCollatorForLanguageModeling(tokenizer, mlm_probability=config.mask_probability)
 
-    def mask(row: dict[str, Any], index: int) -> dict[str, Any]:
+    def mask(ids: list[int], special: list[int], number: int) -> tuple[list[int], list[int]]:
         # A seed a row, so that a row's mask does not depend on the rows before it.
-        masker.generator = masker.get_generator(config.seed + index)
-        ids, special = torch.tensor([row["input_ids"]]), torch.tensor([row["special_tokens_mask"]])
-        masked, labels = masker.torch_mask_tokens(ids, special_tokens_mask=special)
-        return {"input_ids": masked[0].tolist(), "labels": labels[0].tolist()}
+        masker.generator = masker.get_generator(config.seed + number)
+        masked, labels = masker.torch_mask_tokens(torch.tensor([ids]), special_tokens_mask=torch.tensor([special]))
+        return masked[0].tolist(), labels[0].tolist()
 
-    return rows.map(mask, with_indices=True, remove_columns=["special_tokens_mask"], desc=desc)
+    def mask_all(batch: dict[str, Any], numbers: list[int]) -> dict[str, Any]:
+        rows = [mask(*row) for row in zip(batch["input_ids"], batch["special_tokens_mask"], numbers, strict=True)]
+        return {"input_ids": [ids for ids, _ in rows], "labels": [labels for _, labels in rows]}
+
+    return map_in_parts(rows, mask_all, with_indices=True, remove_columns=["special_tokens_mask"], desc=desc)
 
 
 MASKED_LM_ROWS = MaskedLMRows()

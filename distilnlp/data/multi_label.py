@@ -1,7 +1,8 @@
 """Rows of one text or a pair with any number of labels, each there or not."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,11 +11,14 @@ from numpy.typing import NDArray
 
 from distilnlp.data.columns import is_label_list
 from distilnlp.data.label_names import LabelColumn, agree_on_labels
+from distilnlp.data.parts import Part, values_of
 from distilnlp.data.rows import LABEL, Layout, has_type
 from distilnlp.data.sequence import TextRows
 from distilnlp.errors import DistillationError
 from distilnlp.labels import NO_LABEL
 
+NumberedRows = Iterable[tuple[int, list[Any] | None]]
+Read = Callable[[NumberedRows], Iterator[list[float]]]
 HOW_TO_WRITE = "Write the labels of a row as a list of their names, or as one 0.0 or 1.0 for each of data.label_names."
 
 
@@ -58,50 +62,61 @@ class MultiLabelRows(TextRows):
             raise DistillationError(f"the data has no labels. Check {column.name!r}.")
         return names
 
-    def read_labels(self, dataset: Dataset, layout: Layout, inputs: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+    def survey_labels(self, dataset: Dataset, layout: Layout) -> Read:
+        """Return what reads the labels: they are targets or ids in all rows alike."""
+        column = LabelColumn(dataset, layout.label)
+        if _are_targets(column, layout):
+            return partial(_read_targets, layout)
+        return partial(_read_ids, layout, column.ids(layout.given_names, layout.label_names), column.is_text)
+
+    def read_labels(
+        self, part: Part, layout: Layout, inputs: Mapping[str, list[Any]], survey: Read | None
+    ) -> dict[str, list[Any]]:
         """Return the targets in the order of the label names."""
-        if layout.label not in dataset.column_names:
-            return {LABEL: [_unknown(layout)] * len(dataset)}
-        column, rows = LabelColumn(dataset, layout.label), dataset[layout.label][:]
-        read = _read_targets if _are_targets(column, rows, layout) else _read_ids
-        return {LABEL: list(read(column, rows, layout))}
+        if survey is None:
+            return {LABEL: [_unknown(layout)] * len(part.rows)}
+        return {LABEL: list(survey(part.numbered(layout.label)))}
 
     def is_labelled(self, rows: Dataset) -> NDArray[np.bool_]:
         """Bool `[rows]`: which have a target that is known."""
-        return np.fromiter((any(map(math.isfinite, targets)) for targets in rows[LABEL]), dtype=np.bool_)
+        return np.fromiter((any(map(math.isfinite, own)) for (own,) in values_of(rows, LABEL)), dtype=np.bool_)
 
 
 def _unknown(layout: Layout) -> list[float]:
     return [math.nan] * len(layout.label_names)
 
 
-def _are_targets(column: LabelColumn, rows: Sequence[list[Any] | None], layout: Layout) -> bool:
+def _are_targets(column: LabelColumn, layout: Layout) -> bool:
     """Whether numbers are 0/1 targets rather than ids. Ids never repeat in a row, and targets fill the whole row."""
     if column.is_text or column.names is not None:
         return False
     if not str(getattr(column.feature, "dtype", "")).startswith(("int", "uint")):
         return True
-    labelled, width = [row for row in rows if row is not None], len(layout.label_names)
-    may_be_targets = all(len(row) == width for row in labelled)
-    may_be_ids = all(len(set(row)) == len(row) and set(row) <= set(range(width)) for row in labelled)
-    if labelled and may_be_targets and may_be_ids and all(set(row) <= {0, 1} for row in labelled):
+    width = len(layout.label_names)
+
+    def labelled() -> Iterator[list[Any]]:
+        return (row for (row,) in values_of(column.dataset, column.name) if row is not None)
+
+    may_be_targets = all(len(row) == width for row in labelled())
+    may_be_ids = all(len(set(row)) == len(row) and set(row) <= set(range(width)) for row in labelled())
+    first = next(labelled(), None)
+    if first is not None and may_be_targets and may_be_ids and all(set(row) <= {0, 1} for row in labelled()):
         raise DistillationError(
-            f"the numbers in label column {column.name!r}, such as {labelled[0]}, may be ids or 0/1 targets. "
-            + HOW_TO_WRITE
+            f"the numbers in label column {column.name!r}, such as {first}, may be ids or 0/1 targets. " + HOW_TO_WRITE
         )
     return may_be_targets and not may_be_ids
 
 
-def _read_targets(column: LabelColumn, rows: Iterable[list[Any] | None], layout: Layout) -> Iterable[list[float]]:
+def _read_targets(layout: Layout, rows: NumberedRows) -> Iterator[list[float]]:
     meaning = layout.given_names or layout.label_names
     order = [meaning.index(name) for name in layout.label_names]
-    for number, row in enumerate(rows):
+    for number, row in rows:
         if row is not None and len(row) != len(meaning):
             raise DistillationError(
-                f"row {number} (counted from 0) of label column {column.name!r} must have one 0 or 1 for each of the "
+                f"row {number} (counted from 0) of label column {layout.label!r} must have one 0 or 1 for each of the "
                 f"{len(meaning)} labels {list(meaning)}, but it has {len(row)}: {row}. {HOW_TO_WRITE}"
             )
-        yield _unknown(layout) if row is None else [_target(row[i], meaning[i], column.name, number) for i in order]
+        yield _unknown(layout) if row is None else [_target(row[i], meaning[i], layout.label, number) for i in order]
 
 
 def _target(value: Any, label: str, column: str, row: int) -> float:
@@ -115,22 +130,21 @@ def _target(value: Any, label: str, column: str, row: int) -> float:
     return float(value)
 
 
-def _read_ids(column: LabelColumn, rows: Iterable[list[Any] | None], layout: Layout) -> Iterable[list[float]]:
-    ids = column.ids(layout.given_names, layout.label_names)
-    for number, row in enumerate(rows):
+def _read_ids(layout: Layout, ids: dict[Any, int], are_text: bool, rows: NumberedRows) -> Iterator[list[float]]:
+    for number, row in rows:
         known = [value for value in row or () if ids[value] != NO_LABEL]
         if row is not None and (None in row or 0 < len(known) < len(row)):
             raise DistillationError(
-                f"row {number} (counted from 0) of label column {column.name!r} has an empty label among its labels: "
+                f"row {number} (counted from 0) of label column {layout.label!r} has an empty label among its labels: "
                 f"{row}. Leave it out of the list; null in place of the list means that the row is unlabelled."
             )
         if row is None or len(known) < len(row):
             yield _unknown(layout)
             continue
-        if len(set(row)) < len(row) and not column.is_text:
+        if len(set(row)) < len(row) and not are_text:
             raise DistillationError(
-                f"row {number} (counted from 0) of label column {column.name!r} has a label id twice: {row}. Give each "
-                "label once; if these are 0/1 targets, there must be one for each label in every row."
+                f"row {number} (counted from 0) of label column {layout.label!r} has a label id twice: {row}. Give "
+                "each label once; if these are 0/1 targets, there must be one for each label in every row."
             )
         present = {ids[value] for value in row}
         yield [float(index in present) for index in range(len(layout.label_names))]

@@ -14,7 +14,7 @@ from sklearn.model_selection import train_test_split
 from distilnlp.data.columns import require_column
 from distilnlp.data.config import DataConfig
 from distilnlp.data.label_names import LabelColumn
-from distilnlp.data.rows import Layout, RowFormat
+from distilnlp.data.rows import ANSWER, Layout, RowFormat
 from distilnlp.data.sources import load_source
 from distilnlp.errors import DistillationError, did_you_mean
 
@@ -53,6 +53,7 @@ def prepare_data(
     rows: RowFormat,
     teacher_label_names: Sequence[str] | None,
     teacher_texts: Sequence[str] | None = None,
+    answers: Sequence[str] = (),
 ) -> PreparedData:
     """Load, check and split the data of a recipe.
 
@@ -62,6 +63,7 @@ def prepare_data(
         teacher_label_names: the fine-tuned teacher's labels in logit order; None = it is yet to be trained. A task
             without label names does not look at them.
         teacher_texts: columns that the teacher reads instead of the student's; training rows must have them.
+        answers: the column that holds the teacher's answers, or one a label; training rows must have them.
 
     Raises:
         DistillationError: missing columns or splits, empty splits, labels that do not fit the task or the teacher,
@@ -76,9 +78,8 @@ def prepare_data(
     if validation is not None:
         _split(splits, validation, "data.validation_split")
     layout = _find_layout([train] if test is None else [train, splits[test]], config, rows, label, teacher_label_names)
-    layout = replace(layout, teacher_texts=tuple(teacher_texts or ()))
-    for name in layout.teacher_texts:
-        require_column(train, name, "teacher.text_columns")
+    layout = replace(layout, teacher_texts=tuple(teacher_texts or ()), answers=tuple(answers))
+    _require_teachers_columns(train, layout)
 
     ready = rows.normalise(train, layout, "training")
     unlabelled = [part for source in config.unlabelled for part in _load_unlabelled(source, layout, rows)]
@@ -89,7 +90,7 @@ def prepare_data(
     checked = None if validation is None else _labelled_split(splits, validation, layout, rows)
     _require_rows(ready, "training")
     _warn_of_overlap(ready, held_out, rows)
-    return PreparedData(concatenate_datasets([ready, *unlabelled]), held_out, checked, list(layout.label_names), rows)
+    return PreparedData(_joined([ready, *unlabelled]), held_out, checked, list(layout.label_names), rows)
 
 
 def evaluation_split(config: DataConfig, rows: RowFormat, label_names: Sequence[str]) -> Dataset:
@@ -241,10 +242,27 @@ def _load_unlabelled(source: str, layout: Layout, rows: RowFormat) -> list[Datas
                 f"the unlabelled source {source} must have the text columns {[*layout.texts, *layout.choices]}, but it "
                 f"has {texts.column_names}. Rename its columns."
             )
-        for name in layout.teacher_texts:
-            require_column(texts, name, f"(for the unlabelled source {source}) teacher.text_columns")
+        _require_teachers_columns(texts, layout, f"(for the unlabelled source {source}) ")
         parts.append(rows.normalise(texts, own, f"unlabelled ({source})"))
     return parts
+
+
+def _require_teachers_columns(train: Dataset, layout: Layout, where: str = "") -> None:
+    for key, names in (("text_columns", layout.teacher_texts), ("column", layout.answers)):
+        for name in names:
+            require_column(train, name, f"{where}teacher.{key}")
+
+
+def _joined(parts: Sequence[Dataset]) -> Dataset:
+    """Return the training rows and the transfer set as one."""
+    for part in parts[1:]:
+        own, first = (rows.features.get(ANSWER) for rows in (part, parts[0]))
+        if own != first:
+            raise DistillationError(
+                f"the teacher's answers must be alike in all training data, but some hold {first} and some {own}. "
+                "Convert teacher.column."
+            )
+    return concatenate_datasets(parts)
 
 
 def _hold_out(train: Dataset, config: DataConfig, rows: RowFormat) -> tuple[Dataset, Dataset]:
@@ -266,12 +284,15 @@ def _hold_out(train: Dataset, config: DataConfig, rows: RowFormat) -> tuple[Data
         ) from error
     logger.info("there is no labelled test split: %d labelled rows are held out", len(held_out))
     kept = np.setdiff1d(np.arange(len(train)), held_out)
-    return train.select(kept), train.select(np.sort(held_out))
+    # Rows that are picked are read one by one, wherever they are joined with others: so they are written anew.
+    return train.select(kept).flatten_indices(), train.select(np.sort(held_out))
 
 
 def _warn_of_overlap(train: Dataset, test: Dataset, rows: RowFormat) -> None:
-    seen = set(rows.keys(train))
-    common = sum(key in seen for key in rows.keys(test))
+    keys = list(rows.keys(test))  # of the small part: the training rows may be many
+    tested = set(keys)
+    trained = {key for key in rows.keys(train) if key in tested}
+    common = sum(key in trained for key in keys)
     if common:
         logger.warning("%d of %d test texts are in the training data too: the figures flatter", common, len(test))
 

@@ -12,14 +12,17 @@ from transformers import PreTrainedTokenizerBase
 from distilnlp.data.columns import is_list
 from distilnlp.data.config import DataConfig
 from distilnlp.data.folds import FOLD
+from distilnlp.data.parts import Part, map_in_parts, numbers_of, values_of
 from distilnlp.data.rows import Layout, RowFormat, has_type, require_fast
 from distilnlp.data.squad import ANSWERS, CONTEXT, QUESTION, as_columns, flatten_squad
+from distilnlp.data.words import WORD_IDS, word_numbers
 from distilnlp.errors import DistillationError
 from distilnlp.labels import NO_LABEL
 
 logger = logging.getLogger(__name__)
 
 ANSWER_STARTS, EXAMPLE, START, END = "answer_starts", "example", "start_positions", "end_positions"
+OFFSETS = "offsets"
 NOT_HERE = 0  # the position of [CLS], which stands for "not in this window" (BERT, arXiv 1810.04805)
 
 
@@ -28,7 +31,8 @@ class QuestionRows(RowFormat):
 
     Tokenised: one row a window of the context, neighbours share `stride` tokens. `start_positions` and `end_positions`
     are the tokens of the first answer, 0 in a window that does not hold it whole, -100 without answers; `context_mask`
-    is 1 at the context's tokens; `example` is the number of the question.
+    is 1 at the context's tokens; `example` is the number of the question. Where a teacher has a tokenizer of its own,
+    `offsets`, the characters of the context that each token stands for, and `word_ids` tell what both read.
     """
 
     task = "question answering"
@@ -58,7 +62,7 @@ class QuestionRows(RowFormat):
 
     def has_labels(self, dataset: Dataset, column: str) -> bool:
         """Whether some question has an answer."""
-        return any(_answers(value)[0] for value in dataset[column])
+        return any(_answers(value)[0] for (value,) in values_of(dataset, column))
 
     def find_layout(self, dataset: Dataset, config: DataConfig, label: str) -> Layout:
         """Return the columns of question and context."""
@@ -70,15 +74,13 @@ class QuestionRows(RowFormat):
             )
         return Layout(tuple(texts), label)
 
-    def read_inputs(self, dataset: Dataset, layout: Layout) -> dict[str, list[Any]]:
+    def read_inputs(self, part: Part, layout: Layout) -> dict[str, list[Any]]:
         """Return `question` and `context`."""
-        return {target: dataset[name][:] for target, name in zip(self.inputs, layout.texts, strict=True)}
+        return {target: part.rows[name][:] for target, name in zip(self.inputs, layout.texts, strict=True)}
 
-    def read_labels(self, dataset: Dataset, layout: Layout, inputs: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
-        """Return `answers` and `answer_starts`, checked against the context."""
-        if layout.label not in dataset.column_names:
-            return {ANSWERS: [[]] * len(dataset), ANSWER_STARTS: [[]] * len(dataset)}
-        values = dataset[layout.label][:]
+    def survey_labels(self, dataset: Dataset, layout: Layout) -> None:
+        """Warn of questions without an answer."""
+        values = (value for (value,) in values_of(dataset, layout.label))
         empty = sum(value is not None and (as_columns(value) or {}).get("text") == [] for value in values)
         if empty:
             logger.warning(
@@ -86,7 +88,14 @@ class QuestionRows(RowFormat):
                 "answer (SQuAD 2.0) is not learned",
                 empty,
             )
-        answers = [_answers(value) for value in values]
+
+    def read_labels(
+        self, part: Part, layout: Layout, inputs: Mapping[str, list[Any]], survey: None
+    ) -> dict[str, list[Any]]:
+        """Return `answers` and `answer_starts`, checked against the context."""
+        if layout.label not in part.rows.column_names:
+            return {ANSWERS: [[]] * len(part.rows), ANSWER_STARTS: [[]] * len(part.rows)}
+        answers = [_answers(value) for value in part.rows[layout.label][:]]
         for (texts, starts), question, context in zip(answers, inputs[QUESTION], inputs[CONTEXT], strict=True):
             _check_answers(texts, starts, question, context or "")
         return {ANSWERS: [texts for texts, _ in answers], ANSWER_STARTS: [starts for _, starts in answers]}
@@ -94,8 +103,8 @@ class QuestionRows(RowFormat):
     def is_labelled(self, rows: Dataset) -> NDArray[np.bool_]:
         """Bool `[rows]`: which questions, or windows of questions, have an answer."""
         if START in rows.column_names:
-            return np.asarray(rows[START][:]) != NO_LABEL
-        return np.fromiter((len(answers) > 0 for answers in rows[ANSWERS]), dtype=np.bool_)
+            return numbers_of(rows, START) != NO_LABEL
+        return np.fromiter((len(answers) > 0 for (answers,) in values_of(rows, ANSWERS)), dtype=np.bool_)
 
     def encode(
         self,
@@ -106,11 +115,12 @@ class QuestionRows(RowFormat):
         *,
         config: DataConfig,
         for_evaluation: bool = False,
+        with_characters: bool = False,
     ) -> Dataset:
         """Tokenise questions whole, with their contexts cut into windows.
 
         Evaluation rows have `offsets` too, the character offsets of each token (`[0, 0]` outside the context),
-        `context`, and `answers`, all of them.
+        `context`, and `answers`, all of them. Rows `with_characters` have `offsets` and `word_ids`.
         """
         require_fast(tokenizer, self.task)
 
@@ -125,9 +135,10 @@ class QuestionRows(RowFormat):
                 return_overflowing_tokens=True,
                 return_offsets_mapping=True,
             )
-            return _windows(encoded, batch, numbers, for_evaluation)
+            words = _words(encoded, batch) if with_characters else None
+            return _windows(encoded, batch, numbers, for_evaluation, words)
 
-        return rows.map(encode, batched=True, with_indices=True, remove_columns=rows.column_names, desc=desc)
+        return map_in_parts(rows, encode, with_indices=True, remove_columns=rows.column_names, desc=desc)
 
 
 def _answers(value: Any) -> tuple[list[str], list[int]]:
@@ -164,7 +175,19 @@ def _check_room(questions: list[str], tokenizer: PreTrainedTokenizerBase, max_le
         )
 
 
-def _windows(encoded: Any, batch: dict[str, list[Any]], numbers: list[int], for_evaluation: bool) -> dict[str, Any]:
+def _words(encoded: Any, batch: dict[str, list[Any]]) -> list[NDArray[np.int32]]:
+    """Return the word of each token of each window."""
+    owners = encoded["overflow_to_sample_mapping"]
+    return word_numbers(encoded, *([batch[name][owner] for owner in owners] for name in (QUESTION, CONTEXT)))
+
+
+def _windows(
+    encoded: Any,
+    batch: dict[str, list[Any]],
+    numbers: list[int],
+    for_evaluation: bool,
+    words: list[NDArray[np.int32]] | None,
+) -> dict[str, Any]:
     owners = encoded.pop("overflow_to_sample_mapping")
     masks = [_context_mask(encoded.sequence_ids(window)) for window in range(len(owners))]
     offsets = [
@@ -185,8 +208,11 @@ def _windows(encoded: Any, batch: dict[str, list[Any]], numbers: list[int], for_
     }
     if FOLD in batch:
         columns[FOLD] = [batch[FOLD][owner] for owner in owners]
+    if for_evaluation or words is not None:
+        columns[OFFSETS] = offsets
+    if words is not None:
+        columns[WORD_IDS] = words
     if for_evaluation:
-        columns["offsets"] = offsets
         columns |= {name: [batch[name][owner] for owner in owners] for name in (CONTEXT, ANSWERS)}
     return columns
 

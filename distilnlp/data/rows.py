@@ -2,8 +2,9 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,9 +12,10 @@ from datasets import ClassLabel, Dataset, Features, Value
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from distilnlp.data.columns import check_text_columns, is_empty, is_text, joined_texts
+from distilnlp.data.columns import check_text_columns, given_answers, is_empty, is_text, joined_texts
 from distilnlp.data.config import DataConfig
 from distilnlp.data.label_names import LabelColumn
+from distilnlp.data.parts import Part, numbers_of, read_in_parts, values_of
 from distilnlp.errors import DistillationError
 from distilnlp.labels import NO_LABEL
 
@@ -21,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 TEXT, TEXT_PAIR, LABEL = "text", "text_pair", "label"
 TEACHER_TEXT, TEACHER_TEXT_PAIR = "teacher_text", "teacher_text_pair"  # what it reads instead of the student's
+ANSWER = "given_answer"  # what a teacher that is no model says of the row
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Layout:
         label: label column, whether there or not.
         choices: multiple choice: one column a choice, or the one column of lists.
         teacher_texts: columns that the teacher reads instead, of rows that have them; none = the same as the student.
+        answers: the column that holds a teacher's answers, or one column a label, of rows that have them.
         given_names: `data.label_names`, what bare ids in the source mean.
         label_names: in the order of the models' logits; empty for a task without names.
     """
@@ -40,6 +44,7 @@ class Layout:
     label: str
     choices: tuple[str, ...] = ()
     teacher_texts: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
     given_names: tuple[str, ...] | None = None
     label_names: tuple[str, ...] = ()
 
@@ -120,7 +125,7 @@ class RowFormat(ABC):
         return []
 
     def normalise(self, dataset: Dataset, layout: Layout, split: str) -> Dataset:
-        """Return normalised rows: checked, with blank texts left out.
+        """Return normalised rows: checked, with blank texts left out; in a file, if the source's rows are in files.
 
         Args:
             dataset: rows of a source; without the label column they have no labels.
@@ -131,32 +136,55 @@ class RowFormat(ABC):
             DistillationError: a column or a label that does not fit.
         """
         self.check_layout(dataset, layout)
-        content = self.read_inputs(dataset, layout)
-        content |= self.read_labels(dataset, layout, content)
+        survey = self.survey_labels(dataset, layout) if layout.label in dataset.column_names else None
+        nothing = Part(dataset.select(range(0)), 0)
+        types: dict[str, Any] = dict(self.features)
+        if _has(dataset, layout.answers):
+            types[ANSWER] = given_answers(nothing, layout.answers)[1]
+        names = self._read(nothing, layout, survey)
+        rows = read_in_parts(
+            dataset,
+            partial(self._read, layout=layout, survey=survey),
+            Features({name: types.get(name, Value("string")) for name in names}),
+            key=[type(self).__qualname__, layout],
+            desc=f"Reading the {split} data",
+        )
+        if len(rows) < len(dataset):
+            logger.warning("%d empty texts of the %s data were left out", len(dataset) - len(rows), split)
+        return rows
+
+    def _read(self, part: Part, layout: Layout, survey: Any) -> dict[str, list[Any]]:
+        """Return the normalised columns of some rows."""
+        content = self.read_inputs(part, layout)
+        content |= self.read_labels(part, layout, content, survey)
         inputs = [content[name] for name in self.inputs if name in content]
         keep = [index for index, row in enumerate(zip(*inputs, strict=True)) if not any(map(_is_blank, row))]
-        if len(keep) < len(dataset):
-            logger.warning("%d empty texts of the %s data were left out", len(dataset) - len(keep), split)
-        if layout.teacher_texts and set(layout.teacher_texts) <= set(dataset.column_names):
-            texts = joined_texts(dataset, layout.teacher_texts)
+        if _has(part.rows, layout.teacher_texts):
+            texts = joined_texts(part.rows, layout.teacher_texts)
             content |= dict(zip((TEACHER_TEXT, TEACHER_TEXT_PAIR), texts, strict=False))
-        kept = {name: [values[index] for index in keep] for name, values in content.items()}
-        features = Features({name: self.features.get(name, Value("string")) for name in kept})
-        return Dataset.from_dict(kept, features=features)
+        if _has(part.rows, layout.answers):
+            content[ANSWER], _ = given_answers(part, layout.answers)
+        return {name: [values[index] for index in keep] for name, values in content.items()}
+
+    def survey_labels(self, dataset: Dataset, layout: Layout) -> Any:
+        """Return what only all labels together tell; `read_labels` gets it, or None for rows without the column."""
+        return None
 
     @abstractmethod
-    def read_inputs(self, dataset: Dataset, layout: Layout) -> dict[str, list[Any]]:
+    def read_inputs(self, part: Part, layout: Layout) -> dict[str, list[Any]]:
         """Return the normalised columns of `inputs`, one entry a row."""
 
     @abstractmethod
-    def read_labels(self, dataset: Dataset, layout: Layout, inputs: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+    def read_labels(
+        self, part: Part, layout: Layout, inputs: Mapping[str, list[Any]], survey: Any
+    ) -> dict[str, list[Any]]:
         """Return the normalised columns of the labels, one entry a row; rows without a label have a mark for it."""
 
     # ---- What normalised rows are ----
 
     def is_labelled(self, rows: Dataset) -> NDArray[np.bool_]:
         """Bool `[rows]`: which rows, normalised or tokenised, have a label."""
-        return np.asarray(rows[LABEL][:]) != NO_LABEL
+        return numbers_of(rows, LABEL) != NO_LABEL
 
     def strata(self, rows: Dataset) -> NDArray | None:
         """Return the class of each normalised row, by which a held-out share is stratified; None = at random."""
@@ -164,13 +192,12 @@ class RowFormat(ABC):
 
     def keys(self, rows: Dataset) -> Iterator[int]:
         """Yield a hash of what a model reads of each normalised row: equal rows have equal keys."""
-        for row in rows.select_columns([name for name in self.inputs if name in rows.column_names]):
-            yield hash(tuple(tuple(value) if isinstance(value, list) else value for value in row.values()))
+        for row in values_of(rows, *(name for name in self.inputs if name in rows.column_names)):
+            yield hash(tuple(tuple(value) if isinstance(value, list) else value for value in row))
 
-    def texts(self, rows: Dataset) -> list[str]:
-        """Return every text of normalised rows, as a tokenizer gets it."""
-        columns = [rows[name][:] for name in self.inputs if name in rows.column_names]
-        return [text for column in columns for value in column for text in self.as_texts(value)]
+    def texts(self, rows: Dataset) -> Iterable[str]:
+        """Return every text of normalised rows, as a tokenizer gets it, to be read as often as wanted."""
+        return _Texts(self, rows)
 
     def as_texts(self, value: Any) -> list[str]:
         """Return the texts of one entry of `inputs`: itself, or those of a list."""
@@ -216,6 +243,25 @@ def require_fast(tokenizer: PreTrainedTokenizerBase, task: str) -> None:
 def has_type(feature: Any, expected: bool) -> bool:
     """Whether a label column's type is as expected; a column of nothing but nulls fits every task."""
     return expected or is_empty(feature)
+
+
+def _has(dataset: Dataset, columns: Sequence[str]) -> bool:
+    """Whether rows have these columns, if there are any."""
+    return bool(columns) and set(columns) <= set(dataset.column_names)
+
+
+@dataclass(frozen=True)
+class _Texts(Iterable[str]):
+    """The texts of rows, read from them anew each time."""
+
+    row_format: RowFormat
+    rows: Dataset
+
+    def __iter__(self) -> Iterator[str]:
+        for name in self.row_format.inputs:
+            if name in self.rows.column_names:
+                for (value,) in values_of(self.rows, name):
+                    yield from self.row_format.as_texts(value)
 
 
 def _is_blank(value: Any) -> bool:

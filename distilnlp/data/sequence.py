@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from distilnlp.data.columns import find_text_columns, is_text
 from distilnlp.data.config import DataConfig
 from distilnlp.data.label_names import LabelColumn, find_label_names
+from distilnlp.data.parts import Part, map_in_parts, numbers_of, values_of
 from distilnlp.data.rows import LABEL, TEXT, TEXT_PAIR, Layout, RowFormat
 from distilnlp.errors import DistillationError
 from distilnlp.labels import NO_LABEL
@@ -37,9 +39,9 @@ class TextRows(RowFormat):
         own = find_text_columns(dataset, None, layout.label)
         return replace(layout, texts=tuple(own)) if len(own) == len(layout.texts) else None
 
-    def read_inputs(self, dataset: Dataset, layout: Layout) -> dict[str, list[Any]]:
+    def read_inputs(self, part: Part, layout: Layout) -> dict[str, list[Any]]:
         """Return `text` and perhaps `text_pair`."""
-        return {target: dataset[name][:] for target, name in zip(self.inputs, layout.texts, strict=False)}
+        return {target: part.rows[name][:] for target, name in zip(self.inputs, layout.texts, strict=False)}
 
     def encode(
         self,
@@ -65,7 +67,7 @@ def encode_texts(
         return {**encoded, "length": [len(ids) for ids in encoded["input_ids"]]}
 
     texts = [name for name in (TEXT, TEXT_PAIR) if name in rows.column_names]
-    return rows.map(encode, batched=True, remove_columns=texts, desc=desc)
+    return map_in_parts(rows, encode, remove_columns=texts, desc=desc)
 
 
 class SingleLabelRows(TextRows):
@@ -81,16 +83,21 @@ class SingleLabelRows(TextRows):
         """Return the names of the classes."""
         return find_label_names(column, given, teacher_names)
 
-    def read_labels(self, dataset: Dataset, layout: Layout, inputs: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+    def survey_labels(self, dataset: Dataset, layout: Layout) -> dict[Any, int]:
+        """Return what each value means."""
+        return LabelColumn(dataset, layout.label).ids(layout.given_names, layout.label_names)
+
+    def read_labels(
+        self, part: Part, layout: Layout, inputs: Mapping[str, list[Any]], survey: dict[Any, int] | None
+    ) -> dict[str, list[Any]]:
         """Return the ids of names, or of ids in another order."""
-        if layout.label not in dataset.column_names:
-            return {LABEL: [NO_LABEL] * len(dataset)}
-        ids = LabelColumn(dataset, layout.label).ids(layout.given_names, layout.label_names)
-        return {LABEL: [ids[value] for value in dataset[layout.label]]}
+        if survey is None:
+            return {LABEL: [NO_LABEL] * len(part.rows)}
+        return {LABEL: [survey[value] for value in part.rows[layout.label][:]]}
 
     def strata(self, rows: Dataset) -> NDArray | None:
         """Return the class ids."""
-        return np.asarray(rows[LABEL][:])
+        return numbers_of(rows, LABEL)
 
 
 class RegressionRows(TextRows):
@@ -111,19 +118,22 @@ class RegressionRows(TextRows):
     def has_labels(self, dataset: Dataset, column: str) -> bool:
         """Whether rows have scores: not one number throughout, as a test split whose scores are hidden has."""
         is_written = is_text(dataset.features[column])
-        values = [value for value in dataset[column] if value is not None and (value.strip() if is_written else True)]
-        known = [value for value in values if value == value]  # NaN is no score
-        return bool(known) and (len(known) == 1 or len(set(known)) > 1)
+        values = (value for (value,) in values_of(dataset, column) if value is not None)
+        known = (value for value in values if value == value and (not is_written or value.strip()))  # NaN is no score
+        first, second = next(known, None), next(known, None)
+        return first is not None and (second is None or any(value != first for value in chain([second], known)))
 
-    def read_labels(self, dataset: Dataset, layout: Layout, inputs: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+    def read_labels(
+        self, part: Part, layout: Layout, inputs: Mapping[str, list[Any]], survey: None
+    ) -> dict[str, list[Any]]:
         """Return the scores, also of numbers that are written as text."""
-        if layout.label not in dataset.column_names:
-            return {LABEL: [math.nan] * len(dataset)}
-        return {LABEL: [_score(value, layout.label, row) for row, value in enumerate(dataset[layout.label])]}
+        if layout.label not in part.rows.column_names:
+            return {LABEL: [math.nan] * len(part.rows)}
+        return {LABEL: [_score(value, layout.label, row) for row, value in part.numbered(layout.label)]}
 
     def is_labelled(self, rows: Dataset) -> NDArray[np.bool_]:
         """Bool `[rows]`: which have a score."""
-        return ~np.isnan(np.asarray(rows[LABEL][:], dtype=np.float64))
+        return ~np.isnan(numbers_of(rows, LABEL))
 
 
 def _score(value: Any, column: str, row: int) -> float:

@@ -6,6 +6,7 @@ from typing import Any
 from datasets import Dataset, Features, List, Value
 
 from distilnlp.data.columns import is_list
+from distilnlp.data.parts import Part, read_in_parts
 from distilnlp.errors import DistillationError
 
 QUESTION, CONTEXT, ANSWERS = "question", "context", "answers"
@@ -23,9 +24,13 @@ def flatten_squad(dataset: Dataset) -> Dataset:
     """
     if not _is_nested(dataset):
         return dataset
+    return read_in_parts(dataset, _flatten, FLAT, key=_flatten.__qualname__, desc="Reading the questions")
+
+
+def _flatten(part: Part) -> dict[str, list[Any]]:
     columns: dict[str, list[Any]] = {name: [] for name in FLAT}
     try:
-        for row in _questions(dataset):
+        for row in _questions(part.rows):
             for name, values in columns.items():
                 values.append(row[name])
     except (KeyError, TypeError) as error:
@@ -33,7 +38,7 @@ def flatten_squad(dataset: Dataset) -> Dataset:
             "expected a file in the form of SQuAD: data, paragraphs, context and qas, and in these question and "
             f"answers, but {type(error).__name__} {error} came up. Compare it with train-v1.1.json."
         ) from error
-    return Dataset.from_dict(columns, features=FLAT)
+    return columns
 
 
 def _is_nested(dataset: Dataset) -> bool:

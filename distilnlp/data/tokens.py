@@ -21,21 +21,23 @@ from distilnlp.data.columns import (
 )
 from distilnlp.data.config import DataConfig
 from distilnlp.data.label_names import LabelColumn, find_label_names
+from distilnlp.data.parts import Part, map_in_parts, values_of
 from distilnlp.data.rows import LABEL, Layout, RowFormat, has_type, require_fast
+from distilnlp.data.words import WORD_IDS
 from distilnlp.errors import DistillationError
 from distilnlp.labels import NO_LABEL
 
 WORDS = "words"
-WORD_IDS = "word_ids"  # of a tokenised row: the word that a piece begins, -1 = none; it pairs two encodings
 USUAL_WORDS = ("tokens", WORDS)
 
 
 class TokenRows(RowFormat):
     """Normalised: `words` and `label`, a tag id a word, -100 = none.
 
-    Tokenised: `word_starts`, 1 at the first token of every word, and `label`, the tag id there and -100 elsewhere. The
-    tokenizer reads the words with one space between them, as it reads running text: so the first token of a word is the
-    same as in a text, also where it begins with the space before it (RoBERTa).
+    Tokenised: `word_starts`, 1 at the first token of every word, `label`, the tag id there and -100 elsewhere, and
+    `word_ids`, the index of each token's word, -1 = none. The tokenizer reads the words with one space between them, as
+    it reads running text: so the first token of a word is the same as in a text, also where it begins with the space
+    before it (RoBERTa).
     """
 
     task = "token classification"
@@ -90,30 +92,35 @@ class TokenRows(RowFormat):
         """Return the names of the tags."""
         return find_label_names(column, given, teacher_names)
 
-    def read_inputs(self, dataset: Dataset, layout: Layout) -> dict[str, list[Any]]:
+    def read_inputs(self, part: Part, layout: Layout) -> dict[str, list[Any]]:
         """Return `words`; text is split at white space."""
-        return {WORDS: [_words(value) for value in dataset[layout.texts[0]]]}
+        return {WORDS: [_words(value) for value in part.rows[layout.texts[0]][:]]}
 
     def as_texts(self, value: list[str]) -> list[str]:
         """Return the words joined by one space: so they are tokenised."""
         return [" ".join(value)]
 
-    def read_labels(self, dataset: Dataset, layout: Layout, inputs: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+    def survey_labels(self, dataset: Dataset, layout: Layout) -> dict[Any, int]:
+        """Return what each value means."""
+        return LabelColumn(dataset, layout.label).ids(layout.given_names, layout.label_names)
+
+    def read_labels(
+        self, part: Part, layout: Layout, inputs: Mapping[str, list[Any]], survey: dict[Any, int] | None
+    ) -> dict[str, list[Any]]:
         """Return one tag id a word."""
         words = inputs[WORDS]
-        if layout.label not in dataset.column_names:
+        if survey is None:
             return {LABEL: [[NO_LABEL] * len(row) for row in words]}
-        ids = LabelColumn(dataset, layout.label).ids(layout.given_names, layout.label_names)
         tags = [
-            [NO_LABEL] * len(own) if row is None else [ids[tag] for tag in row]
-            for own, row in zip(words, dataset[layout.label], strict=True)
+            [NO_LABEL] * len(own) if row is None else [survey[tag] for tag in row]
+            for own, row in zip(words, part.rows[layout.label][:], strict=True)
         ]
-        _check_lengths(words, tags, layout)
+        _check_lengths(words, tags, layout, part.first)
         return {LABEL: tags}
 
     def is_labelled(self, rows: Dataset) -> NDArray[np.bool_]:
         """Bool `[rows]`: which have a tag."""
-        return np.fromiter((any(tag != NO_LABEL for tag in tags) for tags in rows[LABEL]), dtype=np.bool_)
+        return np.fromiter((any(tag != NO_LABEL for tag in own) for (own,) in values_of(rows, LABEL)), dtype=np.bool_)
 
     def encode(
         self,
@@ -137,7 +144,7 @@ class TokenRows(RowFormat):
             ]
             return {**encoded, **_per_token(words_of, batch[LABEL]), "length": [len(row) for row in words_of]}
 
-        return rows.map(encode, batched=True, remove_columns=[WORDS], desc=desc)
+        return map_in_parts(rows, encode, remove_columns=[WORDS], desc=desc)
 
 
 def _words(value: str | list[str] | None) -> list[str]:
@@ -146,8 +153,8 @@ def _words(value: str | list[str] | None) -> list[str]:
     return [word or "" for word in value or ()]
 
 
-def _check_lengths(words: list[list[str]], tags: list[list[int]], layout: Layout) -> None:
-    for row, (own, labels) in enumerate(zip(words, tags, strict=True)):
+def _check_lengths(words: list[list[str]], tags: list[list[int]], layout: Layout, first: int) -> None:
+    for row, (own, labels) in enumerate(zip(words, tags, strict=True), first):
         if len(own) != len(labels):
             raise DistillationError(
                 f"every word needs one tag, but row {row} (counted from 0) has {len(own)} words in {layout.texts[0]!r} "
@@ -155,31 +162,41 @@ def _check_lengths(words: list[list[str]], tags: list[list[int]], layout: Layout
             )
 
 
-def _word_of_each_token(words: Sequence[str], offsets: Sequence[tuple[int, int]]) -> Iterator[int | None]:
-    """Yield for every token the index of the word that it begins, None if it begins none.
+def _word_of_each_token(words: Sequence[str], offsets: Sequence[tuple[int, int]]) -> Iterator[int]:
+    """Yield for every token the index of its word, -1 if it is of none.
 
     Args:
         words: they were read with one space between them.
         offsets: first character and the one after the last, of every token.
     """
     ends = list(accumulate(words, lambda end, word: end + 1 + len(word), initial=-1))[1:]
-    last = None
     for start, end in offsets:
         # By its last character, for a token may begin with the space before its word.
         word = bisect_right(ends, end - 1) if end > start else len(ends)
-        is_inside = word < len(ends) and end - 1 >= ends[word] - len(words[word])
-        yield word if is_inside and word != last else None
-        last = word if is_inside else last
+        yield word if word < len(ends) and end - 1 >= ends[word] - len(words[word]) else -1
 
 
-def _per_token(words_of: list[list[int | None]], tags: list[list[int]]) -> dict[str, list[NDArray]]:
+def first_pieces(words: Sequence[int]) -> NDArray[np.int8]:
+    """Return 1 for every token that is the first of a word, else 0.
+
+    Args:
+        words: the index of each token's word, -1 = none.
+    """
+    first = np.zeros(len(words), dtype=np.int8)
+    first[np.unique(words, return_index=True)[1]] = 1
+    return first * (np.asarray(words) >= 0)
+
+
+def _per_token(words_of: list[list[int]], tags: list[list[int]]) -> dict[str, list[NDArray]]:
+    starts = [first_pieces(words) for words in words_of]
+    labels = [
+        [own[word] if start else NO_LABEL for word, start in zip(words, first, strict=True)]
+        for words, first, own in zip(words_of, starts, tags, strict=True)
+    ]
     return {
-        LABEL: [
-            np.asarray([NO_LABEL if word is None else own[word] for word in row], dtype=np.int32)
-            for row, own in zip(words_of, tags, strict=True)
-        ],
-        "word_starts": [np.asarray([word is not None for word in row], dtype=np.int8) for row in words_of],
-        WORD_IDS: [np.asarray([-1 if word is None else word for word in row], dtype=np.int32) for row in words_of],
+        LABEL: [np.asarray(row, dtype=np.int32) for row in labels],
+        "word_starts": starts,
+        WORD_IDS: [np.asarray(words, dtype=np.int32) for words in words_of],
     }
 
 

@@ -46,6 +46,7 @@ class Component(ABC):
         needs_teacher: whether it reads the teacher's signals.
         reads_logits: whether it reads the student's logits.
         compares_tokens: whether it needs both models to split a text into the same tokens.
+        aligned_by: the column that does instead where rows have it in both encodings; None = there is none.
         min_texts: texts that a micro-batch must have for it to have an item.
         student_request, teacher_request: the signals that it reads beside the logits.
         projections: by projection key.
@@ -56,6 +57,7 @@ class Component(ABC):
     needs_teacher: ClassVar[bool] = True
     reads_logits: ClassVar[bool] = False
     compares_tokens: bool = False
+    aligned_by: str | None = None
     min_texts: int = 1
     student_request: SignalRequest = SignalRequest()
     teacher_request: SignalRequest = SignalRequest()
@@ -104,7 +106,7 @@ class SoftLoss(Component):
 
     def __init__(self, task: Task, weight: float) -> None:
         self.name, self.weight, self._task = "soft_loss", weight, task
-        self.compares_tokens = task.items_are_tokens
+        self.compares_tokens, self.aligned_by = task.items_are_tokens, task.aligned_by
 
     def count(self, batch: Batch) -> Tensor:
         return self._task.valid_items(batch).sum()

@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from distilnlp import losses
 from distilnlp.captures import check_capturable
+from distilnlp.data.words import WORD_IDS
 from distilnlp.errors import DistillationError
 from distilnlp.layer_mapping import LEARNED, LayerMapping, resolve_layer_mapping
 from distilnlp.objective.component import Component, LossConfig, Setting
+from distilnlp.objective.words import CommonWords, common_words
 from distilnlp.projections import Projection
 from distilnlp.signals import Batch, SignalRequest, Signals, token_mask
 
@@ -97,7 +99,8 @@ def same_tokens(name: str, student: Signals, teacher: Signals) -> Tensor:
     if teacher.mask.shape != student.mask.shape:
         raise DistillationError(
             f"{name} compares student and teacher token by token, but they split the text into different pieces. Use a "
-            "student with the teacher's tokenizer, or a loss on logits or on whole texts (rkd_distance, rkd_angle, "
+            "student with the teacher's tokenizer, a loss on hidden states with word_ids and teacher_word_ids in the "
+            "rows (docs/students.md), or a loss on logits or on whole texts (rkd_distance, rkd_angle, "
             "similarity_preserving)."
         )
     return student.mask
@@ -105,6 +108,9 @@ def same_tokens(name: str, student: Signals, teacher: Signals) -> Tensor:
 
 class HiddenStateLoss(Component):
     """A loss on hidden states, averaged over the pairs of a layer mapping; real tokens, or texts, count.
+
+    Where rows number the words of both encodings (`word_ids`), what is compared is the mean over the pieces of each
+    word, and words that both encodings have count in the place of tokens.
 
     Args:
         config: the entry of `losses`.
@@ -121,22 +127,35 @@ class HiddenStateLoss(Component):
         self.teacher_request = SignalRequest(hidden_states=frozenset().union(*(others for _, others in mapping)))
         self._feature = FEATURES[config.name]
         self.compares_tokens = not self._feature.first_token
+        self.aligned_by = WORD_IDS
         self._mapping = mapping
 
     def count(self, batch: Batch) -> Tensor:
-        return (texts(batch) if self._feature.counts_texts else token_mask(batch)).sum()
+        words = self._words(batch)
+        mask = token_mask(batch) if words is None else words.mask
+        return (mask.any(dim=-1) if self._feature.counts_texts else mask).sum()
 
     def __call__(
         self, student: Signals, teacher: Signals, batch: Batch, num_items: Tensor | int | None, temperature: float
     ) -> Tensor:
-        mask = student.mask if self._feature.first_token else same_tokens(self.name, student, teacher)
+        own = {index: self._own(student, index) for index, _ in self._mapping}
+        states = _states(self.name, teacher)
+        other = {index: states[index] for _, indices in self._mapping for index in indices}
+        words = self._words(batch)
+        if words is not None:
+            mask: Tensor | None = words.mask
+            own = {index: words.pooled(layer, words.student) for index, layer in own.items()}
+            other = {index: words.pooled(layer, words.teacher) for index, layer in other.items()}
+        else:
+            mask = student.mask if self._feature.first_token else same_tokens(self.name, student, teacher)
         values = [
-            self._compare(
-                self._own(student, own), [_states(self.name, teacher)[index] for index in others], mask, num_items
-            )
-            for own, others in self._mapping
+            self._compare(own[index], [other[layer] for layer in indices], mask, num_items)
+            for index, indices in self._mapping
         ]
         return torch.stack(values).mean()
+
+    def _words(self, batch: Batch) -> CommonWords | None:
+        return None if self._feature.first_token else common_words(batch)
 
     def _own(self, student: Signals, index: int) -> Tensor:
         projected = student.projected.get(projection_key(self.name, index))

@@ -45,22 +45,24 @@ class Response:
         answers: the kinds of answers it can compare.
         min_classes: with fewer it has nothing to compare; 0 = it needs no fixed number.
         fixed_classes: it relates one class over several items, so every item must have the same classes.
+        reads_probabilities: it compares distributions, and not the logits themselves.
     """
 
     compute: Callable[..., Tensor]
     answers: tuple[Answer, ...] = ("categorical",)
     min_classes: int = 0
     fixed_classes: bool = False
+    reads_probabilities: bool = True
 
 
 RESPONSES = {
     "forward_kl": Response(losses.forward_kl, ("categorical", "binary")),
     "reverse_kl": Response(losses.reverse_kl, ("categorical", "binary")),
     "jensen_shannon": Response(losses.jensen_shannon, ("categorical", "binary")),
-    "logit_mse": Response(losses.logit_mse, ("categorical", "binary", "score")),
+    "logit_mse": Response(losses.logit_mse, ("categorical", "binary", "score"), reads_probabilities=False),
     "dkd": Response(losses.dkd, min_classes=3),
     "dist": Response(losses.dist, min_classes=3, fixed_classes=True),
-    "standardized_kl": Response(losses.standardized_kl, min_classes=3),
+    "standardized_kl": Response(losses.standardized_kl, min_classes=3, reads_probabilities=False),
 }
 
 
@@ -71,9 +73,12 @@ class ResponseLoss(Component):
 
     def __init__(self, config: ResponseConfig, task: Task) -> None:
         self.name, self.weight, self._task = config.name, config.weight, task
+        response = RESPONSES[config.name]
         self.compares_tokens = task.items_are_tokens
+        # Probabilities can be added up where the pieces of a text differ; logits cannot.
+        self.aligned_by = task.aligned_by if response.reads_probabilities else None
         self._temperature = config.temperature
-        self._compute = RESPONSES[config.name].compute
+        self._compute = response.compute
         self._options: dict[str, Any] = config.model_dump(exclude={"name", "weight", "temperature"})
 
     def count(self, batch: Batch) -> Tensor:

@@ -19,7 +19,7 @@ from distilnlp.runs.models import load_pretrained
 MASKED_LM_METHOD = "replace_with_masked_lm"
 
 
-def augmented(recipe: Recipe, data: PreparedData, tokenizer: PreTrainedTokenizerBase) -> PreparedData:
+def augmented(recipe: Recipe, data: PreparedData, tokenizer: PreTrainedTokenizerBase | None) -> PreparedData:
     """Return the data with what `data.augmentation` adds to the training rows, none of it with a label.
 
     Args:
@@ -37,7 +37,7 @@ def augmented(recipe: Recipe, data: PreparedData, tokenizer: PreTrainedTokenizer
     texts = [name for name in (TEXT, TEXT_PAIR) if name in data.train.column_names]
     # One process makes them for all: a model's guesses may differ in the last bit elsewhere.
     made = _new_rows(recipe, methods, data.train.select_columns(texts), tokenizer) if _is_main() else None
-    parts = [Dataset.from_dict(part) for part in broadcast_object_list([made])[0]]
+    parts = _shared(made)
     layout = Layout(tuple(texts), LABEL, label_names=tuple(data.label_names))
     further = [data.rows.normalise(part, layout, "augmented") for part in parts]
     return replace(data, train=concatenate_datasets([data.train, *further]))
@@ -48,8 +48,8 @@ def _is_main() -> bool:
 
 
 def _new_rows(
-    recipe: Recipe, methods: Sequence[MethodConfig], rows: Dataset, tokenizer: PreTrainedTokenizerBase
-) -> list[dict[str, list[str]]]:
+    recipe: Recipe, methods: Sequence[MethodConfig], rows: Dataset, tokenizer: PreTrainedTokenizerBase | None
+) -> list[Dataset]:
     """Return the new texts, those of a masked language model apart: it has a tokenizer of its own."""
     texts, seed = rows.column_names, recipe.data.seed
     plain = [method for method in methods if method.name != MASKED_LM_METHOD]
@@ -59,7 +59,18 @@ def _new_rows(
         name = str(recipe.data.augmentation_model)
         own, model = load_pretrained(AutoTokenizer, name), load_pretrained(AutoModelForMaskedLM, name)
         parts.append(augment(rows, by_model, text_columns=texts, tokenizer=own, masked_lm=model, seed=seed))
-    return [part.to_dict() for part in parts]
+    return parts
+
+
+def _shared(made: list[Dataset] | None) -> list[Dataset]:
+    """Return on every process what the main one made: rows in files as the names of the files."""
+    try:
+        return broadcast_object_list([made])[0]
+    except FileNotFoundError as error:
+        raise DistillationError(
+            f"the texts of data.augmentation are in a file of the main process, which another does not see: {error}. "
+            "Set HF_DATASETS_CACHE to a folder that all machines share."
+        ) from error
 
 
 def _check(recipe: Recipe, data: PreparedData) -> None:
@@ -68,8 +79,8 @@ def _check(recipe: Recipe, data: PreparedData) -> None:
             f"data.augmentation makes new texts, for tasks of whole texts, but the rows of {data.rows.task} are "
             "others. Remove data.augmentation."
         )
-    for key, value in (("folds", recipe.teacher.folds), ("text_columns", recipe.teacher.text_columns)):
-        if value is not None:
+    for key in ("folds", "text_columns", "column"):
+        if getattr(recipe.teacher, key) is not None:
             raise DistillationError(
                 f"data.augmentation and teacher.{key} do not go together: a new text has neither a fold nor the "
                 "teacher's further columns. Remove one of them."

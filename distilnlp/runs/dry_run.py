@@ -38,7 +38,7 @@ def dry_run(recipe: Recipe, overwrite: bool = False) -> str:
 
 def _check_data_alone(recipe: Recipe) -> str:
     try:
-        task = find_task(recipe.task, recipe.teacher.model, is_finished=False)
+        task = find_task(recipe.task, None)
         data = prepare_data(recipe.data, task.rows, None)
     except UnreachableError as error:
         return f"\nNOT CHECKED either: {error}"

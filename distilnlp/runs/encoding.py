@@ -1,37 +1,49 @@
-"""The rows of a run as a tokenizer reads them."""
+"""The rows of a run as a model reads them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 from transformers import PreTrainedTokenizerBase
 
 from distilnlp.data import labelled_rows
+from distilnlp.data.pairs import MODEL_INPUTS
+from distilnlp.data.questions import QuestionRows
 from distilnlp.data.rows import TEACHER_TEXT
 from distilnlp.data.views import student_view, teacher_view
 from distilnlp.errors import DistillationError
 from distilnlp.labels import NO_LABEL
+from distilnlp.runs.members import Member
 from distilnlp.runs.models import collator_of
 from distilnlp.runs.plan import Plan
+from distilnlp.tasks.collators import AllEncodings
 
 
 @dataclass(frozen=True)
 class EncodedRows:
-    """The run's rows as one model reads them.
+    """The run's rows as one model reads them, or an ensemble of models.
 
     Attributes:
-        tokenizer: of the model.
+        tokenizers: of the model; of an ensemble's members by the prefix of their columns, the first without one.
+        collate: makes batches.
         train: labelled and unlabelled rows.
         labelled: the training rows that have a label.
         test: None where the test rows lack what the model reads.
         validation: None where there is none, or it lacks what the model reads.
     """
 
-    tokenizer: PreTrainedTokenizerBase
+    tokenizers: dict[str, PreTrainedTokenizerBase]
+    collate: Any
     train: Dataset
     labelled: Dataset
     test: Dataset | None
     validation: Dataset | None
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The model's tokenizer, or that of the first."""
+        return self.tokenizers[""]
 
     @classmethod
     def of_student(cls, plan: Plan) -> "EncodedRows":
@@ -39,9 +51,25 @@ class EncodedRows:
         return cls._of(plan, plan.tokenizer, plan.max_length, student_view)
 
     @classmethod
-    def of_teacher(cls, plan: Plan) -> "EncodedRows":
-        """Tokenise what the teacher reads."""
-        return cls._of(plan, plan.teacher_tokenizer, plan.teacher_max_length, teacher_view)
+    def of_member(cls, plan: Plan, member: Member) -> "EncodedRows":
+        """Tokenise what a model of the teacher reads."""
+        return cls._of(plan, member.tokenizer, member.max_length, teacher_view)
+
+    def beside(self, others: dict[str, "EncodedRows"]) -> "EncodedRows":
+        """Return these rows with what other members of an ensemble read, by the prefix of their columns."""
+
+        def all_of(part: str) -> Any:
+            own = getattr(self, part)
+            return (
+                own if own is None else _joined(own, {prefix: getattr(rows, part) for prefix, rows in others.items()})
+            )
+
+        return replace(
+            self,
+            tokenizers=self.tokenizers | {prefix: rows.tokenizer for prefix, rows in others.items()},
+            collate=AllEncodings(self.collate, {prefix: rows.collate for prefix, rows in others.items()}),
+            **{part: all_of(part) for part in ("train", "labelled", "test", "validation")},
+        )
 
     @classmethod
     def _of(
@@ -51,12 +79,15 @@ class EncodedRows:
 
         def encode(part: Dataset, name: str, for_evaluation: bool = False) -> Dataset:
             desc = f"Tokenising the {name} data"
-            return rows.encode(view(part), tokenizer, max_length, desc, config=config, for_evaluation=for_evaluation)
+            options: dict[str, Any] = {"config": config, "for_evaluation": for_evaluation}
+            if isinstance(rows, QuestionRows) and view is student_view and plan.has_two_views:
+                options["with_characters"] = True  # they tell what the teacher is to read, and where
+            return rows.encode(view(part), tokenizer, max_length, desc, **options)
 
         def has_all(part: Dataset) -> bool:
             return view is student_view or plan.recipe.teacher.text_columns is None or TEACHER_TEXT in part.column_names
 
-        collator_of(plan.task, tokenizer, config)  # refuses a tokenizer that the task cannot use
+        collate = collator_of(plan.task, tokenizer, config)  # refuses a tokenizer that the task cannot use
         train = encode(data.train, "training")
         test = encode(data.test, "test", True) if has_all(data.test) else None
         validation = None
@@ -64,7 +95,16 @@ class EncodedRows:
             validation = encode(data.validation, "validation", True)
         if test is not None:
             _require_answers(test, plan)
-        return cls(tokenizer, train, labelled_rows(train, rows), test, validation)
+        return cls({"": tokenizer}, collate, train, labelled_rows(train, rows), test, validation)
+
+
+def _joined(first: Dataset, others: dict[str, Dataset]) -> Dataset:
+    """Return rows with the same rows' other encodings beside them, under a prefix each."""
+    parts = [first]
+    for prefix, rows in others.items():
+        inputs = rows.select_columns([name for name in MODEL_INPUTS if name in rows.column_names])
+        parts.append(inputs.rename_columns({name: prefix + name for name in inputs.column_names}))
+    return concatenate_datasets(parts, axis=1)
 
 
 def _require_answers(test: Dataset, plan: Plan) -> None:

@@ -17,7 +17,8 @@ from distilnlp.runs.stages import WORK, remove, write_text
 RECIPE_FILE = "recipe.yaml"
 CACHE = "cache"
 FOLDS = "teacher_folds"
-OWN_FILES = {RECIPE_FILE, WORK, "teacher", FOLDS, CACHE, "student", "baseline", "results.json"}
+MEMBERS = "teachers"
+OWN_FILES = {RECIPE_FILE, WORK, "teacher", FOLDS, MEMBERS, CACHE, "student", "baseline", "results.json"}
 
 
 def check_folder(recipe: Recipe, overwrite: bool = False) -> None:
@@ -119,7 +120,7 @@ def _check_writable(folder: Path) -> None:
 def _check_sources_outside(recipe: Recipe, folder: Path) -> None:
     source = recipe.data.source
     files = [source] if isinstance(source, str) else [file for value in source.values() for file in as_list(value)]
-    models = [name for name in (recipe.teacher.model, recipe.student.model) if name is not None]
+    models = [*recipe.teacher.models, *([recipe.student.model] if recipe.student.model else [])]
     for path in map(Path, [*models, *files, *recipe.data.unlabelled]):
         if path.exists() and path.resolve().is_relative_to(folder.resolve()):
             raise DistillationError(
@@ -143,4 +144,5 @@ def _section(recipe: dict[str, Any], name: str) -> dict[str, Any]:
 
 def _identity(recipe: dict[str, Any]) -> dict[str, Any]:
     data = {f"data.{key}": value for key, value in _section(recipe, "data").items() if key != "unlabelled"}
-    return {"teacher.model": _section(recipe, "teacher").get("model"), **data}
+    teacher = {f"teacher.{key}": _section(recipe, "teacher").get(key) for key in ("model", "column")}
+    return {**teacher, **data}

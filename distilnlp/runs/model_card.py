@@ -17,7 +17,7 @@ TEMPLATE = """---
 
 # {name}
 
-A {shape} student for {task}{labels}, distilled from `{teacher}` with distilnlp.
+A {shape} student for {task}{labels}, distilled from {teacher} with distilnlp.
 
 ```python
 {usage}
@@ -72,13 +72,13 @@ def usage(task: Task) -> str:
 def write_model_card(folder: Path, plan: Plan, results: dict[str, Any]) -> None:
     """Write `README.md` into the student's folder, with the results in its metadata too."""
     student = results["models"]["student"]
-    teacher = plan.recipe.teacher.model
+    teachers = plan.recipe.teacher.models
     metadata = ModelCardData(
         model_name=Path(plan.recipe.output).name,
         library_name="transformers",
         pipeline_tag=plan.task.pipeline_tag,
         tags=["distilnlp", "knowledge-distillation"],
-        base_model=None if Path(teacher).expanduser().exists() else teacher,
+        base_model=[name for name in teachers if _is_on_hub(name)] or None,
         eval_results=[_eval_result(name, figures["value"], plan) for name, figures in student["metrics"].items()],
     )
     environment = dict(results["environment"])
@@ -89,8 +89,7 @@ def write_model_card(folder: Path, plan: Plan, results: dict[str, Any]) -> None:
         task=plan.task.name.replace("_", " "),
         labels=f" ({', '.join(plan.data.label_names)})" if plan.data.label_names else "",
         usage=usage(plan.task),
-        # the last parts of a local path are enough: the rest tells about the machine
-        teacher=teacher if metadata.base_model else "/".join(Path(teacher).parts[-2:]),
+        teacher=_teacher(plan),
         table=summary_table(results["models"]),
         device=environment.pop("device"),
         max_length=plan.max_length,
@@ -99,6 +98,19 @@ def write_model_card(folder: Path, plan: Plan, results: dict[str, Any]) -> None:
         **results["rows"],
     )
     ModelCard(text).save(folder / "README.md")
+
+
+def _is_on_hub(name: str) -> bool:
+    return not Path(name).expanduser().exists()
+
+
+def _teacher(plan: Plan) -> str:
+    """Say what the student learned from; of a local path the last parts, for the rest tells about the machine."""
+    config = plan.recipe.teacher
+    if config.columns:
+        return f"answers given in the data ({', '.join(config.columns)})"
+    names = [name if _is_on_hub(name) else "/".join(Path(name).parts[-2:]) for name in config.models]
+    return " and ".join(f"`{name}`" for name in names)
 
 
 def _eval_result(metric: str, value: float, plan: Plan) -> EvalResult:

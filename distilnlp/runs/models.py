@@ -40,16 +40,16 @@ def load_pretrained(auto_class: Any, name: str, **kwargs: Any) -> Any:
         ) from error
 
 
-def find_task(task: str | None, teacher: str, is_finished: bool = True) -> Task:
-    """Return the task that a recipe names, or else the one that a finished teacher's config tells of.
+def find_task(task: str | None, finished: str | None) -> Task:
+    """Return the task that a recipe names, or else the one that a finished model's config tells of, if there is one.
 
     A masked language model must be named: most encoders are published as one, to be fine-tuned for something else.
     """
     if task is not None:
         return task_named(task)
-    if not is_finished:
+    if finished is None:
         return SINGLE_LABEL_CLASSIFICATION
-    config = load_pretrained(AutoConfig, teacher)
+    config = load_pretrained(AutoConfig, finished)
     for candidate in TASKS.values():
         if _saved_head(config, candidate) and candidate.fits(config) and candidate is not MASKED_LM:
             return candidate
@@ -103,6 +103,13 @@ def _check_saved_head(name: str, task: Task) -> None:
             )
 
 
+def load_labelled(folder: Path | str, task: Task, label_names: Sequence[str], **options: Any) -> PreTrainedModel:
+    """Load a checked model of the run; if it has no label names of its own, it gets those of the data."""
+    model = task.auto_class.from_pretrained(str(folder), **options)
+    has_names = label_names and set(label_names_of(model.config) or ()) == set(label_names)
+    return model if has_names else named(model, label_names)
+
+
 def new_head(name: str, task: Task, label_names: Sequence[str], seed: int) -> PreTrainedModel:
     """Load an encoder with a new head for a task, in float32, for it is to be trained."""
     set_seed(seed)  # the new head is random
@@ -129,7 +136,15 @@ def named(model: PreTrainedModel, label_names: Sequence[str]) -> PreTrainedModel
     return model
 
 
-def make_student(
+def pretrained_student(
+    recipe: Recipe, task: Task, label_names: Sequence[str]
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Return the small pretrained model that a recipe names, with a new head, and its tokenizer."""
+    name = str(recipe.student.model)
+    return new_head(name, task, label_names, recipe.seed), load_pretrained(AutoTokenizer, name)
+
+
+def cut_student(
     recipe: Recipe,
     teacher: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -137,10 +152,10 @@ def make_student(
     train: Dataset,
     max_length: int,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Return the student that a recipe describes, and its tokenizer.
+    """Return the student that is cut from a teacher, and its tokenizer.
 
     Args:
-        recipe: its `student` section says what is cut, or which pretrained model it is.
+        recipe: its `student` section says what is cut.
         teacher: what it is cut from.
         tokenizer: the teacher's.
         task: of both.
@@ -148,12 +163,9 @@ def make_student(
         max_length: of that text, in tokens.
 
     Raises:
-        DistillationError: the teacher does not allow it, or the pretrained model does not fit.
+        DistillationError: the teacher does not allow it.
     """
     config = recipe.student
-    if config.model is not None:
-        student = new_head(config.model, task, label_list(teacher, task), recipe.seed)
-        return student, load_pretrained(AutoTokenizer, config.model)
     options = config.model_dump(exclude={"model", "trim_vocabulary"}, exclude_none=True)
     if not options.keys() & {"num_layers", "layers"}:
         options["num_layers"] = max(1, teacher.config.num_hidden_layers // 2)
@@ -188,6 +200,13 @@ def same_vocabulary(first: PreTrainedTokenizerBase, second: PreTrainedTokenizerB
     return first is second or (type(first) is type(second) and first.get_vocab() == second.get_vocab())
 
 
+def longest_text(tokenizer: PreTrainedTokenizerBase, config: Any) -> int:
+    """Return how many tokens a model can read."""
+    # RoBERTa and MPNet number positions from padding_idx + 1, so that some of their positions hold no token.
+    offset = config.pad_token_id + 1 if config.model_type in ("roberta", "mpnet") else 0
+    return min(tokenizer.model_max_length, config.max_position_embeddings - offset)
+
+
 def readable_length(data: DataConfig, tokenizer: PreTrainedTokenizerBase, config: Any) -> int:
     """Return the `max_length` of the data, or what the model reads if that is shorter and none was asked for.
 
@@ -201,9 +220,7 @@ def readable_length(data: DataConfig, tokenizer: PreTrainedTokenizerBase, config
             f"{tokenizer.pad_token!r}, and the model has {config.vocab_size} embeddings. Put the model's own tokenizer "
             "into its folder."
         )
-    # RoBERTa and MPNet number positions from padding_idx + 1, so that some of their positions hold no token.
-    offset = config.pad_token_id + 1 if config.model_type in ("roberta", "mpnet") else 0
-    limit = min(tokenizer.model_max_length, config.max_position_embeddings - offset)
+    limit = longest_text(tokenizer, config)
     special = tokenizer.num_special_tokens_to_add(pair=True)
     if min(data.max_length, limit) <= special + 1:
         raise DistillationError(

@@ -4,12 +4,10 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from datasets import Dataset
@@ -18,7 +16,7 @@ from transformers import PreTrainedModel
 from distilnlp.arguments import DistillationTrainingArguments
 from distilnlp.cache import damaged_shards
 from distilnlp.checkpoints import last_complete_checkpoint
-from distilnlp.data import FOLD, fingerprint, pair_encodings, same_positions
+from distilnlp.data import FOLD, fingerprint, pair_encodings
 from distilnlp.data.pairs import TEACHER
 from distilnlp.errors import DistillationError, NotKeptError
 from distilnlp.evaluation import SpeedPlan, evaluate_models
@@ -27,15 +25,17 @@ from distilnlp.objective import Objective
 from distilnlp.recipe import Recipe, build_arguments
 from distilnlp.runs.encoding import EncodedRows
 from distilnlp.runs.environment import describe_environment
-from distilnlp.runs.folder import CACHE, FOLDS, alone_in, check_folder, claim_folder, clear_folder
+from distilnlp.runs.folder import CACHE, FOLDS, MEMBERS, alone_in, check_folder, claim_folder, clear_folder
 from distilnlp.runs.model_card import write_model_card
-from distilnlp.runs.models import collator_of, make_student, named, new_head
+from distilnlp.runs.models import cut_student, load_labelled, new_head, pretrained_student
+from distilnlp.runs.pairing import paired_training_rows, side_by_side
 from distilnlp.runs.plan import Plan, describe, make_plan
 from distilnlp.runs.stages import Stage, write_json
+from distilnlp.runs.teacher import FinishedTeacher
 from distilnlp.tasks import profile_of
 from distilnlp.tasks.collators import AllEncodings
 from distilnlp.teacher_cache import AUTO, OFF, Questions, keep_answers, reads_again
-from distilnlp.teachers import AveragedModel, CachedTeacher, CrossFittedTeacher, Teacher, as_teacher
+from distilnlp.teachers import CachedTeacher, Teacher
 from distilnlp.trainer import DistillationTrainer
 
 logger = logging.getLogger(__name__)
@@ -86,19 +86,6 @@ def _pipeline(recipe: Recipe, overwrite: bool) -> Iterator["Pipeline"]:
         yield pipeline
 
 
-@dataclass(frozen=True)
-class FinishedTeacher:
-    """A teacher that needs no more training.
-
-    Attributes:
-        folders: its folder or Hub id; with folds, one a fold.
-        identity: what tells it from others.
-    """
-
-    folders: tuple[Path | str, ...]
-    identity: str
-
-
 class Pipeline:
     """Carries out a plan, stage by stage. Under a launcher every process runs the same stages."""
 
@@ -108,11 +95,12 @@ class Pipeline:
         self.folder = Path(plan.recipe.output)
         self.state = PartialState()
         self.student_rows = EncodedRows.of_student(plan)
-        self.teacher_rows, self.train = self.student_rows, self.student_rows.train
+        self.member_rows = self._encode_members()
+        self.teacher_rows, self.train = self._join_members(), self.student_rows.train
         if plan.has_two_views:
-            self.teacher_rows = EncodedRows.of_teacher(plan)
-            self.train = pair_encodings(self.train, self.teacher_rows.train)
-            self._check_same_tokens()
+            objective = self._objective(build_arguments(plan.trainings["student"], self.recipe.seed, self.folder))
+            self.student_rows, self.teacher_rows = side_by_side(plan, self.student_rows, self.teacher_rows)
+            self.train = paired_training_rows(plan, self.student_rows, self.teacher_rows, objective)
         # Evaluation while training asks the teacher only if it is told to.
         asks_teacher = plan.trainings["student"].get("eval_soft_loss") and plan.has_two_views
         own, other = self.student_rows.validation, self.teacher_rows.validation
@@ -125,7 +113,7 @@ class Pipeline:
 
     def run(self) -> dict[str, Any]:
         """Run every stage that is not up to date, and return the results."""
-        teacher = self._finetune_teacher()
+        teacher = self._finished_teacher()
         initial = self._build_student(teacher)
         student = self._train_student("student", initial, teacher, self._keep_answers(teacher))
         baseline = self._train_student("baseline", initial, None) if self.recipe.baseline else None
@@ -137,34 +125,40 @@ class Pipeline:
         Raises:
             DistillationError: they cannot be kept.
         """
-        stage = self._keep_answers(self._finetune_teacher(), is_wanted=True)
+        stage = self._keep_answers(self._finished_teacher(), is_wanted=True)
         assert stage is not None
         return stage.result
 
     # ---- The stages ----
 
-    def _finetune_teacher(self) -> FinishedTeacher:
-        """Return the finished teacher, or one for each fold."""
-        name = self.recipe.teacher.model
-        model_id = model_fingerprint(name, self.plan.teacher)
-        if not self.recipe.teacher.finetune:
-            return FinishedTeacher((name,), model_id)
-        stages = [self._finetune(model_id, fold) for fold in range(self.recipe.teacher.folds or 1)]
-        return FinishedTeacher(tuple(stage.result for stage in stages), " ".join(stage.digest for stage in stages))
+    def _finished_teacher(self) -> FinishedTeacher:
+        """Return the teacher, its models fine-tuned if they are to be: one, one a member or one a fold."""
+        config, members = self.recipe.teacher, self.plan.members
+        how = [config.average, config.weights, config.by_confidence, config.columns, config.form]
+        parts = [] if len(members) == 1 else [json.dumps(how)]
+        if not config.finetune:
+            parts += [model_fingerprint(member.source, member.model) for member in members]
+            return FinishedTeacher(self.plan, tuple(config.models), " ".join(parts))
+        stages = [self._finetune(index, fold) for index in range(len(members)) for fold in range(config.folds or 1)]
+        identity = " ".join([*parts, *(stage.digest for stage in stages)])
+        return FinishedTeacher(self.plan, tuple(stage.result for stage in stages), identity)
 
-    def _finetune(self, encoder: str, fold: int) -> Stage:
-        """Fine-tune a teacher on the labelled rows; with folds, on those of the other folds."""
-        plan, values, rows = self.plan, self.plan.trainings["teacher"], self.teacher_rows.labelled
+    def _finetune(self, index: int, fold: int) -> Stage:
+        """Fine-tune a member of the teacher on the labelled rows; with folds, on those of the other folds."""
+        plan, values, encoded = self.plan, self.plan.trainings["teacher"], self.member_rows[index]
+        member, rows = plan.members[index], encoded.labelled
+        encoder = model_fingerprint(member.source, member.model)
         inputs = {"encoder": encoder, "arguments": values, **self._data_inputs(plan.data.labelled)}
-        if self.recipe.teacher.folds is None:
-            stage = self._stage("teacher", "teacher", inputs)
-        else:
+        stage = self._stage("teacher", "teacher", inputs)
+        if len(plan.members) > 1:
+            stage = self._stage(f"teacher_{index}", f"{MEMBERS}/{index}", inputs)
+        elif self.recipe.teacher.folds is not None:
             stage = self._stage(f"teacher_fold_{fold}", f"{FOLDS}/{fold}", {**inputs, "fold": fold})
             rows = rows.select(np.flatnonzero(np.asarray(rows[FOLD][:]) != fold))
 
         def make(work: Path) -> Path:
-            encoder_with_head = new_head(self.recipe.teacher.model, plan.task, plan.data.label_names, self.recipe.seed)
-            return self._train(work, encoder_with_head, None, values, rows, self.teacher_rows)
+            encoder_with_head = new_head(member.source, plan.task, plan.data.label_names, self.recipe.seed)
+            return self._train(work, encoder_with_head, None, values, rows, encoded)
 
         stage.run(make)
         return stage
@@ -175,9 +169,10 @@ class Pipeline:
         args = build_arguments(values, self.recipe.seed, self.folder)
         objective, rows = self._objective(args), self.teacher_rows
         asked = [rows.train, *([rows.validation] if args.eval_soft_loss and rows.validation else [])]
-        collate = collator_of(self.plan.task, rows.tokenizer, self.recipe.data)
-        questions = Questions(self.plan.task, objective.teacher_request, asked, collate, {"": rows.tokenizer})
+        questions = Questions(self.plan.task, objective.teacher_request, asked, rows.collate, rows.tokenizers)
         reason = questions.why_not_kept()
+        if self.recipe.teacher.columns:
+            reason = "they stand in the data"
         if is_wanted and reason:
             raise DistillationError(
                 f"distilnlp cache cannot keep the teacher's answers: {reason.rstrip('.')}. Run the recipe without it: "
@@ -196,7 +191,7 @@ class Pipeline:
         stage = self._stage("teacher_cache", CACHE, inputs)
 
         def write(folder: Path) -> Path:
-            live = self._live(teacher, args)
+            live = teacher.live(args.teacher_dtype)
             live.to(self.state.device)
             keep_answers(folder, args, live, questions, overwrite=False, further=self._folds())
             return folder
@@ -221,10 +216,11 @@ class Pipeline:
         stage = self._stage("student_init", "work/initial_student", inputs)
 
         def make(work: Path) -> Path:
-            model = self._load(teacher.folders[0], dtype=torch.float32)  # it is to be trained
-            made, _ = make_student(
-                self.recipe, model, plan.teacher_tokenizer, plan.task, plan.data.train, plan.max_length
-            )
+            if student.model is not None:
+                made, _ = pretrained_student(self.recipe, plan.task, plan.data.label_names)
+            else:
+                tokenizer, rows = plan.members[0].tokenizer, plan.data.train
+                made, _ = cut_student(self.recipe, teacher.first(), tokenizer, plan.task, rows, plan.max_length)
             self._save(made, work / FINISHED)
             return work / FINISHED
 
@@ -241,30 +237,30 @@ class Pipeline:
         stage = self._stage(name, name, inputs)
 
         def make(work: Path) -> Path:
-            model = self._load(initial.result)
+            model = load_labelled(initial.result, self.plan.task, self.plan.data.label_names)
             if teacher is None:
                 return self._train(work, model, None, values, self.student_rows.labelled, self.student_rows)
             args = build_arguments(values, self.recipe.seed, work)
-            asked = self._live(teacher, args) if answers is None else CachedTeacher(answers.result, verify=False)
+            kept = None if answers is None else CachedTeacher(answers.result, verify=False)
             # Whether answers are kept is decided here, once, and not again by the trainer.
             settled = {**values, "teacher_cache": OFF if args.teacher_cache == AUTO else args.teacher_cache}
+            asked = kept or teacher.live(args.teacher_dtype)
             return self._train(work, model, asked, settled, self.train, self.student_rows)
 
         stage.run(make)
         return stage
 
     def _evaluate(self, teacher: FinishedTeacher, student: Stage, baseline: Stage | None) -> dict[str, Any]:
-        folders: dict[str, tuple[Path | str, ...]] = {"teacher": teacher.folders, "student": (student.result,)}
-        digests = {"student": student.digest}
-        if baseline is not None:
-            folders["baseline"], digests["baseline"] = (baseline.result,), baseline.digest
+        stages = {"student": student} | ({} if baseline is None else {"baseline": baseline})
+        digests = {name: stage.digest for name, stage in stages.items()}
+        folders = {name: stage.result for name, stage in stages.items()}
         options = self.recipe.evaluation.model_dump()
         inputs = {**digests, "evaluation": options, **self._data_inputs(self.plan.data.test)}
         stage = self._stage("evaluation", "results.json", inputs)
 
         def make(work: Path) -> Path:
             if self.state.is_main_process:
-                write_json(work / FINISHED, self._measure(folders))
+                write_json(work / FINISHED, self._measure(teacher, folders))
             return work / FINISHED
 
         stage.run(make)
@@ -281,21 +277,24 @@ class Pipeline:
     def _data_inputs(self, rows: Dataset) -> dict[str, Any]:
         plan = self.plan
         data = [fingerprint(rows), fingerprint(plan.data.validation), plan.data.label_names]
-        return {"data": data, "max_length": [plan.max_length, plan.teacher_max_length], "seed": self.recipe.seed}
+        lengths = [plan.max_length, *(member.max_length for member in plan.members)]
+        return {"data": data, "max_length": lengths, "seed": self.recipe.seed}
 
-    def _check_same_tokens(self) -> None:
-        """Refuse two tokenizers that split the training texts differently, where the objective compares tokens."""
-        objective = self._objective(build_arguments(self.plan.trainings["student"], self.recipe.seed, self.folder))
-        if objective.compares_tokens and not same_positions(self.train):
-            raise DistillationError(
-                f"{', '.join(c.name for c in objective.components if c.compares_tokens)} compares student and teacher "
-                "token by token, but their tokenizers split the training texts differently. Use a student with the "
-                "teacher's tokenizer, or losses on the logits of whole texts or on relations among texts."
-            )
+    def _encode_members(self) -> list[EncodedRows]:
+        """Tokenise what each model of the teacher reads, once for those that read alike."""
+        plan = self.plan
+        by_view = {} if plan.has_two_views else {(plan.tokenizer, plan.max_length): self.student_rows}
+        for member in plan.members:
+            if member.view not in by_view:
+                by_view[member.view] = EncodedRows.of_member(plan, member)
+        return [by_view[member.view] for member in plan.members]
 
-    def _live(self, teacher: FinishedTeacher, args: DistillationTrainingArguments) -> Teacher:
-        members = [as_teacher(self._load(folder), args.teacher_dtype) for folder in teacher.folders]
-        return members[0] if self.recipe.teacher.folds is None else CrossFittedTeacher(members)
+    def _join_members(self) -> EncodedRows:
+        """Return what the whole teacher reads: the first member's rows, with what others read beside them."""
+        members = self.plan.members
+        others = {member.prefix: rows for member, rows in zip(members, self.member_rows, strict=True) if member.prefix}
+        first = self.member_rows[0] if members else self.student_rows
+        return first.beside(others) if others else first
 
     def _folds(self) -> dict[str, Any]:
         """Return how many rows each fold has, by its number; -1 is answered by all."""
@@ -304,17 +303,8 @@ class Pipeline:
         numbers, rows = np.unique(self.plan.data.train[FOLD][:], return_counts=True)
         return {"folds": {str(number): int(count) for number, count in zip(numbers, rows, strict=True)}}
 
-    def _judged(self, folders: tuple[Path | str, ...]) -> Any:
-        """Load what is evaluated as one model: the teachers of several folds answer by their mean."""
-        models = [self._load(folder) for folder in folders]
-        return models[0] if len(models) == 1 else AveragedModel(models, self.plan.task)
-
     def _objective(self, args: DistillationTrainingArguments) -> Objective:
         return args.build_objective(self.plan.task, profile_of(self.plan.student), self.plan.teacher_profile)
-
-    def _load(self, folder: Path | str, **options: Any) -> PreTrainedModel:
-        names = self.plan.data.label_names
-        return named(self.plan.task.auto_class.from_pretrained(str(folder), **options), names)
 
     def _save(self, model: PreTrainedModel, folder: Path) -> None:
         if self.state.is_main_process:
@@ -330,18 +320,18 @@ class Pipeline:
         encoded: EncodedRows,
     ) -> Path:
         """Train, or go on from the last checkpoint, and save the finished model with its tokenizer."""
-        own = collator_of(self.plan.task, encoded.tokenizer, self.recipe.data)
         needs_both = teacher is not None and self.plan.has_two_views
-        other = collator_of(self.plan.task, self.plan.teacher_tokenizer, self.recipe.data) if needs_both else None
         trainer = DistillationTrainer(
             model=model,
             teacher_model=teacher,
             args=build_arguments(values, self.recipe.seed, work),
-            data_collator=own if other is None else AllEncodings(own, {TEACHER: other}),
+            data_collator=AllEncodings(encoded.collate, {TEACHER: self.teacher_rows.collate})
+            if needs_both
+            else encoded.collate,
             train_dataset=rows,
             eval_dataset=self.validation if needs_both else encoded.validation,
             processing_class=encoded.tokenizer,
-            teacher_processing_class=self.plan.teacher_tokenizer if needs_both else None,
+            teacher_processing_class=self.teacher_rows.tokenizer if needs_both else None,
             compute_metrics=self.plan.task.evaluation.compute_metrics(model.config),
         )
         trainer.train(resume_from_checkpoint=last_complete_checkpoint(work))
@@ -351,18 +341,22 @@ class Pipeline:
             (work / FINISHED / "training_args.bin").unlink(missing_ok=True)
         return work / FINISHED
 
-    def _measure(self, folders: dict[str, tuple[Path | str, ...]]) -> dict[str, Any]:
-        if self.teacher_rows.test is None:
-            logger.info("the test rows lack what the teacher reads, so it is not measured")
-            folders = {name: own for name, own in folders.items() if name != "teacher"}
-        models = {name: self._judged(own).to(self.state.device) for name, own in folders.items()}
+    def _measure(self, teacher: FinishedTeacher, folders: dict[str, Path]) -> dict[str, Any]:
+        models = {}
+        if self.teacher_rows.test is None or not teacher.folders:
+            logger.info("the test rows lack what the teacher reads, or its answers, so it is not measured")
+        else:
+            models["teacher"] = teacher.judged().to(self.state.device)
+        for name, folder in folders.items():
+            student = load_labelled(folder, self.plan.task, self.plan.data.label_names)
+            models[name] = student.to(self.state.device)
         plan = SpeedPlan() if self.recipe.evaluation.speed else None
-        rows = {name: self.teacher_rows if name == "teacher" else self.student_rows for name in folders}
+        rows = {name: self.teacher_rows if name == "teacher" else self.student_rows for name in models}
         tests = {id(own): list(own.test or ()) for own in rows.values()}
         reports = evaluate_models(
             models,
             {name: tests[id(own)] for name, own in rows.items()},
-            {name: collator_of(self.plan.task, own.tokenizer, self.recipe.data) for name, own in rows.items()},
+            {name: own.collate for name, own in rows.items()},
             task=self.plan.task.evaluation,
             reference="teacher" if "teacher" in models else None,
             resamples=self.recipe.evaluation.bootstrap_resamples,

@@ -15,16 +15,16 @@ from distilnlp.data.sequence import TextRows
 from distilnlp.errors import DistillationError
 from distilnlp.recipe import LABELS_ALONE, Recipe, baseline_values, build_arguments, distill_values, finetune_values
 from distilnlp.runs.augmenting import augmented
+from distilnlp.runs.members import Member, column_teacher, in_labels_of_data, make_members
 from distilnlp.runs.models import (
+    cut_student,
     find_task,
     label_list,
     load_finished,
     load_pretrained,
-    make_student,
-    named,
     new_head,
+    pretrained_student,
     readable_length,
-    same_vocabulary,
 )
 from distilnlp.signals import SignalProfile
 from distilnlp.students import estimate_cost
@@ -43,39 +43,35 @@ class Plan:
         recipe: the resolved recipe.
         task: what is distilled.
         tokenizer: of the student.
-        teacher_tokenizer: of the teacher; the same object where they share one.
         data: checked and split.
-        teacher: loaded; with a new head if it is to be fine-tuned first.
-        student: the shape that the student will have (its weights come from the finished teacher).
+        members: the models of the teacher; none where its answers stand in the data.
+        student: the shape that the student will have, without weights, as the members are.
         max_length: of the student's texts, in tokens.
-        teacher_max_length: of the teacher's; the same unless the recipe gives it one of its own.
         trainings: the arguments of each training that the run has, of `student` and perhaps `teacher`, `baseline`.
     """
 
     recipe: Recipe
     task: Task
     tokenizer: PreTrainedTokenizerBase
-    teacher_tokenizer: PreTrainedTokenizerBase
     data: PreparedData
-    teacher: PreTrainedModel
+    members: tuple[Member, ...]
     student: PreTrainedModel
     max_length: int
-    teacher_max_length: int
     trainings: dict[str, dict[str, Any]]
 
     @property
     def teacher_profile(self) -> SignalProfile:
-        """What the teacher can give: the teachers of several folds give logits alone."""
-        own = profile_of(self.teacher)
-        if self.recipe.teacher.folds is None:
-            return own
+        """What the teacher can give: logits alone, unless it is one model."""
+        if len(self.members) == 1 and self.recipe.teacher.folds is None:
+            return profile_of(self.members[0].model)
+        own = profile_of(self.members[0].model if self.members else self.student)
         return SignalProfile(own.label_names, own.num_labels, task=own.task)
 
     @property
     def has_two_views(self) -> bool:
         """Whether student and teacher each read an encoding of their own: other pieces, lengths or columns."""
         has_own_text = self.recipe.teacher.text_columns is not None
-        return has_own_text or (self.tokenizer, self.max_length) != (self.teacher_tokenizer, self.teacher_max_length)
+        return has_own_text or any(member.view != (self.tokenizer, self.max_length) for member in self.members)
 
 
 def make_plan(recipe: Recipe) -> Plan:
@@ -85,35 +81,66 @@ def make_plan(recipe: Recipe) -> Plan:
         DistillationError: anything that does not fit, before any training.
     """
     _check_arguments(recipe)
-    name, is_finished = recipe.teacher.model, not recipe.teacher.finetune
-    task = find_task(recipe.task, name, is_finished)
-    teacher_tokenizer = load_pretrained(AutoTokenizer, name)
-    finished = load_finished(name, task) if is_finished else None
-    names = None if finished is None else label_list(finished, task)
-    data = prepare_data(recipe.data, task.rows, names, recipe.teacher.text_columns)
-    data = augmented(recipe, data, teacher_tokenizer)
-    if recipe.teacher.folds is not None:
-        data = _with_folds(data, recipe.teacher.folds, recipe.seed)
-    teacher = named(finished or new_head(name, task, data.label_names, recipe.seed), data.label_names)
-    max_length = readable_length(recipe.data, teacher_tokenizer, teacher.config)
-    student, tokenizer = make_student(recipe, teacher, teacher_tokenizer, task, data.train, max_length)
-    own_length = recipe.teacher.max_length
-    teachers_data = recipe.data.model_copy(update={"max_length": own_length or recipe.data.max_length})
-    tokenizer = teacher_tokenizer if same_vocabulary(tokenizer, teacher_tokenizer) else tokenizer
-    max_length = min(max_length, readable_length(recipe.data, tokenizer, student.config))
-    teacher_length = readable_length(teachers_data, teacher_tokenizer, teacher.config) if own_length else max_length
+    names, is_finished = recipe.teacher.models, not recipe.teacher.finetune
+    task = find_task(recipe.task, names[0] if names and is_finished else None)
+    tokenizers = [load_pretrained(AutoTokenizer, name) for name in names]
+    models = [load_finished(name, task) for name in names] if is_finished else []
+    data = _prepare(recipe, task, label_list(models[0], task) if models else None, tokenizers)
+    if models:
+        models = in_labels_of_data(models, data.label_names, recipe.data.label_names)
+    else:
+        models = [new_head(name, task, data.label_names, recipe.seed) for name in names]
+    student, tokenizer, max_length = _student(recipe, task, data, models, tokenizers)
+    members = make_members(recipe, task, models, tokenizers, tokenizer, max_length)
+    if recipe.teacher.columns:
+        _check_answers(recipe, task, data)
     trainings = _resolve_trainings(recipe, data)
     for values in trainings.values():
         _check_training(values, recipe.seed, data, student)
     tokenizer.model_max_length = max_length  # saved with the student: it is served as it was trained
-    plan = Plan(
-        recipe, task, tokenizer, teacher_tokenizer, data, teacher, student, max_length, teacher_length, trainings
-    )
+    for model in (*models, student):
+        model.to("meta")  # type: ignore[arg-type]  # the stages load the weights: from here on only shapes count
+    plan = Plan(recipe, task, tokenizer, data, members, student, max_length, trainings)
     if plan.has_two_views:
         _check_own_view(recipe, task)
     student_args = build_arguments(trainings["student"], recipe.seed, Path(recipe.output))
     check_batch_size(student_args.build_objective(task, profile_of(student), plan.teacher_profile), student_args)
     return plan
+
+
+def _prepare(
+    recipe: Recipe, task: Task, label_names: list[str] | None, tokenizers: list[PreTrainedTokenizerBase]
+) -> PreparedData:
+    """Return the data, with what augmentation adds and with the folds."""
+    data = prepare_data(recipe.data, task.rows, label_names, recipe.teacher.text_columns, recipe.teacher.columns)
+    data = augmented(recipe, data, tokenizers[0] if tokenizers else None)
+    return data if recipe.teacher.folds is None else _with_folds(data, recipe.teacher.folds, recipe.seed)
+
+
+def _student(
+    recipe: Recipe,
+    task: Task,
+    data: PreparedData,
+    models: list[PreTrainedModel],
+    tokenizers: list[PreTrainedTokenizerBase],
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, int]:
+    """Return the student's shape, its tokenizer and the length of its texts."""
+    max_length = recipe.data.max_length
+    if models:
+        max_length = readable_length(recipe.data, tokenizers[0], models[0].config)
+    if recipe.student.model is not None:
+        student, tokenizer = pretrained_student(recipe, task, data.label_names)
+    else:
+        student, tokenizer = cut_student(recipe, models[0], tokenizers[0], task, data.train, max_length)
+    return student, tokenizer, min(max_length, readable_length(recipe.data, tokenizer, student.config))
+
+
+def _check_answers(recipe: Recipe, task: Task, data: PreparedData) -> None:
+    """Refuse training rows without a valid answer of the teacher."""
+    try:
+        column_teacher(recipe, task, data.label_names).check_rows(data.train, "training")
+    except DistillationError as error:
+        raise DistillationError(f"teacher.column ({', '.join(recipe.teacher.columns)}): {error}") from error
 
 
 def _check_own_view(recipe: Recipe, task: Task) -> None:
@@ -206,12 +233,10 @@ def _check_training(values: dict[str, Any], seed: int, data: PreparedData, stude
 def describe(plan: Plan) -> str:
     """Return the plan as text for a person."""
     recipe, data = plan.recipe, plan.data
-    teacher, student = plan.teacher, plan.student
+    student = plan.student
     lines = [
-        f"teacher   {recipe.teacher.model}: {_shape(teacher)}"
-        + (", to be fine-tuned first" if recipe.teacher.finetune else "")
-        + (f", once without each of {recipe.teacher.folds} folds" if recipe.teacher.folds else ""),
-        f"student   {_shape(student)}, {teacher.num_parameters() / student.num_parameters():.1f} times smaller",
+        *_teacher_lines(plan),
+        f"student   {_shape(student)}{_times_smaller(plan)}",
         f"task      {plan.task.name}{labels_text(data)}",
         f"train     {len(data.train):,} rows, {len(data.labelled):,} of them with a label",
         f"test      {len(data.test):,} rows",
@@ -219,15 +244,33 @@ def describe(plan: Plan) -> str:
         f"baseline  {'the same student on the labels alone' if recipe.baseline else 'none (baseline: true adds it)'}",
         f"output    {recipe.output}",
     ]
-    cost = estimate_cost(student, teacher, length=plan.max_length)
+    first = plan.members[0].model if plan.members else None
+    cost = estimate_cost(student, first, length=plan.max_length)
     return "\n".join([*lines, "", str(cost)])
+
+
+def _teacher_lines(plan: Plan) -> list[str]:
+    """Return a line for each model of the teacher, or one for the columns of its answers."""
+    config = plan.recipe.teacher
+    if config.columns:
+        return [f"teacher   the column {', '.join(config.columns)} of the data ({config.form})"]
+    training = (", to be fine-tuned first" if config.finetune else "") + (
+        f", once without each of {config.folds} folds" if config.folds else ""
+    )
+    return [f"teacher   {member.source}: {_shape(member.model)}{training}" for member in plan.members]
+
+
+def _times_smaller(plan: Plan) -> str:
+    whole = sum(member.model.num_parameters() for member in plan.members)
+    return f", {whole / plan.student.num_parameters():.1f} times smaller" if whole else ""
 
 
 def _teachers_view(plan: Plan) -> str:
     """Return how the teacher reads the rows."""
     columns = plan.recipe.teacher.text_columns
     own = f"{', '.join(columns)}, " if columns else "text "
-    return f"; the teacher reads {own}by its own tokenizer cut after {plan.teacher_max_length}"
+    lengths = ", ".join(str(length) for length in dict.fromkeys(member.max_length for member in plan.members))
+    return f"; the teacher reads {own}by its own tokenizer cut after {lengths}"
 
 
 def labels_text(data: PreparedData) -> str:

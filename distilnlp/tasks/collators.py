@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, default_data_collator
 
+from distilnlp.data.questions import OFFSETS
+from distilnlp.data.words import WORD_IDS
 from distilnlp.errors import DistillationError
 from distilnlp.labels import LABEL_COLUMNS, NO_LABEL, label_of
 from distilnlp.signals import token_mask
@@ -15,7 +17,7 @@ from distilnlp.signals import token_mask
 Row = dict[str, Any]
 
 # Columns with a value a token that a tokenizer does not pad, and what marks their padding.
-TOKEN_COLUMNS = {"word_starts": 0, "context_mask": 0}
+TOKEN_COLUMNS: dict[str, Any] = {"word_starts": 0, "context_mask": 0, WORD_IDS: -1, OFFSETS: [0, 0]}
 ENDS = ("start_positions", "end_positions")
 
 
@@ -105,9 +107,10 @@ def token_labels(rows: list[Row], length: int) -> Tensor:
     return padded(full, "labels", length, NO_LABEL)
 
 
-def padded(rows: list[Row], name: str, length: int, fill: int) -> Tensor:
-    """Return a column with an entry a token as a tensor `[batch, length]`, filled up on the right."""
-    expected = f"{name} must be a list of one whole number for each token"
+def padded(rows: list[Row], name: str, length: int, fill: int | list[int]) -> Tensor:
+    """Return a column with an entry a token, a number or a list, as a tensor `[batch, length]`, padded on the right."""
+    entry = "list of whole numbers" if isinstance(fill, list) else "whole number"
+    expected = f"{name} must be a list of one {entry} for each token"
     for row in rows:
         if not _is_list(row.get(name)):
             raise _refusal(expected, [row.get(name)])
@@ -116,7 +119,8 @@ def padded(rows: list[Row], name: str, length: int, fill: int) -> Tensor:
                 f"{name} must have one entry for each token, but a row of {len(row['input_ids'])} tokens has "
                 f"{len(row[name])} of them. Make them from the same tokenised text."
             )
-    values = _numbers([[*row[name], *[fill] * (length - len(row[name]))] for row in rows], 2, expected)
+    dims = 3 if isinstance(fill, list) else 2
+    values = _numbers([[*row[name], *[fill] * (length - len(row[name]))] for row in rows], dims, expected)
     return _require(values, ~values.isnan() & (values == values.round()), expected).long()
 
 
@@ -158,17 +162,17 @@ class AllEncodings:
     Args:
         student: collates the student's rows, with the labels.
         teachers: by the prefix of a teacher's columns, mostly `teacher_`, what collates them.
-        same_tokens: refuse a batch whose rows have other numbers of tokens for a teacher, for a loss compares token
-            by token.
+        same_tokens: the losses that need the same tokens on both sides, by name, each with the column that does instead
+            where both encodings have it (None = nothing does); a batch without either is refused.
     """
 
     def __init__(
         self,
         student: Callable[..., dict[str, Tensor]],
         teachers: Mapping[str, Callable[..., dict[str, Tensor]]],
-        same_tokens: bool = False,
+        same_tokens: Mapping[str, str | None] | None = None,
     ) -> None:
-        self.student, self.teachers, self.same_tokens = student, dict(teachers), same_tokens
+        self.student, self.teachers, self.same_tokens = student, dict(teachers), dict(same_tokens or {})
 
     def __call__(self, rows: list[Row]) -> dict[str, Tensor]:
         """Return the student's batch with the teachers' inputs beside it."""
@@ -179,10 +183,24 @@ class AllEncodings:
             if not any(own):  # rows to evaluate the student on need no teacher
                 continue
             its = collate(own)
-            if self.same_tokens and not torch.equal(token_mask(batch), token_mask(its)):
-                raise DistillationError(
-                    "a loss compares student and teacher token by token, but their tokenizers split a text of this "
-                    "batch differently. Use a student with the teacher's tokenizer, or losses on whole texts."
-                )
+            refused = [name for name, column in self.same_tokens.items() if column not in batch.keys() & its.keys()]
+            if refused and not torch.equal(token_mask(batch), token_mask(its)):
+                raise other_tokens({name: self.same_tokens[name] for name in refused}, "a text of this batch", prefix)
             batch |= {prefix + name: value for name, value in its.items()}
         return batch
+
+
+def other_tokens(losses: Mapping[str, str | None], which: str, prefix: str) -> DistillationError:
+    """Return the refusal of losses that need the same tokens on both sides.
+
+    Args:
+        losses: by name, each with the column that would do instead; None = nothing does.
+        which: the texts in which the tokens differ.
+        prefix: of the teacher's columns.
+    """
+    columns = " and ".join(sorted({f"{name} and {prefix}{name}" for name in losses.values() if name is not None}))
+    ways = f"give the rows {columns}, " if columns and None not in losses.values() else ""
+    return DistillationError(
+        f"{', '.join(losses)}: student and teacher are compared token by token, but their tokenizers split {which} "
+        f"differently. Use a student with the teacher's tokenizer, {ways}or losses on whole texts (docs/students.md)."
+    )

@@ -12,14 +12,18 @@ from torch import Tensor
 from transformers import MODEL_FOR_QUESTION_ANSWERING_MAPPING, AutoModelForQuestionAnswering
 
 from distilnlp.data import QUESTION_ROWS
+from distilnlp.data.questions import OFFSETS
 from distilnlp.errors import DistillationError
 from distilnlp.evaluation import QUESTION_EVALUATION
 from distilnlp.labels import LABEL_COLUMNS, NO_LABEL
 from distilnlp.losses import cross_entropy
+from distilnlp.losses.reduction import at_least_float32
 from distilnlp.signals import Batch, token_mask
 from distilnlp.tasks.checks import IDS, check_marks, columns_of, is_tokenised, require_type
 from distilnlp.tasks.collators import ENDS, RowCollator
 from distilnlp.tasks.task import Task, every_row, no_row
+
+NOTHING = 20.0  # a logit: finite, so that every loss is, and next to no probability
 
 
 def answer_ends(batch: Batch) -> Tensor:
@@ -50,6 +54,53 @@ def _valid_items(batch: Batch) -> Tensor:
 
 def _read_logits(outputs: Any, _batch: Batch) -> Tensor:
     return torch.stack([outputs.start_logits, outputs.end_logits], dim=1)
+
+
+def _by_characters(logits: Tensor, batch: Batch, own: Batch) -> Tensor:
+    """Return logits that a teacher gave at its own pieces at the student's pieces, by the characters of the context.
+
+    The probability that the answer starts at a teacher's piece goes to the student's piece that holds its first
+    character, or to the first one after it; that it ends there, to the one that holds its last character, or to the
+    last one before it. What several bring adds up. A piece that gets nothing is `NOTHING` below the least likely of the
+    teacher's. Rows without `offsets` have the same tokens.
+
+    Args:
+        logits: `[batch, 2, teacher's length]`.
+        batch: as the student reads it.
+        own: as the teacher does.
+    """
+    if OFFSETS not in batch or OFFSETS not in own:
+        return logits
+    (starts, ends), is_piece = _spans(batch)
+    (first, last), is_its = _spans(own)
+    # Sorted from end to end: what is no piece takes the place of the piece before or after it.
+    ends = ends.masked_fill(~is_piece, 0).cummax(dim=-1).values
+    starts = starts.masked_fill(~is_piece, torch.iinfo(starts.dtype).max).flip(-1).cummin(dim=-1).values.flip(-1)
+    places = torch.stack(
+        [torch.searchsorted(ends, first, right=True), torch.searchsorted(starts, last) - 1], dim=1
+    )  # [batch, 2, teacher's length]
+    length = is_piece.shape[-1]
+    counts = both_ends(is_its) & (places >= 0) & (places < length)
+    return _gathered(at_least_float32(logits), places.clamp(0, length - 1), counts, length)
+
+
+def _spans(batch: Batch) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """Return the first character of each piece, the one after its last, and which pieces stand for some context."""
+    starts, ends = (part.contiguous() for part in batch[OFFSETS].unbind(dim=-1))
+    return (starts, ends), context(batch) & (ends > starts)
+
+
+def _gathered(logits: Tensor, places: Tensor, counts: Tensor, length: int) -> Tensor:
+    """Return `[..., length]`: at each place the logsumexp of the logits that have it, of those that count."""
+    scores = logits.masked_fill(~counts, -torch.inf)
+    empty = logits.new_zeros(*logits.shape[:-1], length)
+    has_any = empty.scatter_add(-1, places, counts.to(empty.dtype)) > 0
+    highest = (empty - torch.inf).scatter_reduce(-1, places, scores, "amax")
+    shares = (scores - highest.gather(-1, places)).masked_fill(~counts, -torch.inf).exp()
+    totals = highest + empty.scatter_add(-1, places, shares).log()
+    least = logits.masked_fill(~counts, torch.inf).amin(dim=-1, keepdim=True)
+    floor = least.masked_fill(least.isinf(), 0) - NOTHING
+    return torch.where(has_any, totals, floor)
 
 
 def _hard_loss(logits: Tensor, batch: Batch, num_items: Tensor | int | None) -> Tensor:
@@ -103,6 +154,8 @@ QUESTION_ANSWERING = Task(
     answer="categorical",
     classes_vary=True,
     items_are_tokens=True,
+    aligned_by=OFFSETS,
+    align_logits=_by_characters,
     rows=QUESTION_ROWS,
     evaluation=QUESTION_EVALUATION,
     collator=RowCollator,

@@ -50,6 +50,8 @@ class Task:
         items_are_tokens: whether an item is a token or a position, so that both models must split the text alike.
         align_logits: `(logits, batch, own)`: what a teacher gave in its own encoding of the text, where the student's
             has it. It is for a task whose items are units of the text that both encodings have.
+        aligned_by: the column of both encodings by which `align_logits` finds what belongs together, so that the tokens
+            need not be the same; None = there is none.
         has_label_names: whether the config's `id2label` names the classes.
         collator_keys: keys of a recipe's `data` section that the collator takes too.
         align_labels: `(dataset, label_names, num_labels, split) -> dataset` whose labels mean what the logits mean;
@@ -78,6 +80,7 @@ class Task:
     num_outputs: int | None = None
     classes_vary: bool = False
     items_are_tokens: bool = False
+    aligned_by: str | None = None
     num_classes: Callable[[Any], int] = lambda config: config.num_labels
     align_logits: Callable[[Tensor, Batch, Batch], Tensor] = lambda logits, batch, own: logits
     has_label_names: bool = True

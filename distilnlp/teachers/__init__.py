@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 
-def as_teacher(teacher: Any, dtype: str = "auto") -> Teacher:
+def as_teacher(teacher: Any, dtype: str | None = "auto") -> Teacher:
     """Turn what a user passes as `teacher_model` into a teacher: a model, a list of these, or a Teacher.
 
     Args:

@@ -1,4 +1,4 @@
-"""Several models that are evaluated as one: by the mean of their probabilities."""
+"""Several models that are evaluated as one: by their mean."""
 
 from collections.abc import Sequence
 from inspect import Parameter, Signature, signature
@@ -10,32 +10,30 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from distilnlp.signals import SignalRequest
-from distilnlp.tasks import Task
 from distilnlp.tasks.choices import MULTIPLE_CHOICE
 from distilnlp.teachers.ensemble import EnsembleTeacher
-from distilnlp.teachers.live import LiveTeacher
 
 
 class AveragedModel(nn.Module):
     """Answers like one model of the task, by the mean of its members: their size and their time are its own.
 
     Args:
-        models: of one task, family and label order.
-        task: of the models.
+        models: of one task; the first one's labels are those of the answers.
+        mean: the ensemble of the models; what a member reads under a prefix must be in the rows.
     """
 
     name_or_path = ""
 
-    def __init__(self, models: Sequence[PreTrainedModel], task: Task) -> None:
+    def __init__(self, models: Sequence[PreTrainedModel], mean: EnsembleTeacher) -> None:
         super().__init__()
         self.models = nn.ModuleList(models)
         self.config = models[0].config
-        self._mean = EnsembleTeacher([LiveTeacher(model) for model in models], task)
+        self._mean = mean
 
         def forward(**inputs: Tensor) -> Any:
             return self._answer(inputs)
 
-        forward.__signature__ = _named_by(models[0], task)  # type: ignore[attr-defined]
+        forward.__signature__ = _named_by(models[0], mean)  # type: ignore[attr-defined]
         self.forward = forward
 
     @property
@@ -54,10 +52,13 @@ class AveragedModel(nn.Module):
         return SimpleNamespace(logits=logits)
 
 
-def _named_by(model: PreTrainedModel, task: Task) -> Signature:
-    """Return the inputs that a model names, and which choices there are: those that only pad must not share a mean."""
+def _named_by(model: PreTrainedModel, mean: EnsembleTeacher) -> Signature:
+    """Return the inputs that a model names, those of the other members, and which choices there are.
+
+    Choices that only pad must not share a mean.
+    """
     own = signature(model.forward)
     named = [one for one in own.parameters.values() if one.kind is not Parameter.VAR_KEYWORD]
-    if task is MULTIPLE_CHOICE:
-        named.append(Parameter("choice_mask", Parameter.KEYWORD_ONLY))
-    return own.replace(parameters=named)
+    further = mean.columns | ({"choice_mask"} if mean.profile.task == MULTIPLE_CHOICE.name else set())
+    names = sorted(further - own.parameters.keys())
+    return own.replace(parameters=[*named, *(Parameter(name, Parameter.KEYWORD_ONLY) for name in names)])

@@ -70,12 +70,12 @@ class EnsembleTeacher:
         profiles = [teacher.profile for teacher in teachers]
         named = next((profile.task for profile in profiles if profile.task is not None), None)
         self._task = task or (SINGLE_LABEL_CLASSIFICATION if named is None else task_named(named))
-        _check_average(average, by_confidence, self._task)
+        check_average(average, by_confidence, self._task)
         self._average, self._by_confidence = average, by_confidence
         first = next((profile for profile in profiles if profile.label_names is not None), profiles[0])
         self.profile = SignalProfile(first.label_names, first.num_labels, task=self._task.name)
         self.teachers = [in_label_order(teacher, self.profile, "the first teacher") for teacher in teachers]
-        self._weights = _relative(weights, len(teachers))
+        self._weights = relative_weights(weights, len(teachers))
         self.columns = frozenset().union(*(teacher.columns for teacher in teachers))
 
     @property
@@ -149,7 +149,7 @@ def _weighted_by(confidence: Tensor, weights: Tensor) -> Tensor:
     return torch.where(product.sum(dim=0) > 0, product, weights)
 
 
-def _relative(weights: Sequence[float] | None, count: int) -> list[float]:
+def relative_weights(weights: Sequence[float] | None, count: int) -> list[float]:
     """Return one weight a teacher, in units of the largest."""
     given = [1.0] * count if weights is None else list(weights)
     are_weights = all(isinstance(weight, Real) and 0 <= weight < math.inf for weight in given)
@@ -161,7 +161,8 @@ def _relative(weights: Sequence[float] | None, count: int) -> list[float]:
     return [float(weight) / float(max(given)) for weight in given]
 
 
-def _check_average(average: str, by_confidence: bool, task: Task) -> None:
+def check_average(average: str, by_confidence: bool, task: Task) -> None:
+    """Raise a `DistillationError` for a mean that is none, or none for the task."""
     known = get_args(Average)
     if average not in known:
         raise DistillationError(

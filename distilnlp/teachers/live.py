@@ -107,7 +107,18 @@ def _resolve_dtype(model: PreTrainedModel, dtype: torch.dtype | str | None) -> t
 
 
 def _cast_copy(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
-    # Not copy.deepcopy: a wrapped forward would be copied along, and it still calls the original.
-    clone: Any = type(model)(copy.deepcopy(model.config))
-    clone.to(dtype).load_state_dict(model.state_dict())
-    return clone.to(model.device)
+    # Not copy.deepcopy: a wrapped forward would be copied along, and it still calls the original. On no device, for
+    # random weights that are overwritten take seconds to draw.
+    with torch.device("meta"):
+        clone: Any = type(model)(copy.deepcopy(model.config))
+    weights = {
+        name: value.to(dtype if value.is_floating_point() else value.dtype, copy=True)
+        for name, value in model.state_dict().items()
+    }
+    clone.load_state_dict(weights, assign=True)
+    for name, buffer in model.named_buffers():
+        if name not in weights:  # positions, rotations: made anew by a model that is loaded, in their own dtype
+            owner, _, last = name.rpartition(".")
+            setattr(clone.get_submodule(owner), last, buffer.clone())
+    clone.tie_weights()
+    return clone

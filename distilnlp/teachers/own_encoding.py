@@ -5,6 +5,7 @@ from dataclasses import replace
 import torch
 
 from distilnlp.data.pairs import TEACHER
+from distilnlp.data.words import WORD_IDS
 from distilnlp.errors import DistillationError
 from distilnlp.fingerprints import joint_fingerprint
 from distilnlp.signals import Batch, SignalRequest, Signals
@@ -23,8 +24,10 @@ class OwnEncodingTeacher:
     def __init__(self, teacher: Teacher, prefix: str = TEACHER) -> None:
         self._teacher, self._prefix = teacher, prefix
         self._task = SINGLE_LABEL_CLASSIFICATION if teacher.profile.task is None else task_named(teacher.profile.task)
-        # What says which of its logits count is part of its encoding too.
-        self.columns = frozenset(prefix + name for name in teacher.columns | self._task.loss_inputs)
+        # What says which logits count is part of its encoding too, and what says where each part of the text is.
+        shared = {WORD_IDS, *([] if self._task.aligned_by is None else [self._task.aligned_by])}
+        own = teacher.columns | self._task.loss_inputs | shared
+        self.columns = frozenset({prefix + name for name in own} | shared)
         self.profile = teacher.profile
 
     @property

@@ -1,0 +1,117 @@
+"""Work on rows in parts: of rows in files come rows in a file, and the memory never holds them all."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+from datasets import Dataset, DatasetInfo, Features
+from datasets.fingerprint import Hasher, generate_random_fingerprint
+from numpy.typing import NDArray
+
+PART = 1000  # rows: what is in memory at a time
+FOLDER = "distilnlp"  # in the cache of the datasets library
+# What decides how rows are read, rewritten and tokenised.
+CODE, LIBRARIES = ("data", "augmentation"), ("datasets", "tokenizers", "transformers")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some rows of a data set, one after the other.
+
+    Attributes:
+        rows: these alone.
+        first: the number of the first of them among all rows, from 0.
+    """
+
+    rows: Dataset
+    first: int
+
+    def numbered(self, name: str) -> Iterator[tuple[int, Any]]:
+        """Yield the values of a column, each with the number of its row among all rows."""
+        return enumerate(self.rows[name][:], self.first)
+
+
+def read_in_parts(
+    dataset: Dataset, read: Callable[[Part], dict[str, list[Any]]], features: Features, *, key: Any, desc: str
+) -> Dataset:
+    """Return the rows that are read of each part of a data set.
+
+    Args:
+        dataset: may be empty.
+        read: returns the new columns, of as many rows as it wants.
+        features: of the new rows.
+        key: see `map_in_parts`.
+        desc: caption of the progress bar.
+    """
+    if not len(dataset):
+        return Dataset.from_dict(read(Part(dataset, 0)), features=features)
+
+    def read_table(table: pa.Table, numbers: list[int]) -> dict[str, list[Any]]:
+        rows = Dataset(table, DatasetInfo(features=dataset.features), fingerprint="part")
+        return read(Part(rows, numbers[0]))
+
+    made = map_in_parts(
+        dataset.with_format("arrow"),
+        read_table,
+        key=key,
+        with_indices=True,
+        remove_columns=dataset.column_names,
+        features=features,
+        desc=desc,
+    )
+    return made.with_format(None)
+
+
+def map_in_parts(rows: Dataset, function: Callable[..., Any], *, key: Any = None, **options: Any) -> Dataset:
+    """Return `rows.map(function, batched=True, **options)`: in memory as the rows are, or else in a file.
+
+    The file lies in the cache of the datasets library, never beside the user's own. It is found again, by another
+    process or run, for the same rows, function and code.
+
+    Args:
+        rows: the function is not called for an empty data set.
+        function: see `Dataset.map`; what it makes depends on the rows and the key alone.
+        key: what tells the function from others; None = the function itself, with all that it refers to.
+        options: see `Dataset.map`.
+    """
+    named = {name: value for name, value in options.items() if name != "desc"}
+    fingerprint = _hash([rows._fingerprint, function if key is None else key, named, _code()])
+    path = None
+    if rows.cache_files and datasets.is_caching_enabled():  # if it is not, the library chooses a temporary file
+        path = str(Path(datasets.config.HF_DATASETS_CACHE, FOLDER, f"{fingerprint}.arrow"))
+    return rows.map(
+        function, batched=True, batch_size=PART, cache_file_name=path, new_fingerprint=fingerprint, **options
+    )
+
+
+def numbers_of(rows: Dataset, name: str) -> NDArray:
+    """Return a column of numbers, one a row."""
+    batches = rows.select_columns([name]).with_format("arrow").iter(batch_size=10_000)
+    return np.concatenate([np.zeros(0, dtype=np.int8), *(batch[name].to_numpy() for batch in batches)])
+
+
+def values_of(rows: Dataset, *names: str) -> Iterator[tuple[Any, ...]]:
+    """Yield what each row has in these columns."""
+    for batch in rows.with_format(None).select_columns(list(names)).iter(batch_size=PART):
+        yield from zip(*(batch[name] for name in names), strict=True)
+
+
+@cache
+def _code() -> str:
+    """Return what tells this code from other: what that has made is made anew."""
+    package = Path(__file__).parents[1]
+    sources = [path.read_bytes() for name in CODE for path in sorted((package / name).glob("*.py"))]
+    return _hash([sources, [version(name) for name in LIBRARIES]])
+
+
+def _hash(content: Any) -> str:
+    try:
+        return Hasher.hash(content)
+    except Exception:  # what cannot be pickled, for whatever reason, is made anew each time
+        return generate_random_fingerprint()

@@ -1,0 +1,75 @@
+"""The rows of a run for student and teacher at once, where each reads an encoding of its own."""
+
+from dataclasses import replace
+from typing import Any
+
+from datasets import Dataset
+
+from distilnlp.data import pair_encodings, same_positions
+from distilnlp.data.pairs import TEACHER, same_windows, same_words
+from distilnlp.data.questions import QuestionRows
+from distilnlp.data.sequence import TextRows
+from distilnlp.data.tokens import TokenRows
+from distilnlp.data.windows import shown_windows
+from distilnlp.data.words import WORD_IDS, add_words
+from distilnlp.objective import Objective
+from distilnlp.runs.encoding import EncodedRows
+from distilnlp.runs.models import longest_text
+from distilnlp.runs.plan import Plan
+from distilnlp.tasks.collators import other_tokens
+
+
+def side_by_side(plan: Plan, student: EncodedRows, teacher: EncodedRows) -> tuple[EncodedRows, EncodedRows]:
+    """Return what student and teacher read, with the same items in both.
+
+    Of windows of a context, the teacher reads what the student's show. Of words, those are measured that both have
+    room for.
+
+    Raises:
+        DistillationError: the teacher cannot read what a window shows.
+    """
+    if isinstance(plan.task.rows, QuestionRows):
+        return student, _with_shown_windows(plan, student, teacher)
+    if isinstance(plan.task.rows, TokenRows) and student.test is not None and teacher.test is not None:
+        own, other = same_words(student.test, teacher.test)
+        return replace(student, test=own), replace(teacher, test=other)
+    return student, teacher
+
+
+def _with_shown_windows(plan: Plan, student: EncodedRows, teacher: EncodedRows) -> EncodedRows:
+    member, is_given = plan.members[0], plan.recipe.teacher.max_length is not None
+    limit = member.max_length if is_given else longest_text(member.tokenizer, member.model.config)
+
+    def shown(part: str) -> Any:
+        own, other = getattr(student, part), getattr(teacher, part)
+        if own is None or other is None or same_windows(own, other):
+            return other
+        return shown_windows(own, getattr(plan.data, part), member.tokenizer, limit)
+
+    return replace(teacher, train=shown("train"), validation=shown("validation"))
+
+
+def paired_training_rows(plan: Plan, student: EncodedRows, teacher: EncodedRows, objective: Objective) -> Dataset:
+    """Return the training rows with both encodings, their words numbered if the objective compares these.
+
+    Raises:
+        DistillationError: the objective compares tokens, of which the two encodings have others.
+    """
+    train = pair_encodings(student.train, teacher.train)
+    losses = objective.compares_tokens
+    if not losses or same_positions(train):
+        return train
+    if WORD_IDS in losses.values() and plan.recipe.teacher.text_columns is None:
+        numbered = _with_words(plan, student, plan.max_length), _with_words(plan, teacher, plan.members[0].max_length)
+        train = pair_encodings(*numbered, words=True)
+    columns = {*train.column_names}
+    refused = [name for name, column in losses.items() if column is None or not {column, TEACHER + column} <= columns]
+    if refused:
+        raise other_tokens(dict.fromkeys(refused), "the training texts", TEACHER)
+    return train
+
+
+def _with_words(plan: Plan, rows: EncodedRows, max_length: int) -> Dataset:
+    if WORD_IDS in rows.train.column_names or not isinstance(plan.task.rows, TextRows):
+        return rows.train
+    return add_words(rows.train, plan.data.train, rows.tokenizer, max_length)
