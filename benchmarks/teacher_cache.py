@@ -1,27 +1,37 @@
-"""What it saves to ask the teacher once: steps, whole trainings, the writing, the size.
+"""What it saves to ask the teacher once: steps, whole trainings, the writing.
 
-python -m benchmarks.teacher_cache training  # from a cache against plain fine-tuning of the same student
-python -m benchmarks.teacher_cache write     # writing the cache against the bare forward pass
-python -m benchmarks.teacher_cache epochs    # whole trainings, cached (writing counted in) against live
-python -m benchmarks.teacher_cache naive     # the defaults against a live teacher, padding to the longest, fp32
+python -m benchmarks.teacher_cache training --rows 256 --turns 9                     # from a cache / plain fine-tuning
+python -m benchmarks.teacher_cache write --rows 512 --turns 7                        # writing / the bare forward pass
+python -m benchmarks.teacher_cache epochs --rows 512 --student 6x768                 # live / cached, writing counted in
+python -m benchmarks.teacher_cache naive --rows 512 --student 4x312                  # the naive way / the defaults
+python -m benchmarks.teacher_cache epochs --rows 64 --epochs 10 --timed-epochs 10    # nothing extrapolated
 
 The two sides take turns in one process, so that a noisy machine hits both alike; the figure is the median of the ratios
-of neighbours. Models have random weights. Rows are random tokens; their lengths are ragged (a quarter to the whole of
---length), or those of real sentences: the customer reviews of benchmarks/task_data.py.
+of neighbours. Models have random weights; making them is not timed, for both sides load theirs.
+
+A training costs its start (the constructors, the teacher's copy in its dtype, its fingerprint, the writing of the
+cache) and its epochs, which are alike: every training here has --timed-epochs of them, and the whole one of --epochs is
+start + epochs x (seconds of one). Every turn writes a cache anew.
+
+`training`: rows of --length tokens. `write`, `epochs`: random tokens, ragged lengths, a quarter to the whole of
+--length. `naive`: rows as long as real sentences (the customer reviews of benchmarks/task_data.py); the naive way has a
+live teacher, pads to --length and computes in fp32, with the same optimizer.
 """
 
 import argparse
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from benchmarks import task_data
+from benchmarks.machine import described, device, now
 from benchmarks.training_step import LABELS, VOCABULARY, collate, make_model, make_rows
 from distilnlp import CachedTeacher, DistillationTrainer, DistillationTrainingArguments, LiveTeacher
 from distilnlp.cache import CacheSettings, CacheWriter
@@ -30,7 +40,39 @@ from distilnlp.signals import SignalRequest
 from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION
 from distilnlp.tasks.collators import RowCollator, class_ids
 
-Sides = tuple[Callable[[], Any], Callable[[], Any]]
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds: of all that comes once, and of one epoch."""
+
+    start: float
+    epoch: float = 0.0
+
+    def whole(self, epochs: int) -> float:
+        return self.start + epochs * self.epoch
+
+
+Side = Callable[[Dataset], Times]
+Turn = list[Times]
+
+
+class Clock(TrainerCallback):
+    """Adds up the seconds between the first batch of each epoch and its last step."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def on_epoch_begin(self, *_: Any, **__: Any) -> None:
+        self.since = now()
+
+    def on_epoch_end(self, *_: Any, **__: Any) -> None:
+        self.seconds.append(now() - self.since)
+
+    def time(self, run: Callable[[], Any]) -> Times:
+        """Return what a training took, its start apart from its epochs."""
+        start = now()
+        run()
+        return Times(now() - start - sum(self.seconds), statistics.mean(self.seconds))
 
 
 class Padded(RowCollator):
@@ -49,13 +91,16 @@ class Padded(RowCollator):
         return {name: torch.nn.functional.pad(value, (0, missing)) for name, value in batch.items()}
 
 
-def real_lengths(count: int) -> Dataset:
+def real_lengths(count: int, longest: int) -> Dataset:
     """Rows as long as real sentences, at about 1.3 pieces a word and two special tokens."""
     texts = task_data.cr()["train"]["text"][:]
-    lengths = [min(2 + round(1.3 * len(text.split())), 128) for text in texts[:count]]
+    lengths = [min(2 + round(1.3 * len(text.split())), longest) for text in texts[:count]]
     generator = torch.Generator().manual_seed(0)
     ids = [torch.randint(1000, VOCABULARY, (length,), generator=generator).tolist() for length in lengths]
     return Dataset.from_dict({"input_ids": ids, "label": [row % LABELS for row in range(len(ids))], "length": lengths})
+
+
+# ---- What is timed ----
 
 
 def arguments(folder: str, options: argparse.Namespace, **values: Any) -> dict[str, Any]:
@@ -63,7 +108,7 @@ def arguments(folder: str, options: argparse.Namespace, **values: Any) -> dict[s
         "output_dir": folder,
         "per_device_train_batch_size": options.batch_size,
         "per_device_eval_batch_size": options.batch_size,
-        "num_train_epochs": options.epochs,
+        "num_train_epochs": options.timed_epochs,
         "bf16": options.bf16,
         "use_cpu": not torch.accelerator.is_available(),
         "save_strategy": "no",
@@ -74,54 +119,58 @@ def arguments(folder: str, options: argparse.Namespace, **values: Any) -> dict[s
     }
 
 
-def distil(options: argparse.Namespace, rows: Dataset, teacher: Any = None, length: int = 0, **values: Any) -> None:
+def distil(options: argparse.Namespace, teacher: Any, rows: Dataset, length: int = 0, **values: Any) -> Times:
     """A training from models in memory to its end; padding to the longest of a batch, or to one length."""
+    student, clock = make_model(options.student, seed=1), Clock()
     with tempfile.TemporaryDirectory() as folder:
         kept = {"teacher_cache": f"{folder}/answers", **values}  # by name: the collator here is none that is known
         args = DistillationTrainingArguments(**arguments(folder, options, **kept))
-        teacher = teacher or make_model(options.teacher, seed=0)
-        DistillationTrainer(make_model(options.student, seed=1), teacher, args, Padded(length), rows).train()
+        collator = Padded(length)
+        return clock.time(
+            lambda: DistillationTrainer(student, teacher, args, collator, rows, callbacks=[clock]).train()
+        )
 
 
-# ---- The four comparisons ----
+def distil_from(options: argparse.Namespace, folder: str, rows: Dataset) -> Times:
+    """A training from a cache that is there; opening it is part of the start."""
+    student, clock = make_model(options.student, seed=1), Clock()
+    with tempfile.TemporaryDirectory() as output:
+        args = DistillationTrainingArguments(**arguments(output, options))
+
+        def run() -> None:
+            DistillationTrainer(student, CachedTeacher(folder), args, Padded(), rows, callbacks=[clock]).train()
+
+        return clock.time(run)
 
 
-def compare_training(options: argparse.Namespace) -> list[float]:
-    rows = make_rows(options.rows, options.length)
-    with tempfile.TemporaryDirectory() as folder:
-        write(options, rows, folder)
-        return ratios((lambda: distil(options, rows, CachedTeacher(folder)), lambda: finetune(options, rows)), options)
-
-
-def finetune(options: argparse.Namespace, rows: Dataset) -> None:
+def finetune(options: argparse.Namespace, rows: Dataset) -> Times:
     """A training of the same student by `Trainer`, on the labels."""
+    student, clock = make_model(options.student, seed=1), Clock()
     with tempfile.TemporaryDirectory() as folder:
         args = TrainingArguments(**arguments(folder, options))
-        Trainer(make_model(options.student, seed=1), args, Padded(), rows).train()
+        return clock.time(lambda: Trainer(student, args, Padded(), rows, callbacks=[clock]).train())
 
 
-def write(options: argparse.Namespace, rows: Dataset, folder: str, teacher: Any = None) -> None:
-    teacher = teacher or LiveTeacher(make_model(options.teacher, seed=0), "auto")
+def write(options: argparse.Namespace, folder: str, teacher: LiveTeacher, rows: Dataset) -> None:
     settings = CacheSettings(batch_size=options.batch_size)
     plain = rows.select_columns(["input_ids"])
     task, request, identity = SINGLE_LABEL_CLASSIFICATION, SignalRequest(), {"teacher": "random"}
     CacheWriter(folder, plain, Padded(), task, teacher, request, identity, settings).write()
 
 
-def compare_writing(options: argparse.Namespace) -> list[float]:
-    rows = make_rows(options.rows, options.length)
-    teacher = LiveTeacher(make_model(options.teacher, seed=0), "auto")
+def timed_write(options: argparse.Namespace, teacher: LiveTeacher, rows: Dataset) -> Times:
+    with tempfile.TemporaryDirectory() as folder:
+        start = now()
+        write(options, folder, teacher, rows)
+        return Times(now() - start)
+
+
+def timed_forward(options: argparse.Namespace, teacher: LiveTeacher, rows: Dataset) -> Times:
     batches = shard_batches(rows, options.batch_size)
-
-    def forward() -> None:
-        for batch in batches:
-            teacher(batch, SignalRequest())
-
-    def keep() -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            write(options, rows, folder, teacher)
-
-    return ratios((keep, forward), options)
+    start = now()
+    for batch in batches:
+        teacher(batch, SignalRequest())
+    return Times(now() - start)
 
 
 def shard_batches(rows: Dataset, batch_size: int) -> list[dict[str, torch.Tensor]]:
@@ -137,38 +186,81 @@ def len_of(row: dict[str, Any]) -> int:
     return len(row["input_ids"])
 
 
-def compare_epochs(options: argparse.Namespace) -> list[float]:
-    rows = make_rows(options.rows, options.length)
-    return ratios((lambda: distil(options, rows, teacher_cache="off"), lambda: distil(options, rows)), options)
+# ---- The four comparisons ----
 
 
-def compare_naive(options: argparse.Namespace) -> list[float]:
-    rows = real_lengths(options.rows)
-    plain = {"bf16": False, "teacher_dtype": "float32", "teacher_cache": "off"}
-    ours = {"train_sampling_strategy": "group_by_length"}
-    sides = (lambda: distil(options, rows, length=128, **plain), lambda: distil(options, rows, **ours))
-    return ratios(sides, options)
+def compare_training(options: argparse.Namespace) -> list[Turn]:
+    rows = make_rows(options.rows, options.length, options.length)
+    with tempfile.TemporaryDirectory() as folder:
+        write(options, folder, live_teacher(options), rows)
+        return take_turns([partial(distil_from, options, folder), partial(finetune, options)], rows, options)
 
 
-def ratios(sides: Sides, options: argparse.Namespace) -> list[float]:
-    """Return the first side's seconds over the second's, turn by turn."""
-    seconds = [[timed(side) for side in sides] for _ in range(options.turns + 1)][1:]  # the first turn warms up
-    print("seconds", [[round(value, 2) for value in turn] for turn in seconds])
-    return [first / second for first, second in seconds]
+def compare_writing(options: argparse.Namespace) -> list[Turn]:
+    teacher = live_teacher(options)
+    start = now()
+    assert teacher.fingerprint
+    print(f"the fingerprint of the teacher, once a training: {now() - start:.2f} s")
+    sides: list[Side] = [partial(timed_write, options, teacher), partial(timed_forward, options, teacher)]
+    return take_turns(sides, make_rows(options.rows, options.length), options)
 
 
-def timed(run: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
+def compare_epochs(options: argparse.Namespace) -> list[Turn]:
+    teacher = make_model(options.teacher, seed=0)
+    sides: list[Side] = [partial(distil, options, teacher, teacher_cache="off"), partial(distil, options, teacher)]
+    return take_turns(sides, make_rows(options.rows, options.length), options)
 
 
-COMPARISONS = {
-    "training": (compare_training, "cached / plain fine-tuning"),
-    "write": (compare_writing, "writing / forward pass"),
-    "epochs": (compare_epochs, "live / cached"),
-    "naive": (compare_naive, "naive / defaults"),
+def compare_naive(options: argparse.Namespace) -> list[Turn]:
+    teacher = make_model(options.teacher, seed=0)
+    plain: dict[str, Any] = {"bf16": False, "teacher_dtype": "float32", "teacher_cache": "off"}
+    ours: dict[str, Any] = {"train_sampling_strategy": "group_by_length"}
+    naive = partial(distil, options, teacher, length=options.length, **plain)
+    sides: list[Side] = [naive, partial(distil, options, teacher, **ours)]
+    return take_turns(sides, real_lengths(options.rows, options.length), options)
+
+
+def live_teacher(options: argparse.Namespace) -> LiveTeacher:
+    teacher = LiveTeacher(make_model(options.teacher, seed=0), "auto" if options.bf16 else "float32")
+    teacher.to(device())
+    return teacher
+
+
+def take_turns(sides: list[Side], rows: Dataset, options: argparse.Namespace) -> list[Turn]:
+    """Run the sides one after the other, as often as is asked for; two batches of each warm up."""
+    few = rows.select(range(min(len(rows), 2 * options.batch_size)))
+    start = now()
+    for side in sides:
+        side(few)
+    to_come = (now() - start) * options.turns * len(rows) / len(few)
+    print(f"warmed up in {now() - start:.0f} s; {to_come:.0f} s to come at most", flush=True)
+    return [[side(rows) for side in sides] for _ in range(options.turns)]
+
+
+# ---- The figures ----
+
+COMPARISONS: dict[str, tuple[Callable[[argparse.Namespace], list[Turn]], tuple[str, str]]] = {
+    "training": (compare_training, ("from a cache", "plain fine-tuning")),
+    "write": (compare_writing, ("writing", "forward pass")),
+    "epochs": (compare_epochs, ("live", "cached")),
+    "naive": (compare_naive, ("naive", "defaults")),
 }
+
+
+def report(names: tuple[str, str], turns: list[Turn], options: argparse.Namespace) -> None:
+    for side, name in enumerate(names):
+        start, epoch = (statistics.median(getattr(turn[side], part) for turn in turns) for part in ("start", "epoch"))
+        print(f"{name}: {start:.2f} s" + (f" to start, {epoch:.2f} s an epoch" if epoch else ""))
+    if turns[0][0].epoch:
+        print(f"an epoch, {' / '.join(names)}: {spread([first.epoch / second.epoch for first, second in turns])}")
+    whole = [first.whole(options.epochs) / second.whole(options.epochs) for first, second in turns]
+    what = f"{options.teacher} | {options.student} | {options.rows} | {options.epochs}"
+    print(f"\n| comparison | teacher | student | rows | epochs | {' / '.join(names)} |\n|---|---|---|---|---|---|")
+    print(f"| {options.comparison} | {what} | {spread(whole)} |")
+
+
+def spread(ratios: list[float]) -> str:
+    return f"{statistics.median(ratios):.3f} ({len(ratios)} turns, {min(ratios):.3f} to {max(ratios):.3f})"
 
 
 def main() -> None:
@@ -176,17 +268,17 @@ def main() -> None:
     parser.add_argument("comparison", choices=COMPARISONS)
     parser.add_argument("--teacher", default="12x768", help="layers x width")
     parser.add_argument("--student", default="4x312", help="layers x width")
-    parser.add_argument("--rows", type=int, default=64)
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--rows", type=int, default=256)
+    parser.add_argument("--epochs", type=int, default=10, help="of the whole training")
+    parser.add_argument("--timed-epochs", type=int, default=1, help="that each timed training has")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--length", type=int, default=128)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=bf16_is_fast())
     options = parser.parse_args()
-    compare, name = COMPARISONS[options.comparison]
-    found = compare(options)
-    print(f"{vars(options)}, torch {torch.__version__}, {torch.get_num_threads()} threads")
-    print(f"{name}: median {statistics.median(found):.3f} of {len(found)}, {min(found):.3f} to {max(found):.3f}")
+    compare, names = COMPARISONS[options.comparison]
+    print(f"{described()}\n{vars(options)}")
+    report(names, compare(options), options)
 
 
 if __name__ == "__main__":

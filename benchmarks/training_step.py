@@ -1,7 +1,7 @@
 """One training step of `DistillationTrainer` against a bare PyTorch loop that does the same work.
 
-python benchmarks/training_step.py --steps 60
-python benchmarks/training_step.py --teacher 12x768 --student 6x768 --steps 60    # sizes for a GPU
+python -m benchmarks.training_step --steps 60
+python -m benchmarks.training_step --teacher 12x768 --student 6x768 --steps 60    # sizes for a GPU
 
 The two take turns step by step in one process, so that a noisy machine hits both alike; the figure is the median of the
 ratios of neighbouring steps. Both load and pad batches, run the teacher and the student, compute hard and soft loss, go
@@ -12,7 +12,6 @@ length.
 import argparse
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,6 +21,7 @@ from datasets import Dataset
 from torch.utils.data import DataLoader
 from transformers import BertConfig, BertForSequenceClassification, TrainerCallback, get_linear_schedule_with_warmup
 
+from benchmarks.machine import now
 from distilnlp import DistillationTrainer, DistillationTrainingArguments
 from distilnlp.hardware import bf16_is_fast
 
@@ -37,16 +37,17 @@ def make_model(shape: str, seed: int) -> BertForSequenceClassification:
         num_attention_heads=12 if width % 12 == 0 else width // 32,
         intermediate_size=4 * width,
         vocab_size=VOCABULARY,
-        num_labels=LABELS,
+        num_labels=LABELS,  # type: ignore[call-arg]  # of the base class, which takes it in **kwargs
     )
     model = BertForSequenceClassification(config)
     torch.nn.init.normal_(model.classifier.bias, std=0.1)  # a head whose biases are all zero counts as untrained
     return model
 
 
-def make_rows(count: int, longest: int) -> Dataset:
+def make_rows(count: int, longest: int, shortest: int = 0) -> Dataset:
+    """Return rows of random tokens; the shortest has a quarter of the longest if nothing else is said."""
     generator = torch.Generator().manual_seed(0)
-    lengths = torch.randint(longest // 4, longest + 1, (count,), generator=generator).tolist()
+    lengths = torch.randint(shortest or longest // 4, longest + 1, (count,), generator=generator).tolist()
     ids = [torch.randint(1000, VOCABULARY, (length,), generator=generator).tolist() for length in lengths]
     return Dataset.from_dict({"input_ids": ids, "label": [row % LABELS for row in range(count)]})
 
@@ -103,22 +104,16 @@ class TakeTurns(TrainerCallback):
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
         trainer = self._elapsed()
-        self._since = _now()
+        self._since = now()
         self.other()
         other = self._elapsed()
         if trainer is not None and other is not None:
             self.ratios.append(trainer / other)
             self.seconds.append(other)
-        self._since = _now()
+        self._since = now()
 
     def _elapsed(self) -> float | None:
-        return None if self._since is None else _now() - self._since
-
-
-def _now() -> float:
-    if torch.accelerator.is_available():
-        torch.accelerator.synchronize()
-    return time.perf_counter()
+        return None if self._since is None else now() - self._since
 
 
 def measure(options: argparse.Namespace) -> TakeTurns:
