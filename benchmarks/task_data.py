@@ -31,6 +31,12 @@ def trec_many() -> DatasetDict:
     return _classes(train[:2000], test, names, labelled=2000)
 
 
+def trec_all() -> DatasetDict:
+    """All questions, labelled."""
+    train, test, names = _trec()
+    return _classes(train, test, names, labelled=len(train))
+
+
 def trec_few() -> DatasetDict:
     """The first 300 questions, labelled."""
     train, test, names = _trec()
@@ -53,6 +59,12 @@ def cr_many() -> DatasetDict:
     """The same 2,000 sentences, all labelled."""
     train, test, names = _cr()
     return _classes(train[:2000], test, names, labelled=2000)
+
+
+def cr_all() -> DatasetDict:
+    """All sentences, labelled."""
+    train, test, names = _cr()
+    return _classes(train, test, names, labelled=len(train))
 
 
 def cr_few() -> DatasetDict:

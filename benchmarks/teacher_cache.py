@@ -13,6 +13,10 @@ A training costs its start (the constructors, the teacher's copy in its dtype, i
 cache) and its epochs, which are alike: every training here has --timed-epochs of them, and the whole one of --epochs is
 start + epochs x (seconds of one). Every turn writes a cache anew.
 
+`epochs` also takes the bare forward pass of the teacher and plain fine-tuning of the student in turns with these: what
+the machine allows is E·(T + S) / (T + E·S) for E epochs of T and S seconds. The more a student's real step costs beyond
+its matrix products (dropout, small matrices), the less a cache can save; --dropout 0 and --no-bf16 show by how much.
+
 `training`: rows of --length tokens. `write`, `epochs`: random tokens, ragged lengths, a quarter to the whole of
 --length. `naive`: rows as long as real sentences (the customer reviews of benchmarks/task_data.py); the naive way has a
 live teacher, pads to --length and computes in fp32, with the same optimizer.
@@ -121,7 +125,7 @@ def arguments(folder: str, options: argparse.Namespace, **values: Any) -> dict[s
 
 def distil(options: argparse.Namespace, teacher: Any, rows: Dataset, length: int = 0, **values: Any) -> Times:
     """A training from models in memory to its end; padding to the longest of a batch, or to one length."""
-    student, clock = make_model(options.student, seed=1), Clock()
+    student, clock = make_model(options.student, seed=1, dropout=options.dropout), Clock()
     with tempfile.TemporaryDirectory() as folder:
         kept = {"teacher_cache": f"{folder}/answers", **values}  # by name: the collator here is none that is known
         args = DistillationTrainingArguments(**arguments(folder, options, **kept))
@@ -133,7 +137,7 @@ def distil(options: argparse.Namespace, teacher: Any, rows: Dataset, length: int
 
 def distil_from(options: argparse.Namespace, folder: str, rows: Dataset) -> Times:
     """A training from a cache that is there; opening it is part of the start."""
-    student, clock = make_model(options.student, seed=1), Clock()
+    student, clock = make_model(options.student, seed=1, dropout=options.dropout), Clock()
     with tempfile.TemporaryDirectory() as output:
         args = DistillationTrainingArguments(**arguments(output, options))
 
@@ -145,7 +149,7 @@ def distil_from(options: argparse.Namespace, folder: str, rows: Dataset) -> Time
 
 def finetune(options: argparse.Namespace, rows: Dataset) -> Times:
     """A training of the same student by `Trainer`, on the labels."""
-    student, clock = make_model(options.student, seed=1), Clock()
+    student, clock = make_model(options.student, seed=1, dropout=options.dropout), Clock()
     with tempfile.TemporaryDirectory() as folder:
         args = TrainingArguments(**arguments(folder, options))
         return clock.time(lambda: Trainer(student, args, Padded(), rows, callbacks=[clock]).train())
@@ -170,6 +174,16 @@ def timed_forward(options: argparse.Namespace, teacher: LiveTeacher, rows: Datas
     start = now()
     for batch in batches:
         teacher(batch, SignalRequest())
+    return Times(now() - start)
+
+
+def timed_forward_in_order(options: argparse.Namespace, teacher: LiveTeacher, rows: Dataset) -> Times:
+    """The forward pass alone, of batches that are as ragged as those of a training."""
+    starts = range(0, len(rows), options.batch_size)
+    batches = [Padded()(list(rows.select(range(s, min(s + options.batch_size, len(rows)))))) for s in starts]
+    start = now()
+    for batch in batches:
+        teacher({name: value for name, value in batch.items() if name != "labels"}, SignalRequest())
     return Times(now() - start)
 
 
@@ -207,8 +221,23 @@ def compare_writing(options: argparse.Namespace) -> list[Turn]:
 
 def compare_epochs(options: argparse.Namespace) -> list[Turn]:
     teacher = make_model(options.teacher, seed=0)
-    sides: list[Side] = [partial(distil, options, teacher, teacher_cache="off"), partial(distil, options, teacher)]
-    return take_turns(sides, make_rows(options.rows, options.length), options)
+    dtype: dict[str, Any] = {"teacher_dtype": "auto" if options.bf16 else "float32"}
+    sides: list[Side] = [
+        partial(distil, options, teacher, teacher_cache="off", **dtype),
+        partial(distil, options, teacher, **dtype),
+        partial(finetune, options),
+        partial(timed_forward_in_order, options, live_teacher(options)),
+    ]
+    turns = take_turns(sides, make_rows(options.rows, options.length), options)
+    for name, epochs in ((f"{options.epochs} epochs", options.epochs), ("any number", 0)):
+        print(f"what the machine allows, {name}: {spread([allowed(turn[2], turn[3], epochs) for turn in turns])}")
+    return [turn[:2] for turn in turns]
+
+
+def allowed(plain: Times, forward: Times, epochs: int) -> float:
+    """Live over cached if both cost the bare steps alone; 0 = without the one pass that writes the cache."""
+    once = forward.start / epochs if epochs else 0.0
+    return (forward.start + plain.epoch) / (once + plain.epoch)
 
 
 def compare_naive(options: argparse.Namespace) -> list[Turn]:
@@ -274,6 +303,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--length", type=int, default=128)
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--dropout", type=float, default=0.1, help="of the student")
     parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=bf16_is_fast())
     options = parser.parse_args()
     compare, names = COMPARISONS[options.comparison]

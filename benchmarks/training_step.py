@@ -28,7 +28,7 @@ from distilnlp.hardware import bf16_is_fast
 LABELS, VOCABULARY, TEMPERATURE = 5, 30522, 2.0
 
 
-def make_model(shape: str, seed: int) -> BertForSequenceClassification:
+def make_model(shape: str, seed: int, dropout: float = 0.1) -> BertForSequenceClassification:
     layers, width = (int(part) for part in shape.split("x"))
     torch.manual_seed(seed)
     config = BertConfig(
@@ -37,6 +37,8 @@ def make_model(shape: str, seed: int) -> BertForSequenceClassification:
         num_attention_heads=12 if width % 12 == 0 else width // 32,
         intermediate_size=4 * width,
         vocab_size=VOCABULARY,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
         num_labels=LABELS,  # type: ignore[call-arg]  # of the base class, which takes it in **kwargs
     )
     model = BertForSequenceClassification(config)

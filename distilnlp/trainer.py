@@ -125,7 +125,7 @@ class DistillationTrainer(Trainer):
             self.data_collator = self.task.collator(processing_class)
             if own_tokenizers is not None:
                 others = {prefix: self.task.collator(tokenizer) for prefix, tokenizer in own_tokenizers.items()}
-                self.data_collator = AllEncodings(self.data_collator, others, self.objective.compares_tokens)
+                self.data_collator = AllEncodings(self.data_collator, others, self.objective.aligned_by)
         self.train_dataset = self._with_student_labels(train_dataset, "training")
         self.eval_dataset = self._with_student_labels(eval_dataset, "evaluation")
         self._check_answers()

@@ -313,7 +313,7 @@ def test_the_answer_is_no_text(splits: dict[str, str]) -> None:
 
 def test_test_texts_that_were_trained_on_are_counted(splits: dict[str, str], caplog: Any) -> None:
     prepared(splits)
-    assert "6 of 6 test texts are in the training data too" in caplog.text
+    assert "6 of 6 test texts are in the training data or the transfer set too" in caplog.text
 
 
 def test_keys_of_another_task_are_refused(splits: dict[str, str]) -> None:
@@ -335,7 +335,7 @@ def test_pairs_that_share_one_text_are_different_rows(tmp_path: Path, caplog: An
     train = write(tmp_path, "a.csv", "one,two,label\na film,the bank,film\na film,the goal,money\n")
     test = write(tmp_path, "b.csv", "one,two,label\na film,the goal,film\na film,the team,film\n")
     prepared({"train": train, "test": test}, text_columns=["one", "two"])
-    assert "1 of 2 test texts are in the training data too" in caplog.text
+    assert "1 of 2 test texts are in the training data or the transfer set too" in caplog.text
 
 
 def test_an_evaluation_takes_the_labelled_rows_of_one_split(splits: dict[str, str], tmp_path: Path) -> None:
@@ -346,6 +346,15 @@ def test_an_evaluation_takes_the_labelled_rows_of_one_split(splits: dict[str, st
     assert rows["label"] == [1, 2, 0, 1, 2, 0]
     with pytest.raises(DistillationError, match="there are no labelled test rows"):
         evaluation_split(config(str(tmp_path), test_split="test"), SINGLE_LABEL_ROWS, names)
+
+
+def test_test_texts_in_a_transfer_set_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = {
+        "train": write(tmp_path, "a.csv", "text,label\nthe film,film\nthe stock,money\n"),
+        "test": write(tmp_path, "b.csv", "text,label\na film,film\na stock,money\n"),
+    }
+    prepared(source, ("film", "money"), unlabelled=[write(tmp_path, "more.txt", "a film\nanother film\n")])
+    assert "1 of 2 test texts are in the training data or the transfer set too" in caplog.text
 
 
 def test_a_transfer_set_may_have_other_column_names_and_several_splits(splits: dict[str, str], tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from distilnlp.recipe import Recipe
 from distilnlp.runs import run
 from distilnlp.runs.pipeline import Pipeline
 from distilnlp.runs.plan import make_plan
+from distilnlp.signals import named_inputs, select_inputs
 from distilnlp.teachers import AveragedModel, EnsembleTeacher, as_teacher
 from tests import test_runs
 from tests.tiny_tasks import TASKS, collated, signals_of, task_rows, task_teacher
@@ -90,7 +91,7 @@ def mean_of(task: str, logits: list[Tensor], batch: dict[str, Tensor]) -> Tensor
     if task == "multi_label_classification":
         return torch.stack(logits).sigmoid().mean(dim=0).logit()
     if task == "question_answering":
-        padding = ~batch["attention_mask"].bool().unsqueeze(1).expand(-1, 2, -1)
+        padding = ~batch["context_mask"].bool().unsqueeze(1).expand(-1, 2, -1)
         logits = [own.masked_fill(padding, -torch.inf) for own in logits]
     return torch.stack(logits).softmax(dim=-1).mean(dim=0).log()
 
@@ -100,7 +101,7 @@ def test_an_averaged_model_answers_with_the_mean(task: str) -> None:
     models = [task_teacher(task, seed=seed) for seed in (0, 1)]
     batch = collated(task, task_rows(task))
     own = AveragedModel(models, EnsembleTeacher([as_teacher(model, None) for model in models], TASKS[task]))
-    outputs = own(**{name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")})
+    outputs = own(**select_inputs(batch, named_inputs(own)))
     got = TASKS[task].read_logits(outputs, batch)
     with torch.no_grad():
         wanted = mean_of(task, [signals_of(model, task, batch).logits for model in models], batch)

@@ -124,6 +124,9 @@ def test_members_must_know_the_same_labels(folder: Path) -> None:
     with pytest.raises(DistillationError, match="placeholders"):
         make_plan(recipe(folder, "nameless"))
     make_plan(recipe(folder, "nameless", **{"data.label_names": list(TOPICS)}))
+    save_model(folder / "two", tiny_model(labels=("LABEL_0", "LABEL_1")))
+    with pytest.raises(DistillationError, match=r"teacher\.model\[1\] must have the 3 labels"):
+        make_plan(recipe(folder, "two", **{"data.label_names": list(TOPICS)}))
 
 
 def test_an_ensemble_gives_no_hidden_states(second: Path) -> None:

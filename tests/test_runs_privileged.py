@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from datasets import Dataset, DatasetDict, concatenate_datasets
+from transformers import AutoTokenizer
 
 from distilnlp.data import SINGLE_LABEL_ROWS, prepare_data
 from distilnlp.data.columns import joined_texts
@@ -70,7 +71,7 @@ def test_a_test_with_all_columns_measures_the_teacher_too(hinted: Path) -> None:
 def test_a_teacher_may_read_longer_texts(hinted: Path) -> None:
     lengths = {"teacher.text_columns": None, "teacher.max_length": 12, "data.max_length": 6}
     plan = make_plan(recipe(hinted, **lengths))
-    assert "cut after 6 tokens; the teacher reads text by its own tokenizer cut after 12" in describe(plan)
+    assert "cut after 6 tokens; the teacher reads text cut after 12" in describe(plan)
     train = Pipeline(plan).train
     assert max(map(len, train["input_ids"])) == 6
     assert max(map(len, train["teacher_input_ids"])) > 6
@@ -119,3 +120,28 @@ def test_a_transfer_set_needs_the_teachers_columns_too(hinted: Path) -> None:
     plain.to_json(hinted / "more.jsonl")
     with pytest.raises(DistillationError, match=r"unlabelled source .*more.jsonl\) teacher.text_columns.*'hint'"):
         make_plan(recipe(hinted, **{"data.unlabelled": [str(hinted / "more.jsonl")]}))
+
+
+def test_each_model_is_saved_with_the_length_of_its_own_texts(hinted: Path) -> None:
+    run(recipe(hinted, **{"data.max_length": 8, "teacher.max_length": 24}))
+    lengths = [AutoTokenizer.from_pretrained(hinted / "out" / name).model_max_length for name in ("teacher", "student")]
+    assert lengths == [24, 8]
+
+
+def test_a_narrow_student_is_measured_on_its_own_text(hinted: Path) -> None:
+    assert make_plan(recipe(hinted, **{"student.hidden_size": 8})).student.config.hidden_size == 8
+
+
+def test_validation_rows_must_have_what_the_teacher_is_to_read(hinted: Path) -> None:
+    rows = DatasetDict(train=with_hint(tiny_rows(24)), test=tiny_rows(12, seed=1), dev=tiny_rows(6, seed=2))
+    rows.save_to_disk(str(hinted / "three"))
+    base = {"data.source": str(hinted / "three"), "data.validation_split": "dev"}
+    make_plan(recipe(hinted, **base))
+    for asked in ({"training.eval_soft_loss": True}, {"teacher.finetune": {"eval_strategy": "epoch"}}):
+        with pytest.raises(DistillationError, match="is to read the validation rows"):
+            make_plan(recipe(hinted, **base, **asked))
+
+
+def test_the_teacher_must_not_read_the_label(hinted: Path) -> None:
+    with pytest.raises(DistillationError, match="would read the answer"):
+        make_plan(recipe(hinted, **{"teacher.text_columns": ["text", "label"]}))

@@ -118,3 +118,10 @@ def test_what_cannot_be_aligned_is_refused_by_name(small: Path, task: str, losse
 def test_a_window_that_is_too_long_for_the_teacher_is_refused(small: Path) -> None:
     with pytest.raises(DistillationError, match=r"question_answering: .* raise teacher\.max_length"):
         Pipeline(make_plan(recipe_of(small, "question_answering", **{"teacher.max_length": 12, "data.stride": 1})))
+
+
+def test_a_student_that_has_no_room_for_a_word_finds_its_kept_answers(small: Path) -> None:
+    options = {"student.model": None, "student.num_layers": 1, "data.max_length": 6, "teacher.max_length": 32}
+    results = run(task_recipe(small, "token_classification", **{**options, "training.num_train_epochs": 2}))
+    assert (small / "out" / "cache").is_dir()
+    assert set(results["models"]) == {"teacher", "student"}

@@ -47,7 +47,7 @@ def pair_encodings(student_rows: Dataset, teacher_rows: Dataset, words: bool = F
     both = concatenate_datasets([student_rows, named], axis=1)
     numbers = [name for name in (WORD_IDS, TEACHER + WORD_IDS) if name in both.column_names]
     if len(numbers) == 2 and "word_starts" in both.column_names:
-        both = both.map(_words_of_both, desc="Pairing words")
+        both = map_in_parts(both, _words_of_both, desc="Pairing words")
     return both if words else both.remove_columns(numbers)
 
 
@@ -68,9 +68,12 @@ def _labels_of_both(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
     return {"word_starts": starts, LABEL: labels}
 
 
-def _words_of_both(row: dict[str, Any]) -> dict[str, Any]:
-    own, other = row[WORD_IDS], row[TEACHER + WORD_IDS]
-    return {"word_starts": _starts(own, other), TEACHER + "word_starts": _starts(other, own)}
+def _words_of_both(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    both = list(zip(rows[WORD_IDS], rows[TEACHER + WORD_IDS], strict=True))
+    return {
+        "word_starts": [_starts(own, other) for own, other in both],
+        TEACHER + "word_starts": [_starts(other, own) for own, other in both],
+    }
 
 
 def _starts(own: list[int], other: list[int]) -> NDArray[np.int8]:

@@ -89,8 +89,9 @@ def prepare_data(
         held_out = _labelled_split(splits, test, layout, rows)
     checked = None if validation is None else _labelled_split(splits, validation, layout, rows)
     _require_rows(ready, "training")
+    ready = _joined([ready, *unlabelled])
     _warn_of_overlap(ready, held_out, rows)
-    return PreparedData(_joined([ready, *unlabelled]), held_out, checked, list(layout.label_names), rows)
+    return PreparedData(ready, held_out, checked, list(layout.label_names), rows)
 
 
 def evaluation_split(config: DataConfig, rows: RowFormat, label_names: Sequence[str]) -> Dataset:
@@ -248,6 +249,11 @@ def _load_unlabelled(source: str, layout: Layout, rows: RowFormat) -> list[Datas
 
 
 def _require_teachers_columns(train: Dataset, layout: Layout, where: str = "") -> None:
+    if layout.label in layout.teacher_texts:
+        raise DistillationError(
+            f"teacher.text_columns names the label column {layout.label!r}: the teacher would read the answer. Remove "
+            "it."
+        )
     for key, names in (("text_columns", layout.teacher_texts), ("column", layout.answers)):
         for name in names:
             require_column(train, name, f"{where}teacher.{key}")
@@ -294,7 +300,11 @@ def _warn_of_overlap(train: Dataset, test: Dataset, rows: RowFormat) -> None:
     trained = {key for key in rows.keys(train) if key in tested}
     common = sum(key in trained for key in keys)
     if common:
-        logger.warning("%d of %d test texts are in the training data too: the figures flatter", common, len(test))
+        logger.warning(
+            "%d of %d test texts are in the training data or the transfer set too: the figures flatter",
+            common,
+            len(test),
+        )
 
 
 def _require_rows(rows: Sequence[int] | Dataset, what: str) -> None:

@@ -73,7 +73,7 @@ class Objective:
         return any(component.needs_teacher for component in self.components)
 
     @property
-    def compares_tokens(self) -> dict[str, str | None]:
+    def aligned_by(self) -> dict[str, str | None]:
         """The components that need the same tokens on both sides, by name, each with the column that does instead."""
         return {component.name: component.aligned_by for component in self.components if component.compares_tokens}
 

@@ -39,7 +39,7 @@ def dry_run(recipe: Recipe, overwrite: bool = False) -> str:
 def _check_data_alone(recipe: Recipe) -> str:
     try:
         task = find_task(recipe.task, None)
-        data = prepare_data(recipe.data, task.rows, None)
+        data = prepare_data(recipe.data, task.rows, None, recipe.teacher.text_columns, recipe.teacher.columns)
     except UnreachableError as error:
         return f"\nNOT CHECKED either: {error}"
     return f"\nThe data is fine: {len(data.train):,} rows to train on{labels_text(data)}."

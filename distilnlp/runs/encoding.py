@@ -26,6 +26,7 @@ class EncodedRows:
 
     Attributes:
         tokenizers: of the model; of an ensemble's members by the prefix of their columns, the first without one.
+        max_length: of its texts, in tokens; of an ensemble the first member's.
         collate: makes batches.
         train: labelled and unlabelled rows.
         labelled: the training rows that have a label.
@@ -34,6 +35,7 @@ class EncodedRows:
     """
 
     tokenizers: dict[str, PreTrainedTokenizerBase]
+    max_length: int
     collate: Any
     train: Dataset
     labelled: Dataset
@@ -95,7 +97,7 @@ class EncodedRows:
             validation = encode(data.validation, "validation", True)
         if test is not None:
             _require_answers(test, plan)
-        return cls({"": tokenizer}, collate, train, labelled_rows(train, rows), test, validation)
+        return cls({"": tokenizer}, max_length, collate, train, labelled_rows(train, rows), test, validation)
 
 
 def _joined(first: Dataset, others: dict[str, Dataset]) -> Dataset:

@@ -24,8 +24,8 @@ OWN_FILES = {RECIPE_FILE, WORK, "teacher", FOLDS, MEMBERS, CACHE, "student", "ba
 def check_folder(recipe: Recipe, overwrite: bool = False) -> None:
     """Refuse an output folder that holds something else than this run.
 
-    A run is the same as long as the teacher's model and the labelled data are: other changes make the stages that they
-    concern start anew, and the others are reused.
+    A run is the same as long as the teacher's models, or the columns of its answers, and the labelled data are: other
+    changes make the stages that they concern start anew, and the others are reused.
 
     Args:
         recipe: names the folder.

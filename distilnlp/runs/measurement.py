@@ -30,7 +30,7 @@ def evaluate_saved(
     for model in models.values():
         model.to(device)  # type: ignore[arg-type]  # transformers wraps `to` in a way that hides its signature
     labels = label_list(next(iter(models.values())), kind)
-    length = min(readable_length(data, tokenizers[role], model.config) for role, model in models.items())
+    length = min(readable_length(data.max_length, tokenizers[role], model.config) for role, model in models.items())
     rows = evaluation_split(data, kind.rows, labels)
     encoded = {
         role: list(kind.rows.encode(rows, tokenizer, length, "Tokenising", config=data, for_evaluation=True))

@@ -68,12 +68,12 @@ def make_members(
     if len(models) > 1:
         relative_weights(config.weights, len(models))
         check_average(config.average, config.by_confidence, task)
-    data = recipe.data.model_copy(update={"max_length": own_length or recipe.data.max_length})
+    key = "teacher.max_length" if own_length else "data.max_length"
     members: list[Member] = []
     known = [student_tokenizer]
     for index, (source, model, own) in enumerate(zip(config.models, models, tokenizers, strict=True)):
         tokenizer = next((other for other in known if same_vocabulary(own, other)), own)
-        readable = readable_length(data, tokenizer, model.config)
+        readable = readable_length(own_length or recipe.data.max_length, tokenizer, model.config, key)
         member = Member(source, model, tokenizer, readable if own_length else min(readable, student_length))
         reads_alike = not members or member.view == members[0].view
         members.append(member if reads_alike else Member(source, model, *member.view, prefix=f"{MEMBER}{index}_"))
@@ -114,6 +114,11 @@ def in_labels_of_data(
         own = label_names_of(model.config) if label_names else None
         if own is not None:
             label_order(own, label_names, f"teacher.model[{index}]", "the first teacher")
+        elif label_names and model.config.num_labels != len(label_names):
+            raise DistillationError(
+                f"teacher.model[{index}] must have the {len(label_names)} labels {list(label_names)} of the first "
+                f"teacher, but it has {model.config.num_labels}. Use models of the same labels."
+            )
         elif label_names and given is None and label_names_of(first.config) is not None:
             raise DistillationError(
                 f"the first teacher names its labels {list(label_names)}, but teacher.model[{index}] has only "

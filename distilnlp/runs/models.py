@@ -9,7 +9,10 @@ from datasets import Dataset
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from distilnlp.data import FOLD, DataConfig
-from distilnlp.data.tokens import WORD_IDS
+from distilnlp.data.questions import EXAMPLE, OFFSETS
+from distilnlp.data.rows import ANSWER
+from distilnlp.data.views import student_view
+from distilnlp.data.words import WORD_IDS
 from distilnlp.errors import DistillationError, UnreachableError, did_you_mean
 from distilnlp.recipe import Recipe
 from distilnlp.signals import label_names_of
@@ -17,7 +20,7 @@ from distilnlp.students import build_student, trim_vocabulary
 from distilnlp.tasks import MASKED_LM, SINGLE_LABEL_CLASSIFICATION, TASKS, Task, task_named, task_of
 from distilnlp.teachers import has_untrained_head
 
-NOT_FOR_MODELS = ("length", "example", "offsets", WORD_IDS, FOLD)
+NOT_FOR_MODELS = ("length", EXAMPLE, OFFSETS, WORD_IDS, FOLD, ANSWER)
 SAMPLE_ROWS = 64  # by which heads and neurons are ranked
 
 
@@ -183,7 +186,7 @@ def sample_of(
     """Return some training rows as batches, spread evenly over the data."""
     set_seed(recipe.seed)  # a masked language model's collator draws
     step = max(1, len(train) // SAMPLE_ROWS)
-    chosen = train.select(range(0, min(len(train), step * SAMPLE_ROWS), step))
+    chosen = student_view(train.select(range(0, min(len(train), step * SAMPLE_ROWS), step)))
     encoded = task.rows.encode(chosen, tokenizer, max_length, "Tokenising a sample", config=recipe.data)
     collate = collator_of(task, tokenizer, recipe.data)
     examples = list(encoded.remove_columns([name for name in NOT_FOR_MODELS if name in encoded.column_names]))
@@ -207,8 +210,10 @@ def longest_text(tokenizer: PreTrainedTokenizerBase, config: Any) -> int:
     return min(tokenizer.model_max_length, config.max_position_embeddings - offset)
 
 
-def readable_length(data: DataConfig, tokenizer: PreTrainedTokenizerBase, config: Any) -> int:
-    """Return the `max_length` of the data, or what the model reads if that is shorter and none was asked for.
+def readable_length(
+    max_length: int, tokenizer: PreTrainedTokenizerBase, config: Any, key: str = "data.max_length"
+) -> int:
+    """Return the length that a recipe's key gives, or what the model reads if that is shorter and none was asked for.
 
     Raises:
         DistillationError: a longer one was asked for, or the tokenizer is not the model's.
@@ -222,14 +227,14 @@ def readable_length(data: DataConfig, tokenizer: PreTrainedTokenizerBase, config
         )
     limit = longest_text(tokenizer, config)
     special = tokenizer.num_special_tokens_to_add(pair=True)
-    if min(data.max_length, limit) <= special + 1:
+    if min(max_length, limit) <= special + 1:
         raise DistillationError(
-            f"data.max_length must leave room for text beside the {special} special tokens of a pair, but it is "
-            f"{min(data.max_length, limit)}. Raise it."
+            f"{key} must leave room for text beside the {special} special tokens of a pair, but it is "
+            f"{min(max_length, limit)}. Raise it."
         )
-    if data.max_length > limit and data.max_length != DataConfig.model_fields["max_length"].default:
+    is_default = key == "data.max_length" and max_length == DataConfig.model_fields["max_length"].default
+    if max_length > limit and not is_default:
         raise DistillationError(
-            f"data.max_length must be at most {limit}, the longest text that the model reads, but it is "
-            f"{data.max_length}. Lower it."
+            f"{key} must be at most {limit}, the longest text that the model reads, but it is {max_length}. Lower it."
         )
-    return min(data.max_length, limit)
+    return min(max_length, limit)

@@ -38,7 +38,8 @@ def side_by_side(plan: Plan, student: EncodedRows, teacher: EncodedRows) -> tupl
 
 def _with_shown_windows(plan: Plan, student: EncodedRows, teacher: EncodedRows) -> EncodedRows:
     member, is_given = plan.members[0], plan.recipe.teacher.max_length is not None
-    limit = member.max_length if is_given else longest_text(member.tokenizer, member.model.config)
+    longest = min(longest_text(one.tokenizer, one.model.config) for one in plan.members)
+    limit = member.max_length if is_given else longest
 
     def shown(part: str) -> Any:
         own, other = getattr(student, part), getattr(teacher, part)
@@ -56,20 +57,21 @@ def paired_training_rows(plan: Plan, student: EncodedRows, teacher: EncodedRows,
         DistillationError: the objective compares tokens, of which the two encodings have others.
     """
     train = pair_encodings(student.train, teacher.train)
-    losses = objective.compares_tokens
-    if not losses or same_positions(train):
+    aligned_by = objective.aligned_by
+    if not aligned_by or same_positions(train):
         return train
-    if WORD_IDS in losses.values() and plan.recipe.teacher.text_columns is None:
-        numbered = _with_words(plan, student, plan.max_length), _with_words(plan, teacher, plan.members[0].max_length)
-        train = pair_encodings(*numbered, words=True)
+    if WORD_IDS in aligned_by.values() and plan.recipe.teacher.text_columns is None:
+        train = pair_encodings(_with_words(plan, student), _with_words(plan, teacher), words=True)
     columns = {*train.column_names}
-    refused = [name for name, column in losses.items() if column is None or not {column, TEACHER + column} <= columns]
+    refused = [
+        name for name, column in aligned_by.items() if column is None or not {column, TEACHER + column} <= columns
+    ]
     if refused:
         raise other_tokens(dict.fromkeys(refused), "the training texts", TEACHER)
     return train
 
 
-def _with_words(plan: Plan, rows: EncodedRows, max_length: int) -> Dataset:
+def _with_words(plan: Plan, rows: EncodedRows) -> Dataset:
     if WORD_IDS in rows.train.column_names or not isinstance(plan.task.rows, TextRows):
         return rows.train
-    return add_words(rows.train, plan.data.train, rows.tokenizer, max_length)
+    return add_words(rows.train, plan.data.train, rows.tokenizer, rows.max_length)

@@ -104,11 +104,6 @@ class Pipeline:
         # Evaluation while training asks the teacher only if it is told to.
         asks_teacher = plan.trainings["student"].get("eval_soft_loss") and plan.has_two_views
         own, other = self.student_rows.validation, self.teacher_rows.validation
-        if asks_teacher and own and not other:
-            raise DistillationError(
-                f"eval_soft_loss asks the teacher about the validation rows, but these lack some of the columns "
-                f"{plan.recipe.teacher.text_columns} that it reads. Set eval_soft_loss to false."
-            )
         self.validation = pair_encodings(own, other) if asks_teacher and own and other else own
 
     def run(self) -> dict[str, Any]:
@@ -148,13 +143,14 @@ class Pipeline:
         plan, values, encoded = self.plan, self.plan.trainings["teacher"], self.member_rows[index]
         member, rows = plan.members[index], encoded.labelled
         encoder = model_fingerprint(member.source, member.model)
-        inputs = {"encoder": encoder, "arguments": values, **self._data_inputs(plan.data.labelled)}
-        stage = self._stage("teacher", "teacher", inputs)
+        inputs: dict[str, Any] = {"encoder": encoder, "arguments": values, **self._data_inputs(plan.data.labelled)}
+        name = output = "teacher"
         if len(plan.members) > 1:
-            stage = self._stage(f"teacher_{index}", f"{MEMBERS}/{index}", inputs)
+            name, output = f"teacher_{index}", f"{MEMBERS}/{index}"
         elif self.recipe.teacher.folds is not None:
-            stage = self._stage(f"teacher_fold_{fold}", f"{FOLDS}/{fold}", {**inputs, "fold": fold})
+            name, output, inputs["fold"] = f"teacher_fold_{fold}", f"{FOLDS}/{fold}", fold
             rows = rows.select(np.flatnonzero(np.asarray(rows[FOLD][:]) != fold))
+        stage = self._stage(name, output, inputs)
 
         def make(work: Path) -> Path:
             encoder_with_head = new_head(member.source, plan.task, plan.data.label_names, self.recipe.seed)
@@ -165,11 +161,8 @@ class Pipeline:
 
     def _keep_answers(self, teacher: FinishedTeacher, is_wanted: bool = False) -> Stage | None:
         """Write the teacher's answers to disk where that is wanted, or faster than to ask it in every epoch."""
-        values = self.plan.trainings["student"]
-        args = build_arguments(values, self.recipe.seed, self.folder)
-        objective, rows = self._objective(args), self.teacher_rows
-        asked = [rows.train, *([rows.validation] if args.eval_soft_loss and rows.validation else [])]
-        questions = Questions(self.plan.task, objective.teacher_request, asked, rows.collate, rows.tokenizers)
+        args = build_arguments(self.plan.trainings["student"], self.recipe.seed, self.folder)
+        objective, questions = self._objective(args), self._questions(args)
         reason = questions.why_not_kept()
         if self.recipe.teacher.columns:
             reason = "they stand in the data"
@@ -178,14 +171,16 @@ class Pipeline:
                 f"distilnlp cache cannot keep the teacher's answers: {reason.rstrip('.')}. Run the recipe without it: "
                 "the teacher then runs beside the student."
             )
-        is_faster = objective.needs_teacher and args.teacher_cache == AUTO and reads_again(args, len(rows.train))
+        is_faster = (
+            objective.needs_teacher and args.teacher_cache == AUTO and reads_again(args, len(questions.datasets[0]))
+        )
         if reason or not (is_wanted or is_faster):
             return None
         inputs = {
             "teacher": teacher.identity,
             "signals": [sorted(objective.teacher_request.hidden_states), sorted(objective.teacher_request.qkv)],
             "dtypes": [args.teacher_dtype, args.teacher_cache_dtype],
-            "datasets": [fingerprint(rows) for rows in asked],
+            "datasets": [fingerprint(rows) for rows in questions.datasets],
             **self._data_inputs(self.plan.data.train),
         }
         stage = self._stage("teacher_cache", CACHE, inputs)
@@ -205,6 +200,14 @@ class Pipeline:
                 raise
             return None
         return stage
+
+    def _questions(self, args: DistillationTrainingArguments) -> Questions:
+        """Return what the teacher is asked: its columns of the very rows that the student trains on."""
+        prefix = TEACHER if self.plan.has_two_views else ""
+        parts = [self.train, *([self.validation] if args.eval_soft_loss and self.validation else [])]
+        asked = [part.select_columns([n for n in part.column_names if n.startswith(prefix)]) for part in parts]
+        rows, request = self.teacher_rows, self._objective(args).teacher_request
+        return Questions(self.plan.task, request, asked, rows.collate, rows.tokenizers, prefix)
 
     def _build_student(self, teacher: FinishedTeacher) -> Stage:
         student, plan = self.recipe.student, self.plan
@@ -320,6 +323,7 @@ class Pipeline:
         encoded: EncodedRows,
     ) -> Path:
         """Train, or go on from the last checkpoint, and save the finished model with its tokenizer."""
+        encoded.tokenizer.model_max_length = encoded.max_length  # saved with the model: it is served as it was trained
         needs_both = teacher is not None and self.plan.has_two_views
         trainer = DistillationTrainer(
             model=model,

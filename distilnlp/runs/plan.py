@@ -11,6 +11,7 @@ from datasets import Dataset
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, default_data_collator
 
 from distilnlp.data import FOLD, NO_FOLD, PreparedData, assign_folds, prepare_data
+from distilnlp.data.rows import ANSWER, TEACHER_TEXT
 from distilnlp.data.sequence import TextRows
 from distilnlp.errors import DistillationError
 from distilnlp.recipe import LABELS_ALONE, Recipe, baseline_values, build_arguments, distill_values, finetune_values
@@ -97,12 +98,12 @@ def make_plan(recipe: Recipe) -> Plan:
     trainings = _resolve_trainings(recipe, data)
     for values in trainings.values():
         _check_training(values, recipe.seed, data, student)
-    tokenizer.model_max_length = max_length  # saved with the student: it is served as it was trained
     for model in (*models, student):
         model.to("meta")  # type: ignore[arg-type]  # the stages load the weights: from here on only shapes count
     plan = Plan(recipe, task, tokenizer, data, members, student, max_length, trainings)
     if plan.has_two_views:
         _check_own_view(recipe, task)
+    _check_validation(plan)
     student_args = build_arguments(trainings["student"], recipe.seed, Path(recipe.output))
     check_batch_size(student_args.build_objective(task, profile_of(student), plan.teacher_profile), student_args)
     return plan
@@ -127,20 +128,43 @@ def _student(
     """Return the student's shape, its tokenizer and the length of its texts."""
     max_length = recipe.data.max_length
     if models:
-        max_length = readable_length(recipe.data, tokenizers[0], models[0].config)
+        max_length = readable_length(max_length, tokenizers[0], models[0].config)
     if recipe.student.model is not None:
         student, tokenizer = pretrained_student(recipe, task, data.label_names)
     else:
         student, tokenizer = cut_student(recipe, models[0], tokenizers[0], task, data.train, max_length)
-    return student, tokenizer, min(max_length, readable_length(recipe.data, tokenizer, student.config))
+    return student, tokenizer, min(max_length, readable_length(recipe.data.max_length, tokenizer, student.config))
 
 
 def _check_answers(recipe: Recipe, task: Task, data: PreparedData) -> None:
-    """Refuse training rows without a valid answer of the teacher."""
+    """Refuse rows that the teacher answers and that have no valid answer of its."""
+    teacher, parts = column_teacher(recipe, task, data.label_names), {"training": data.train}
+    if recipe.training.get("eval_soft_loss") and data.validation is not None and ANSWER in data.validation.column_names:
+        parts["validation"] = data.validation
     try:
-        column_teacher(recipe, task, data.label_names).check_rows(data.train, "training")
+        for name, rows in parts.items():
+            teacher.check_rows(rows, name)
     except DistillationError as error:
         raise DistillationError(f"teacher.column ({', '.join(recipe.teacher.columns)}): {error}") from error
+
+
+def _check_validation(plan: Plan) -> None:
+    """Refuse an evaluation during training that reads what the validation rows lack."""
+    teacher, validation = plan.recipe.teacher, plan.data.validation
+    is_read = plan.trainings["student"].get("eval_soft_loss") or _evaluates(plan.trainings.get("teacher", {}))
+    if validation is None or not is_read:
+        return
+    for column, names in ((TEACHER_TEXT, teacher.text_columns), (ANSWER, teacher.columns)):
+        if names and column not in validation.column_names:
+            raise DistillationError(
+                f"the teacher is to read the validation rows, but these lack some of its columns {list(names)}. Add "
+                "them, or set eval_soft_loss to false and leave eval_strategy out of teacher.finetune."
+            )
+
+
+def _evaluates(values: dict[str, Any]) -> bool:
+    """Whether a training evaluates."""
+    return values.get("eval_strategy", "no") != "no" or bool(values.get("eval_on_start"))
 
 
 def _check_own_view(recipe: Recipe, task: Task) -> None:
@@ -221,8 +245,7 @@ def _with_length(values: dict[str, Any], own: bool | dict[str, Any], epochs: int
 
 
 def _check_training(values: dict[str, Any], seed: int, data: PreparedData, student: PreTrainedModel) -> None:
-    wants_evaluation = values.get("eval_strategy", "no") != "no" or values.get("eval_on_start")
-    if data.validation is None and wants_evaluation:
+    if data.validation is None and _evaluates(values):
         raise DistillationError(
             "eval_strategy asks for evaluation during training, but there is no validation split. Set "
             "data.validation_split, or remove eval_strategy: the test split is kept for the end."
@@ -267,10 +290,10 @@ def _times_smaller(plan: Plan) -> str:
 
 def _teachers_view(plan: Plan) -> str:
     """Return how the teacher reads the rows."""
-    columns = plan.recipe.teacher.text_columns
-    own = f"{', '.join(columns)}, " if columns else "text "
+    reads = ", ".join(plan.recipe.teacher.text_columns or ["text"])
+    has_own = any(member.tokenizer is not plan.tokenizer for member in plan.members)
     lengths = ", ".join(str(length) for length in dict.fromkeys(member.max_length for member in plan.members))
-    return f"; the teacher reads {own}by its own tokenizer cut after {lengths}"
+    return f"; the teacher reads {reads} {'by its own tokenizer ' if has_own else ''}cut after {lengths}"
 
 
 def labels_text(data: PreparedData) -> str:

@@ -47,7 +47,8 @@ class Task:
         loss_inputs: columns that the collator or the losses read beside the labels and what the models name.
         num_classes: `(config) -> ` the width of the logits where that is fixed, else 0.
         classes_vary: whether every item has classes of its own (positions, choices).
-        items_are_tokens: whether an item is a token or a position, so that both models must split the text alike.
+        items_are_tokens: whether an item is a token or a position, so that both models must split the text alike,
+            or be `aligned_by` a column.
         align_logits: `(logits, batch, own)`: what a teacher gave in its own encoding of the text, where the student's
             has it. It is for a task whose items are units of the text that both encodings have.
         aligned_by: the column of both encodings by which `align_logits` finds what belongs together, so that the tokens

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from distilnlp.signals import SignalRequest
-from distilnlp.tasks.choices import MULTIPLE_CHOICE
+from distilnlp.tasks import task_named
+from distilnlp.tasks.questions import QUESTION_ANSWERING
 from distilnlp.teachers.ensemble import EnsembleTeacher
 
 
@@ -47,18 +48,18 @@ class AveragedModel(nn.Module):
 
     def _answer(self, inputs: dict[str, Tensor]) -> Any:
         logits = self._mean(inputs, SignalRequest()).logits
-        if self._mean.profile.task == "question_answering":
+        if self._mean.profile.task == QUESTION_ANSWERING.name:
             return SimpleNamespace(start_logits=logits[:, 0], end_logits=logits[:, 1])
         return SimpleNamespace(logits=logits)
 
 
 def _named_by(model: PreTrainedModel, mean: EnsembleTeacher) -> Signature:
-    """Return the inputs that a model names, those of the other members, and which choices there are.
+    """Return the inputs that a model names, those of the other members, and what says which classes exist.
 
-    Choices that only pad must not share a mean.
+    What only pads must not share a mean.
     """
     own = signature(model.forward)
     named = [one for one in own.parameters.values() if one.kind is not Parameter.VAR_KEYWORD]
-    further = mean.columns | ({"choice_mask"} if mean.profile.task == MULTIPLE_CHOICE.name else set())
+    further = mean.columns | task_named(str(mean.profile.task)).loss_inputs
     names = sorted(further - own.parameters.keys())
     return own.replace(parameters=[*named, *(Parameter(name, Parameter.KEYWORD_ONLY) for name in names)])
