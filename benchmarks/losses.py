@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from transformers import BertForSequenceClassification
 
+from benchmarks import machine
 from benchmarks.training_step import LABELS, VOCABULARY, make_model
 from distilnlp import DistillationTrainingArguments, LiveTeacher
 from distilnlp.captures import eager_attention
@@ -111,7 +112,7 @@ def main() -> None:
     parser.add_argument("--losses", nargs="+", choices=LOSSES, default=list(LOSSES))
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    device = torch.accelerator.current_accelerator() or torch.device("cpu")
+    device = machine.device()
     if args.memory_of:
         print(peak_memory(args.memory_of, args, device))
         return

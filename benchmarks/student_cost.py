@@ -1,7 +1,7 @@
 """The speed-up that `estimate_cost` predicts against the one that is measured, for BERTs of many shapes.
 
-python benchmarks/student_cost.py --turns 7
-python benchmarks/student_cost.py --length 512 --batch-size 2
+python -m benchmarks.student_cost --turns 7
+python -m benchmarks.student_cost --length 512 --batch-size 2
 
 The models have random weights and take turns, one forward pass each on a batch without padding, right after an untimed
 pass of their own; the figure is the median over the turns of the reference's seconds over the model's. On a CPU one
@@ -16,6 +16,7 @@ from collections.abc import Mapping
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
+from benchmarks import machine
 from distilnlp.students import estimate_cost
 
 VOCABULARY = 30522
@@ -54,7 +55,7 @@ def measure(
     models: Mapping[str, BertForSequenceClassification], reference: str, options: argparse.Namespace
 ) -> dict[str, list[float]]:
     """Return the speed-ups of each model over the reference, one a turn."""
-    device = torch.accelerator.current_accelerator() or torch.device("cpu")
+    device = machine.device()
     for model in models.values():
         model.to(device, getattr(torch, options.dtype))
     input_ids = torch.randint(1000, VOCABULARY, (options.batch_size, options.length), device=device)

@@ -21,7 +21,7 @@ from datasets import Dataset
 from torch.utils.data import DataLoader
 from transformers import BertConfig, BertForSequenceClassification, TrainerCallback, get_linear_schedule_with_warmup
 
-from benchmarks.machine import now
+from benchmarks.machine import device, now
 from distilnlp import DistillationTrainer, DistillationTrainingArguments
 from distilnlp.hardware import bf16_is_fast
 
@@ -64,7 +64,7 @@ class BareLoop:
     """The same work, written out."""
 
     def __init__(self, student: Any, teacher: Any, rows: Dataset, options: argparse.Namespace) -> None:
-        self.device = torch.accelerator.current_accelerator() or torch.device("cpu")
+        self.device = device()
         self.student = student.to(self.device).train()
         self.teacher = teacher.to(self.device, torch.bfloat16 if options.bf16 else torch.float32).eval()
         self.batches = self._endless(DataLoader(rows, options.batch_size, shuffle=True, collate_fn=collate))

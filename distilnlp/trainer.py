@@ -15,7 +15,6 @@ from distilnlp.captures import eager_attention
 from distilnlp.checkpoints import last_complete_checkpoint
 from distilnlp.component_log import ComponentLog
 from distilnlp.data.pairs import TEACHER
-from distilnlp.errors import DistillationError
 from distilnlp.evaluation_log import EvaluationLog
 from distilnlp.forward import forward
 from distilnlp.labels import LABEL_COLUMNS, LABEL_INPUTS
@@ -27,17 +26,11 @@ from distilnlp.students.tokenizer import giving_only
 from distilnlp.tasks import Task, profile_of, task_of
 from distilnlp.tasks.collators import AllEncodings
 from distilnlp.teacher_cache import Questions, teachers_collator, with_kept_answers
-from distilnlp.teachers import (
-    LookupCollator,
-    LookupTeacher,
-    OwnEncodingTeacher,
-    Teacher,
-    as_teacher,
-    in_label_order,
-)
+from distilnlp.teachers import LookupCollator, LookupTeacher, OwnEncodingTeacher, Teacher, as_teacher, in_label_order
 from distilnlp.trainer_checks import (
     check_batch_size,
     check_constructor,
+    check_optimizers,
     check_own_encoding,
     check_parallelism,
     check_vocabularies,
@@ -115,11 +108,7 @@ class DistillationTrainer(Trainer):
         check_batch_size(self.objective, args)
         if teacher_processing_class is None:
             check_vocabularies(self.model, teacher_model)
-        if len(self.objective.projections) and kwargs.get("optimizers", (None, None))[0] is not None:
-            raise DistillationError(
-                "optimizers cannot be honoured with a feature loss whose widths differ: its projections would not be "
-                "in that optimizer. Leave optimizers out and use optimizer_cls_and_kwargs or the optim argument."
-            )
+        check_optimizers(self.objective, kwargs)
         self._has_own_collator = data_collator is not None
         if data_collator is None:
             self.data_collator = self.task.collator(processing_class)

@@ -50,6 +50,15 @@ def check_batch_size(objective: Objective, args: DistillationTrainingArguments) 
             )
 
 
+def check_optimizers(objective: Objective, kwargs: dict[str, Any]) -> None:
+    """Refuse an optimizer that cannot hold the projections."""
+    if len(objective.projections) and kwargs.get("optimizers", (None, None))[0] is not None:
+        raise DistillationError(
+            "optimizers cannot be honoured with a feature loss whose widths differ: its projections would not be in "
+            "that optimizer. Leave optimizers out and use optimizer_cls_and_kwargs or the optim argument."
+        )
+
+
 def check_vocabularies(student: Any, teacher: Any) -> None:
     """Refuse a teacher that would read the student's token ids as other tokens, as far as their numbers tell.
 
