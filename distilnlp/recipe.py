@@ -25,7 +25,7 @@ from distilnlp.errors import DistillationError, did_you_mean
 from distilnlp.hardware import bf16_is_fast
 from distilnlp.students import LayerStrategy
 from distilnlp.tasks import TASKS
-from distilnlp.teachers.ensemble import Average
+from distilnlp.teachers.ensemble import Average, relative_weights
 from distilnlp.teachers.given import Form
 from distilnlp.validation import Section, parse_section
 
@@ -138,6 +138,8 @@ class TeacherConfig(Section):
             raise ValueError(f"{', '.join(others)} means nothing for {kind}: remove it")
         if self.folds is not None and (not self.finetune or len(self.models) > 1):
             raise ValueError("folds are fine-tuned here from one model: give one and finetune: true, or remove folds")
+        if len(self.models) > 1:
+            relative_weights(self.weights, len(self.models))
         return self
 
     @field_validator("finetune")

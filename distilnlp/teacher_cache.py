@@ -143,7 +143,10 @@ def keep_answers(
     rows = concatenate_datasets(alike)
     identity = {
         "teacher": fingerprint,
-        "tokenizer": {prefix: tokenizer_fingerprint(own) for prefix, own in questions.tokenizers.items()},
+        "tokenizer": {
+            prefix.removeprefix(questions.prefix): tokenizer_fingerprint(own)
+            for prefix, own in questions.tokenizers.items()
+        },
         **(further or {}),
     }
     settings = CacheSettings(args.teacher_cache_dtype, args.teacher_cache_top_k, args.eval_batch_size)

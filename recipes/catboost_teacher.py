@@ -76,7 +76,8 @@ def further_columns(row: dict[str, Any]) -> dict[str, Any]:
 
 def with_answers(rows: DatasetDict) -> DatasetDict:
     """Tune and train the models, and add their answers to every split."""
-    columns = {split: data.to_pandas()[[*TEXTS, *CATEGORIES, *NUMBERS]] for split, data in rows.items()}
+    empty = dict.fromkeys([*TEXTS, *CATEGORIES], "")  # CatBoost refuses a text or category that is null
+    columns = {split: data.to_pandas()[[*TEXTS, *CATEGORIES, *NUMBERS]].fillna(empty) for split, data in rows.items()}
     labels = pd.factorize(rows["train"].to_pandas()[LABEL], sort=True)[0]  # -1 = none
     known = labels >= 0
     # Rows of equal text share a fold, labelled or not: so no model answers a copy of what it learned from.

@@ -100,6 +100,17 @@ def test_rows_without_a_label_have_no_fold() -> None:
     assert NO_FOLD not in folds[:-4]
 
 
+def test_a_transfer_set_changes_no_fold() -> None:
+    texts, labels = [str(number) for number in range(40)], [number % 2 for number in range(40)]
+    more = [*(str(number) for number in range(20, 60)), *texts]
+    few = Dataset.from_dict({"text": texts, "label": labels})
+    all_rows = Dataset.from_dict({"text": [*more, *texts], "label": [*[-100] * len(more), *labels]})
+    wanted, got = (assign_folds(rows, SINGLE_LABEL_ROWS, 4, seed=0) for rows in (few, all_rows))
+    np.testing.assert_array_equal(got[-40:], wanted)
+    np.testing.assert_array_equal(got[:20], wanted[20:])  # copies of labelled rows
+    assert set(got[20:40]) == {-1}
+
+
 def test_the_seed_decides() -> None:
     rows = classified([20, 20])
     assert folds_of(rows, seed=1) == folds_of(rows, seed=1)

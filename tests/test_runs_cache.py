@@ -88,5 +88,33 @@ def test_masks_that_are_drawn_anew_cannot_be_kept(folder: Path) -> None:
     made = recipe(folder, **{"task": "masked_lm", "teacher.finetune": True, "data.text_columns": ["text"]})
     rows = Dataset.from_dict({"text": [f"the film number {index}" for index in range(12)]})
     DatasetDict(train=rows, test=rows).save_to_disk(str(folder / "data"))
-    with pytest.raises(DistillationError, match="cannot keep the teacher's answers: tokens are masked anew"):
+    with pytest.raises(DistillationError, match="the teacher's answers cannot be kept: tokens are masked anew"):
         cache(made)
+
+
+def test_what_cannot_be_kept_is_refused_before_anything_is_deleted(folder: Path) -> None:
+    run(recipe(folder))
+    maps = {"training.losses": [{"name": "attention_kl"}]}
+    for changes in (maps, {**maps, "training.teacher_cache": str(folder / "shared")}):
+        with pytest.raises(DistillationError, match="cannot be kept: .*attention"):
+            cache(recipe(folder, **changes), overwrite=True)
+    assert (folder / "out" / "student").is_dir()
+
+
+def test_the_cache_command_writes_into_a_named_folder(folder: Path, caplog: Any) -> None:
+    named = {"training.teacher_cache": str(folder / "shared")}
+    assert cache(recipe(folder, **named)) == folder / "shared"
+    caplog.set_level("INFO", logger="distilnlp")
+    run(recipe(folder, **named))
+    assert not (folder / "out" / "cache").exists()
+
+
+@pytest.mark.parametrize("inside", ["out", "out/answers"])
+def test_a_named_folder_lies_outside_of_the_run(folder: Path, inside: str) -> None:
+    with pytest.raises(DistillationError, match="outside of the output folder"):
+        run(recipe(folder, **{"training.teacher_cache": str(folder / inside)}))
+
+
+def test_a_named_folder_holds_nothing_else(folder: Path) -> None:
+    with pytest.raises(DistillationError, match="a cache needs a folder of its own"):
+        run(recipe(folder, **{"training.teacher_cache": str(folder / "teacher")}))

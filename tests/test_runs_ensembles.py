@@ -104,6 +104,22 @@ def test_the_cache_command_keeps_the_joint_answers(second: Path) -> None:
     assert cache(recipe(second, "second")).is_dir()
 
 
+def test_one_folder_of_answers_serves_students_of_either_tokenizer(second: Path, letters: Path) -> None:
+    kept = {"training.teacher_cache": str(second / "shared")}
+    run(recipe(second, "second", **kept))
+    before = (second / "shared" / "manifest.json").read_bytes()
+    model, student = str(letters / "letters"), {"student.num_layers": None, "output": str(second / "other")}
+    run(recipe(second, "second", **kept, **student, **{"student.model": model}))
+    assert (second / "shared" / "manifest.json").read_bytes() == before
+
+
+def test_several_masked_language_models_are_refused(folder: Path) -> None:
+    changes = {"task": "masked_lm", "data.text_columns": ["text"]}
+    for teacher in ({}, {"teacher.model": str(folder / "teacher"), "teacher.folds": 2, "teacher.finetune": True}):
+        with pytest.raises(DistillationError, match="its teacher is one model"):
+            make_plan(recipe(folder, "second", **changes, **teacher))
+
+
 def test_a_plan_holds_no_weights(second: Path) -> None:
     plan = make_plan(recipe(second, "second"))
     models = [plan.student, *(member.model for member in plan.members)]

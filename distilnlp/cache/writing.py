@@ -21,8 +21,16 @@ from tqdm.auto import tqdm
 
 from distilnlp.cache.keys import KEY_BYTES, Keys, dataset_keys
 from distilnlp.cache.layout import kept_signals
-from distilnlp.cache.manifest import Manifest, read_manifest, write_manifest
-from distilnlp.cache.records import clear_records, clear_shards, intact_shards, known_shards, record_shard, shard_path
+from distilnlp.cache.manifest import MANIFEST, Manifest, read_manifest, write_manifest
+from distilnlp.cache.records import (
+    STEM,
+    clear_records,
+    clear_shards,
+    intact_shards,
+    known_shards,
+    record_shard,
+    shard_path,
+)
 from distilnlp.cache.store import AnswerStore, damaged_shards, write_shard
 from distilnlp.errors import DistillationError, NotKeptError
 from distilnlp.signals import SignalRequest
@@ -177,10 +185,19 @@ class CacheWriter:
             ) from None
         except OSError as error:
             raise NotKeptError(f"a cache needs a folder that can be written, but {self.folder}: {error}.") from error
+        self._refuse_other_files()
         left = self._left(overwrite)
         if left:
             self._check_space(len(left))
         return left
+
+    def _refuse_other_files(self) -> None:
+        own = ("lock", STEM, MANIFEST)
+        others = sorted(path.name for path in self.folder.iterdir() if not path.name.startswith(own))
+        if others and read_manifest(self.folder) is None:
+            raise DistillationError(
+                f"a cache needs a folder of its own, but {self.folder} holds other files: {others[:5]}. Give another."
+            )
 
     def _left(self, overwrite: bool) -> list[int]:
         """Return the numbers of the shards to be written."""

@@ -1,6 +1,6 @@
 """Folds for cross-fitting: which of several teachers answers a row, because it never saw the row's label."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from datasets import Dataset
@@ -32,26 +32,33 @@ def assign_folds(rows: Dataset, row_format: RowFormat, num_folds: int, seed: int
         DistillationError: fewer than 2 folds, or more than there are different labelled rows or rows of a class; or
             the rows of a class are so often the same that some teacher would not see the class.
     """
-    groups = _groups(row_format.keys(rows), seed)
+    keys = np.fromiter(row_format.keys(rows), dtype=np.int64)
     labelled = np.flatnonzero(row_format.is_labelled(rows))
     strata = row_format.strata(rows)
     classes = None if strata is None else strata[labelled]
-    _check_num_folds(num_folds, groups[labelled], classes)
-    fold_of_group = np.full(len(rows), NO_FOLD, dtype=np.int64)
-    for fold, members in enumerate(_split(groups[labelled], classes, num_folds)):
-        fold_of_group[groups[labelled[members]]] = fold
-    folds = fold_of_group[groups]
+    groups = _groups(keys[labelled], seed)  # of these alone: a transfer set changes no teacher
+    _check_num_folds(num_folds, groups, classes)
+    folds = np.empty(len(labelled), dtype=np.int64)
+    for fold, members in enumerate(_split(groups, classes, num_folds)):
+        folds[members] = fold
     if classes is not None:
-        _check_classes(folds[labelled], classes, num_folds)
-    return folds
+        _check_classes(folds, classes, num_folds)
+    return _of_all_rows(keys, keys[labelled], folds)
 
 
-def _groups(keys: Iterable[int], seed: int) -> NDArray[np.int64]:
+def _of_all_rows(keys: NDArray[np.int64], known: NDArray[np.int64], folds: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the fold of every row by its key, given the keys that have one."""
+    distinct, first = np.unique(known, return_index=True)
+    places = np.searchsorted(distinct, keys).clip(max=len(distinct) - 1)
+    return np.where(distinct[places] == keys, folds[first[places]], NO_FOLD)
+
+
+def _groups(keys: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     """Return a number for each row, equal for equal keys, in an order that depends on the seed alone.
 
     The keys are hashes of texts, which differ from process to process: so only whether they are equal may matter.
     """
-    _, first, groups = np.unique(np.fromiter(keys, dtype=np.int64), return_index=True, return_inverse=True)
+    _, first, groups = np.unique(keys, return_index=True, return_inverse=True)
     number = np.empty_like(first)
     number[np.argsort(first)] = np.random.default_rng(seed).permutation(len(first))  # in the order they come in
     return number[groups]

@@ -1,6 +1,8 @@
 """Work on rows in parts: of rows in files come rows in a file, and the memory never holds them all."""
 
+import errno
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -14,10 +16,13 @@ from datasets import Dataset, DatasetInfo, Features
 from datasets.fingerprint import Hasher, generate_random_fingerprint
 from numpy.typing import NDArray
 
+from distilnlp.errors import DistillationError
+
 PART = 1000  # rows: what is in memory at a time
 FOLDER = "distilnlp"  # in the cache of the datasets library
 # What decides how rows are read, rewritten and tokenised.
 CODE, LIBRARIES = ("data", "augmentation"), ("datasets", "tokenizers", "transformers")
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # only what is written to a disk fails with these
 
 
 @dataclass(frozen=True)
@@ -79,15 +84,52 @@ def map_in_parts(rows: Dataset, function: Callable[..., Any], *, key: Any = None
         function: see `Dataset.map`; what it makes depends on the rows and the key alone.
         key: what tells the function from others; None = the function itself, with all that it refers to.
         options: see `Dataset.map`.
+
+    Raises:
+        DistillationError: the cache cannot be written.
     """
     named = {name: value for name, value in options.items() if name != "desc"}
     fingerprint = _hash([rows._fingerprint, function if key is None else key, named, _code()])
     path = None
     if rows.cache_files and datasets.is_caching_enabled():  # if it is not, the library chooses a temporary file
         path = str(Path(datasets.config.HF_DATASETS_CACHE, FOLDER, f"{fingerprint}.arrow"))
-    return rows.map(
-        function, batched=True, batch_size=PART, cache_file_name=path, new_fingerprint=fingerprint, **options
-    )
+    with naming_the_cache():
+        return rows.map(
+            function, batched=True, batch_size=PART, cache_file_name=path, new_fingerprint=fingerprint, **options
+        )
+
+
+@contextmanager
+def naming_the_cache() -> Iterator[None]:
+    """Name the cache of the datasets library where it cannot be written, and pass on every other error.
+
+    Raises:
+        DistillationError: the folder cannot be made or written, or its disk is full.
+    """
+    try:
+        yield
+    except DistillationError:
+        raise
+    except Exception as error:
+        reason = _why_not_written(error)
+        if reason is None:
+            raise
+        raise DistillationError(
+            f"the cache of the datasets library, {datasets.config.HF_DATASETS_CACHE}, cannot be written ({reason}). "
+            "Set HF_DATASETS_CACHE to a folder with room."
+        ) from error
+
+
+def _why_not_written(error: BaseException | None) -> OSError | None:
+    """Return which of an error and its causes is of the cache: of a path in it or on the way to it, or a full disk."""
+    cache = Path(datasets.config.HF_DATASETS_CACHE)
+    while error is not None:
+        if isinstance(error, OSError):
+            path = Path(error.filename) if isinstance(error.filename, str) else None
+            if error.errno in FULL or path and (path.is_relative_to(cache) or cache.is_relative_to(path)):
+                return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def numbers_of(rows: Dataset, name: str) -> NDArray:

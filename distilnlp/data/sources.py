@@ -2,19 +2,29 @@
 
 import importlib
 import importlib.util
+import json
+import re
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json
+from datasets import Dataset, DatasetDict, Features, load_dataset, load_from_disk
 
+from distilnlp.data.parts import naming_the_cache
 from distilnlp.errors import DistillationError, UnreachableError, did_you_mean
 
 BUILDERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet", ".txt": "text"}
 
 # Only an empty cell is a missing value: "None" and "NA" may be labels or texts.
 READ_CSV: dict[str, Any] = {"keep_default_na": False, "na_values": [""]}
+ROWS, BYTES = 10_000, 10 << 20  # of a CSV file, of JSON: what is in memory at a time, and the library's own blocks
 
 
 def load_source(source: str | dict[str, str | list[str]], config: str | None = None) -> DatasetDict:
@@ -61,12 +71,94 @@ def _load_files(files: list[str]) -> Dataset:
     suffix = suffixes.pop()
     options = READ_CSV if suffix == ".csv" else {**READ_CSV, "sep": "\t"} if suffix == ".tsv" else {}
     try:
-        return load_dataset(BUILDERS[suffix], data_files=[str(path) for path in paths], split="train", **options)
+        with naming_the_cache():
+            return _read(BUILDERS[suffix], paths, options)
+    except DistillationError:
+        raise
     except Exception as error:  # datasets raises many kinds; all mean that the file is not what its ending says
         raise DistillationError(
             f"cannot read {files} as {BUILDERS[suffix]}: {error.__cause__ or error}. Expected a file of UTF-8 text (or "
             "Parquet) with at least one row; convert or mend it."
         ) from error
+
+
+def _read(kind: str, paths: list[Path], options: dict[str, Any]) -> Dataset:
+    load = partial(load_dataset, kind, data_files=[str(path) for path in paths], split="train", **options)
+    try:
+        return load()
+    except Exception as error:
+        is_of_types = isinstance(error.__cause__ or error, (TypeError, ValueError, pa.ArrowException))
+        if kind not in ("csv", "json") or not is_of_types:
+            raise
+        # The library takes the types from the first block of rows, in which all labels may be null.
+        types = _types_of_csv(paths, options) if kind == "csv" else _types_of_json(paths)
+        return load(features=Features.from_arrow_schema(pa.schema(list(types.items()))))
+
+
+def _types_of_csv(paths: list[Path], options: dict[str, Any]) -> dict[str, pa.DataType]:
+    """Return the type of each column over all rows: that of its numbers or truth values, or else string."""
+    types: dict[str, pa.DataType] = {}
+    for path in paths:
+        for rows in pd.read_csv(path, chunksize=ROWS, low_memory=False, **options):
+            for name, dtype in rows.dtypes.items():
+                found = pa.from_numpy_dtype(dtype) if dtype.kind in "biuf" else pa.string()
+                types[name] = _common_type(types.get(name, found), found) or pa.string()
+    return types
+
+
+def _types_of_json(paths: list[Path]) -> dict[str, pa.DataType]:
+    """Return the type of each column over all rows."""
+    types: dict[str, pa.DataType] = {}
+    for path in paths:
+        first = 0
+        for block in _blocks(path):
+            rows = _read_json(block, path, first)
+            for name, column in zip(rows.column_names, rows.columns, strict=True):
+                known = types.get(name, column.type)
+                common = _common_type(known, column.type)
+                if common is None:
+                    row = first + pc.index(pc.is_valid(column), True).as_py()
+                    raise DistillationError(_several_types(path, name, known, column.type, row))
+                types[name] = common
+            first += len(rows)
+    return types
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    """Yield whole lines of JSON, one a row; a list, which may hold line breaks anywhere, is one block."""
+    with path.open("rb") as file:
+        while block := file.read(BYTES):
+            if block.startswith(b"["):
+                yield "\n".join(map(json.dumps, json.loads(block + file.read()))).encode()
+            else:
+                yield block + file.readline()
+
+
+def _read_json(block: bytes, path: Path, first: int) -> pa.Table:
+    try:
+        return pa.json.read_json(BytesIO(block), pa.json.ReadOptions(block_size=len(block)))
+    except pa.ArrowInvalid as error:
+        found = re.search(r"Column\(/(.+)\) changed from (\w+) to (\w+) in row (\d+)", str(error))
+        if found is None:
+            raise
+        name, known, other, row = found.groups()
+        raise DistillationError(_several_types(path, name, known, other, first + int(row))) from error
+
+
+def _common_type(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
+    """Return the type that holds both, at any depth: of null and another, or of whole numbers and fractions."""
+    schemas = [pa.schema({"": kind}) for kind in (first, second)]
+    try:
+        return pa.unify_schemas(schemas, promote_options="permissive").field(0).type
+    except pa.ArrowTypeError:
+        return None
+
+
+def _several_types(path: Path, name: str, known: Any, other: Any, row: int) -> str:
+    return (
+        f"the column {name!r} of {path} holds values of several types: {known}, and {other} first at row {row} "
+        "(counted from 0). Give all its values one type."
+    )
 
 
 def _load_folder(path: Path) -> DatasetDict:
@@ -76,7 +168,10 @@ def _load_folder(path: Path) -> DatasetDict:
     if files:
         return DatasetDict({split: _load_files([file]) for split, file in files.items()})
     try:
-        return _as_splits(load_dataset(str(path)), str(path))
+        with naming_the_cache():
+            return _as_splits(load_dataset(str(path)), str(path))
+    except DistillationError:
+        raise
     except Exception as error:  # see _load_files
         raise DistillationError(
             f"cannot read the folder {path} as a data set: {error}. Expected files such as train.csv and test.csv, or "
@@ -86,7 +181,10 @@ def _load_folder(path: Path) -> DatasetDict:
 
 def _load_from_hub(name: str, config: str | None) -> DatasetDict:
     try:
-        return _as_splits(load_dataset(name, config), name)
+        with naming_the_cache():
+            return _as_splits(load_dataset(name, config), name)
+    except DistillationError:
+        raise
     except Exception as error:  # see _load_files
         raise UnreachableError(
             f"cannot load {name!r} (configuration {config!r}): there is no such file or folder here, and the Hub gave: "
@@ -109,6 +207,8 @@ def _call(reference: str) -> Any:
 def _run(code: Callable[[], Any], reference: str) -> Any:
     try:
         return code()
+    except DistillationError:  # says what is wrong by itself
+        raise
     except Exception as error:  # the user's own code may raise anything
         raise DistillationError(f"{reference} failed: {''.join(traceback.format_exception(error)[-2:])}") from error
 

@@ -13,6 +13,7 @@ from distilnlp.data.sources import as_list
 from distilnlp.errors import DistillationError
 from distilnlp.recipe import Recipe
 from distilnlp.runs.stages import WORK, remove, write_text
+from distilnlp.teacher_cache import AUTO, OFF
 
 RECIPE_FILE = "recipe.yaml"
 CACHE = "cache"
@@ -121,6 +122,12 @@ def _check_sources_outside(recipe: Recipe, folder: Path) -> None:
     source = recipe.data.source
     files = [source] if isinstance(source, str) else [file for value in source.values() for file in as_list(value)]
     models = [*recipe.teacher.models, *([recipe.student.model] if recipe.student.model else [])]
+    kept = recipe.training.get("teacher_cache", AUTO)
+    if kept not in (AUTO, OFF) and Path(kept).expanduser().resolve().is_relative_to(folder.resolve()):
+        raise DistillationError(
+            f"training.teacher_cache must be a folder outside of the output folder {folder}, which has a cache of its "
+            f"own in {CACHE}/, but it is {kept}. Leave it out, or name another."
+        )
     for path in map(Path, [*models, *files, *recipe.data.unlabelled]):
         if path.exists() and path.resolve().is_relative_to(folder.resolve()):
             raise DistillationError(

@@ -4,6 +4,8 @@ import torch
 from transformers import AutoTokenizer
 
 from distilnlp.data import DataConfig, evaluation_split
+from distilnlp.data.pairs import same_words
+from distilnlp.data.tokens import TokenRows
 from distilnlp.evaluation import ModelReport, evaluate_models
 from distilnlp.runs.models import collator_of, find_task, label_list, load_finished, load_pretrained, readable_length
 
@@ -32,9 +34,12 @@ def evaluate_saved(
     labels = label_list(next(iter(models.values())), kind)
     length = min(readable_length(data.max_length, tokenizers[role], model.config) for role, model in models.items())
     rows = evaluation_split(data, kind.rows, labels)
-    encoded = {
-        role: list(kind.rows.encode(rows, tokenizer, length, "Tokenising", config=data, for_evaluation=True))
+    tokenised = {
+        role: kind.rows.encode(rows, tokenizer, length, "Tokenising", config=data, for_evaluation=True)
         for role, tokenizer in tokenizers.items()
     }
+    if teacher and isinstance(kind.rows, TokenRows):  # of words, those that both have room for
+        tokenised = dict(zip(tokenised, same_words(*tokenised.values()), strict=True))
+    encoded = {role: list(own) for role, own in tokenised.items()}
     collators = {role: collator_of(kind, tokenizer, data) for role, tokenizer in tokenizers.items()}
     return evaluate_models(models, encoded, collators, reference="teacher" if teacher else None, task=kind.evaluation)

@@ -15,7 +15,7 @@ from distilnlp.runs.models import named, readable_length, same_vocabulary
 from distilnlp.signals import label_names_of
 from distilnlp.tasks import Task
 from distilnlp.teachers import ColumnTeacher
-from distilnlp.teachers.ensemble import check_average, relative_weights
+from distilnlp.teachers.ensemble import check_average
 
 
 @dataclass(frozen=True)
@@ -66,14 +66,16 @@ def make_members(
     """
     config, own_length = recipe.teacher, recipe.teacher.max_length
     if len(models) > 1:
-        relative_weights(config.weights, len(models))
         check_average(config.average, config.by_confidence, task)
     key = "teacher.max_length" if own_length else "data.max_length"
     members: list[Member] = []
     known = [student_tokenizer]
     for index, (source, model, own) in enumerate(zip(config.models, models, tokenizers, strict=True)):
         tokenizer = next((other for other in known if same_vocabulary(own, other)), own)
-        readable = readable_length(own_length or recipe.data.max_length, tokenizer, model.config, key)
+        try:
+            readable = readable_length(own_length or recipe.data.max_length, tokenizer, model.config, key)
+        except DistillationError as error:
+            raise DistillationError(f"teacher {source}: {error}") from error
         member = Member(source, model, tokenizer, readable if own_length else min(readable, student_length))
         reads_alike = not members or member.view == members[0].view
         members.append(member if reads_alike else Member(source, model, *member.view, prefix=f"{MEMBER}{index}_"))

@@ -12,6 +12,7 @@ from distilnlp.data.sequence import TextRows
 from distilnlp.data.tokens import TokenRows
 from distilnlp.data.windows import shown_windows
 from distilnlp.data.words import WORD_IDS, add_words
+from distilnlp.errors import DistillationError
 from distilnlp.objective import Objective
 from distilnlp.runs.encoding import EncodedRows
 from distilnlp.runs.models import longest_text
@@ -66,6 +67,11 @@ def paired_training_rows(plan: Plan, student: EncodedRows, teacher: EncodedRows,
     refused = [
         name for name, column in aligned_by.items() if column is None or not {column, TEACHER + column} <= columns
     ]
+    if refused and plan.recipe.teacher.text_columns is not None:
+        raise DistillationError(
+            f"{', '.join(refused)}: student and teacher are compared token by token, but the teacher reads another "
+            "text (teacher.text_columns). Remove these losses, or use losses on whole texts."
+        )
     if refused:
         raise other_tokens(dict.fromkeys(refused), "the training texts", TEACHER)
     return train

@@ -13,7 +13,6 @@ from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 from transformers import PreTrainedModel
 
-from distilnlp.arguments import DistillationTrainingArguments
 from distilnlp.cache import damaged_shards
 from distilnlp.checkpoints import last_complete_checkpoint
 from distilnlp.data import FOLD, fingerprint, pair_encodings
@@ -63,19 +62,21 @@ def cache(recipe: Recipe, overwrite: bool = False) -> Path:
     Raises:
         DistillationError: something does not fit, or these answers cannot be kept.
     """
-    with _pipeline(recipe, overwrite) as pipeline:
+    with _pipeline(recipe, overwrite, keeps_answers=True) as pipeline:
         return pipeline.cache()
 
 
 @contextmanager
-def _pipeline(recipe: Recipe, overwrite: bool) -> Iterator["Pipeline"]:
+def _pipeline(recipe: Recipe, overwrite: bool, keeps_answers: bool = False) -> Iterator["Pipeline"]:
     """Check a recipe, and work alone in its folder while this lasts."""
     check_folder(recipe, overwrite)
     plan = make_plan(recipe)
     state = PartialState()
     if state.is_main_process:
         logger.info("plan\n%s", describe(plan))
-    pipeline = Pipeline(plan)  # it tokenises, which is the last check: nothing is deleted or written before
+    pipeline = Pipeline(plan)  # it tokenises; nothing is deleted or written before the last check
+    if keeps_answers or pipeline.student_args.teacher_cache not in (AUTO, OFF):
+        pipeline.refuse_what_cannot_be_kept()
     state.wait_for_everyone()
     with alone_in(Path(recipe.output)) if state.is_main_process else nullcontext():
         if state.is_main_process:
@@ -94,13 +95,15 @@ class Pipeline:
         self.recipe = plan.recipe
         self.folder = Path(plan.recipe.output)
         self.state = PartialState()
+        self.student_args = build_arguments(plan.trainings["student"], self.recipe.seed, self.folder)
+        student = profile_of(plan.student)
+        self.objective: Objective = self.student_args.build_objective(plan.task, student, plan.teacher_profile)
         self.student_rows = EncodedRows.of_student(plan)
         self.member_rows = self._encode_members()
         self.teacher_rows, self.train = self._join_members(), self.student_rows.train
         if plan.has_two_views:
-            objective = self._objective(build_arguments(plan.trainings["student"], self.recipe.seed, self.folder))
             self.student_rows, self.teacher_rows = side_by_side(plan, self.student_rows, self.teacher_rows)
-            self.train = paired_training_rows(plan, self.student_rows, self.teacher_rows, objective)
+            self.train = paired_training_rows(plan, self.student_rows, self.teacher_rows, self.objective)
         # Evaluation while training asks the teacher only if it is told to.
         asks_teacher = plan.trainings["student"].get("eval_soft_loss") and plan.has_two_views
         own, other = self.student_rows.validation, self.teacher_rows.validation
@@ -120,9 +123,9 @@ class Pipeline:
         Raises:
             DistillationError: they cannot be kept.
         """
-        stage = self._keep_answers(self._finished_teacher(), is_wanted=True)
-        assert stage is not None
-        return stage.result
+        folder = self._keep_answers(self._finished_teacher(), is_wanted=True)
+        assert folder is not None
+        return folder
 
     # ---- The stages ----
 
@@ -159,23 +162,30 @@ class Pipeline:
         stage.run(make)
         return stage
 
-    def _keep_answers(self, teacher: FinishedTeacher, is_wanted: bool = False) -> Stage | None:
-        """Write the teacher's answers to disk where that is wanted, or faster than to ask it in every epoch."""
-        args = build_arguments(self.plan.trainings["student"], self.recipe.seed, self.folder)
-        objective, questions = self._objective(args), self._questions(args)
-        reason = questions.why_not_kept()
-        if self.recipe.teacher.columns:
-            reason = "they stand in the data"
-        if is_wanted and reason:
+    def refuse_what_cannot_be_kept(self) -> None:
+        """Raise a `DistillationError` if the teacher's answers cannot be kept on disk."""
+        if reason := self._why_not_kept():
             raise DistillationError(
-                f"distilnlp cache cannot keep the teacher's answers: {reason.rstrip('.')}. Run the recipe without it: "
-                "the teacher then runs beside the student."
+                f"the teacher's answers cannot be kept: {reason.rstrip('.')}. Leave out distilnlp cache, and a folder "
+                "in training.teacher_cache."
             )
+
+    def _why_not_kept(self) -> str | None:
+        if self.recipe.teacher.columns:
+            return "they stand in the data already"
+        return self._questions().why_not_kept()
+
+    def _keep_answers(self, teacher: FinishedTeacher, is_wanted: bool = False) -> Path | None:
+        """Write the teacher's answers to disk where that is wanted, or faster than to ask it in every epoch."""
+        args, objective, questions = self.student_args, self.objective, self._questions()
+        is_named = objective.needs_teacher and args.teacher_cache not in (AUTO, OFF)
         is_faster = (
             objective.needs_teacher and args.teacher_cache == AUTO and reads_again(args, len(questions.datasets[0]))
         )
-        if reason or not (is_wanted or is_faster):
+        if self._why_not_kept() or not (is_wanted or is_named or is_faster):
             return None
+        if args.teacher_cache not in (AUTO, OFF):
+            return self._write_answers(Path(args.teacher_cache).expanduser(), teacher)
         inputs = {
             "teacher": teacher.identity,
             "signals": [sorted(objective.teacher_request.hidden_states), sorted(objective.teacher_request.qkv)],
@@ -184,29 +194,28 @@ class Pipeline:
             **self._data_inputs(self.plan.data.train),
         }
         stage = self._stage("teacher_cache", CACHE, inputs)
-
-        def write(folder: Path) -> Path:
-            live = teacher.live(args.teacher_dtype)
-            live.to(self.state.device)
-            keep_answers(folder, args, live, questions, overwrite=False, further=self._folds())
-            return folder
-
         try:
-            stage.run(lambda work: write(work / CACHE))
+            stage.run(lambda work: self._write_answers(work / CACHE, teacher))
             if broadcast_object_list([self.state.is_main_process and damaged_shards(stage.result)])[0]:
-                write(stage.result)  # what is whole is kept
+                self._write_answers(stage.result, teacher)  # what is whole is kept
         except NotKeptError:
             if is_wanted:
                 raise
             return None
-        return stage
+        return stage.result
 
-    def _questions(self, args: DistillationTrainingArguments) -> Questions:
+    def _write_answers(self, folder: Path, teacher: FinishedTeacher) -> Path:
+        live = teacher.live(self.student_args.teacher_dtype)
+        live.to(self.state.device)
+        keep_answers(folder, self.student_args, live, self._questions(), overwrite=False, further=self._folds())
+        return folder
+
+    def _questions(self) -> Questions:
         """Return what the teacher is asked: its columns of the very rows that the student trains on."""
         prefix = TEACHER if self.plan.has_two_views else ""
-        parts = [self.train, *([self.validation] if args.eval_soft_loss and self.validation else [])]
+        parts = [self.train, *([self.validation] if self.student_args.eval_soft_loss and self.validation else [])]
         asked = [part.select_columns([n for n in part.column_names if n.startswith(prefix)]) for part in parts]
-        rows, request = self.teacher_rows, self._objective(args).teacher_request
+        rows, request = self.teacher_rows, self.objective.teacher_request
         return Questions(self.plan.task, request, asked, rows.collate, rows.tokenizers, prefix)
 
     def _build_student(self, teacher: FinishedTeacher) -> Stage:
@@ -231,7 +240,7 @@ class Pipeline:
         return stage
 
     def _train_student(
-        self, name: str, initial: Stage, teacher: FinishedTeacher | None, answers: Stage | None = None
+        self, name: str, initial: Stage, teacher: FinishedTeacher | None, answers: Path | None = None
     ) -> Stage:
         """Distil the student, or without a teacher train the baseline: the same student on the labels alone."""
         rows = self.plan.data.labelled if teacher is None else self.plan.data.train
@@ -243,11 +252,10 @@ class Pipeline:
             model = load_labelled(initial.result, self.plan.task, self.plan.data.label_names)
             if teacher is None:
                 return self._train(work, model, None, values, self.student_rows.labelled, self.student_rows)
-            args = build_arguments(values, self.recipe.seed, work)
-            kept = None if answers is None else CachedTeacher(answers.result, verify=False)
-            # Whether answers are kept is decided here, once, and not again by the trainer.
-            settled = {**values, "teacher_cache": OFF if args.teacher_cache == AUTO else args.teacher_cache}
-            asked = kept or teacher.live(args.teacher_dtype)
+            kept = None if answers is None else CachedTeacher(answers, verify=False)
+            asked = kept or teacher.live(self.student_args.teacher_dtype)
+            # Whether answers are kept was decided above, once, and is not decided again by the trainer.
+            settled = {**values, "teacher_cache": OFF}
             return self._train(work, model, asked, settled, self.train, self.student_rows)
 
         stage.run(make)
@@ -305,9 +313,6 @@ class Pipeline:
             return {}
         numbers, rows = np.unique(self.plan.data.train[FOLD][:], return_counts=True)
         return {"folds": {str(number): int(count) for number, count in zip(numbers, rows, strict=True)}}
-
-    def _objective(self, args: DistillationTrainingArguments) -> Objective:
-        return args.build_objective(self.plan.task, profile_of(self.plan.student), self.plan.teacher_profile)
 
     def _save(self, model: PreTrainedModel, folder: Path) -> None:
         if self.state.is_main_process:

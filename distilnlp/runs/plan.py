@@ -84,6 +84,11 @@ def make_plan(recipe: Recipe) -> Plan:
     _check_arguments(recipe)
     names, is_finished = recipe.teacher.models, not recipe.teacher.finetune
     task = find_task(recipe.task, names[0] if names and is_finished else None)
+    if task.head_positions is not None and (len(names) > 1 or recipe.teacher.folds):
+        raise DistillationError(
+            f"{task.name} is answered at positions that are drawn, so its teacher is one model in a recipe, but there "
+            "are several or teacher.folds. Name one model and remove folds."
+        )
     tokenizers = [load_pretrained(AutoTokenizer, name) for name in names]
     models = [load_finished(name, task) for name in names] if is_finished else []
     data = _prepare(recipe, task, label_list(models[0], task) if models else None, tokenizers)
@@ -276,7 +281,10 @@ def _teacher_lines(plan: Plan) -> list[str]:
     """Return a line for each model of the teacher, or one for the columns of its answers."""
     config = plan.recipe.teacher
     if config.columns:
-        return [f"teacher   the column {', '.join(config.columns)} of the data ({config.form})"]
+        names = config.columns
+        if len(names) > 1:  # in which order they are meant is seen here alone
+            names = tuple(f"{name} = {label}" for name, label in zip(names, plan.data.label_names, strict=False))
+        return [f"teacher   the column {', '.join(names)} of the data ({config.form})"]
     training = (", to be fine-tuned first" if config.finetune else "") + (
         f", once without each of {config.folds} folds" if config.folds else ""
     )

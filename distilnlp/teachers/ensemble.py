@@ -118,6 +118,11 @@ class EnsembleTeacher:
 
 def _refuse_lookups(teachers: Sequence[Teacher]) -> None:
     for teacher in teachers:
+        if not isinstance(teacher, Teacher):
+            raise DistillationError(
+                f"the members of an ensemble must be teachers, but one is a {type(teacher).__name__}. Wrap each model: "
+                "as_teacher(model)."
+            )
         if isinstance(teacher, LookupTeacher):
             raise DistillationError(
                 f"the members of an ensemble must be asked for a batch, but a {type(teacher).__name__} looks its "
