@@ -241,6 +241,7 @@ def _cell(values: list[float], digits: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=COMPARISONS, default=list(COMPARISONS), metavar="COMPARISON")
+    parser.add_argument("--seeds", nargs="+", type=int, choices=SEEDS, default=SEEDS)
     parser.add_argument("--table", action="store_true", help="compute nothing")
     args = parser.parse_args()
     transformers_logging.set_verbosity_error()
@@ -249,7 +250,7 @@ def main() -> None:
     for name in () if args.table else MAX_LENGTH:
         for rows in ("many", "all"):
             make_encoder(name, rows)
-    for seed in () if args.table else SEEDS:
+    for seed in () if args.table else args.seeds:
         for entry in (entry for entries in comparisons.values() for entry in entries if seed in entry.seeds):
             if not entry.is_done(seed):
                 entry.run(seed)

@@ -61,7 +61,7 @@ def load() -> DatasetDict:
 
 def further_columns(row: dict[str, Any]) -> dict[str, Any]:
     """Split a document into its headline, its article, and what is counted in the article."""
-    headline, _, article = row[TEXT].partition("\n")
+    headline, _, article = (row[TEXT] or "").partition("\n")
     words = article.split()
     return {
         TEXT: headline,

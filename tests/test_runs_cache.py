@@ -96,7 +96,7 @@ def test_what_cannot_be_kept_is_refused_before_anything_is_deleted(folder: Path)
     run(recipe(folder))
     maps = {"training.losses": [{"name": "attention_kl"}]}
     for changes in (maps, {**maps, "training.teacher_cache": str(folder / "shared")}):
-        with pytest.raises(DistillationError, match="cannot be kept: .*attention"):
+        with pytest.raises(DistillationError, match=r"cannot be kept: .*attention"):
             cache(recipe(folder, **changes), overwrite=True)
     assert (folder / "out" / "student").is_dir()
 

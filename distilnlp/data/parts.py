@@ -92,7 +92,7 @@ def map_in_parts(rows: Dataset, function: Callable[..., Any], *, key: Any = None
     fingerprint = _hash([rows._fingerprint, function if key is None else key, named, _code()])
     path = None
     if rows.cache_files and datasets.is_caching_enabled():  # if it is not, the library chooses a temporary file
-        path = str(Path(datasets.config.HF_DATASETS_CACHE, FOLDER, f"{fingerprint}.arrow"))
+        path = str(_cache() / FOLDER / f"{fingerprint}.arrow")
     with naming_the_cache():
         return rows.map(
             function, batched=True, batch_size=PART, cache_file_name=path, new_fingerprint=fingerprint, **options
@@ -115,21 +115,26 @@ def naming_the_cache() -> Iterator[None]:
         if reason is None:
             raise
         raise DistillationError(
-            f"the cache of the datasets library, {datasets.config.HF_DATASETS_CACHE}, cannot be written ({reason}). "
+            f"the cache of the datasets library, {_cache()}, cannot be written ({reason}). "
             "Set HF_DATASETS_CACHE to a folder with room."
         ) from error
 
 
 def _why_not_written(error: BaseException | None) -> OSError | None:
     """Return which of an error and its causes is of the cache: of a path in it or on the way to it, or a full disk."""
-    cache = Path(datasets.config.HF_DATASETS_CACHE)
     while error is not None:
-        if isinstance(error, OSError):
-            path = Path(error.filename) if isinstance(error.filename, str) else None
-            if error.errno in FULL or path and (path.is_relative_to(cache) or cache.is_relative_to(path)):
-                return error
+        if isinstance(error, OSError) and (error.errno in FULL or _is_of_cache(error.filename)):
+            return error
         error = error.__cause__ or error.__context__
     return None
+
+
+def _is_of_cache(path: Any) -> bool:
+    return isinstance(path, str) and (Path(path).is_relative_to(_cache()) or _cache().is_relative_to(path))
+
+
+def _cache() -> Path:
+    return Path(datasets.config.HF_DATASETS_CACHE).expanduser()
 
 
 def numbers_of(rows: Dataset, name: str) -> NDArray:
