@@ -211,6 +211,19 @@ def test_the_row_is_counted_from_the_first_of_the_data() -> None:
     column_teacher().check_rows(dataset.select(range(23_000)), "train")
 
 
+def test_rows_may_have_numbers_of_their_own() -> None:
+    dataset = Dataset.from_dict({"answer": [[0.5, 0.5, 0.0], [0.5, 0.5, 0.5]], "number": [3, 8]})
+    with pytest.raises(DistillationError, match=r"^the answers must hold .* row 8 adds up to 1\.5"):
+        column_teacher().check_numbered_rows(dataset, "number", "the answers")
+
+
+def test_the_advice_to_say_the_form_is_right_in_python_and_in_a_recipe() -> None:
+    with pytest.raises(DistillationError, match=r"say so with form \(teacher\.form in a recipe\)"):
+        logits_of([[2.0, -1.0, 0.5]])
+    with pytest.raises(DistillationError, match=r"what it holds with form \(teacher\.form in a recipe\)"):
+        logits_of([listed({"film": 0.9})])
+
+
 def test_an_absent_column_is_refused_with_the_nearest() -> None:
     with pytest.raises(DistillationError, match=r"needs the column 'answer', but the train data .* mean 'answers'\?"):
         column_teacher().check_rows(Dataset.from_dict({"answers": [[1.0, 0.0, 0.0]]}), "train")
@@ -248,7 +261,8 @@ def test_label_names_that_cannot_be_are_refused(names: Any) -> None:
 def test_regression_has_one_output_and_one_form() -> None:
     with pytest.raises(DistillationError, match="label_names must be None or one name for regression"):
         ColumnTeacher("answer", REGRESSION, TOPICS, form="logits")
-    with pytest.raises(DistillationError, match=r"form must be one of \['logits'\] for regression"):
+    message = r"form \(teacher\.form in a recipe\) must be one of \['logits'\] for regression"
+    with pytest.raises(DistillationError, match=message):
         ColumnTeacher("answer", REGRESSION, None)
     with pytest.raises(DistillationError, match="Did you mean 'logits'"):
         ColumnTeacher("answer", SINGLE, TOPICS, form="logit")  # type: ignore[arg-type]

@@ -1,12 +1,13 @@
 """Answers that stand in the data, by a recipe: one column or one a label, in every form, for a pretrained student."""
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from datasets import Dataset, DatasetDict
+from datasets import Dataset, DatasetDict, List, Value
 
 from distilnlp.data.rows import ANSWER
 from distilnlp.errors import DistillationError
@@ -37,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
         train = train.add_column(topic, [row[index] for row in answers])
     train = train.add_column("written", [json.dumps(row) for row in answers])
     named = [{name: row[index] for index, name in enumerate(TOPICS)} for row in answers]
-    train = train.add_column("named", named)
+    train = train.add_column("named", named).add_column("named_text", [json.dumps(row) for row in named])
     DatasetDict(train=train, test=tiny_rows(12, seed=1)).save_to_disk(str(tmp_path / "data"))
     return tmp_path
 
@@ -68,6 +69,7 @@ def test_a_run_learns_from_the_answers_and_has_no_teacher_to_measure(folder: Pat
         {"teacher.column": list(TOPICS)},
         {"teacher.column": "written"},
         {"teacher.column": "named", "teacher.form": "top_k"},
+        {"teacher.column": "named_text", "teacher.form": "top_k"},
     ],
 )
 def test_every_way_to_write_the_answers_gives_the_same(folder: Path, changes: dict[str, Any]) -> None:
@@ -116,7 +118,7 @@ def test_scores_are_answers_too(folder: Path) -> None:
     ("changes", "message"),
     [
         ({"teacher.column": "answer"}, "'answer'.*Did you mean"),
-        ({"teacher.column": ["film", "text", "money"]}, "'text' holds"),
+        ({"teacher.column": ["film", "text", "money"]}, "'text' of the training data must hold one number"),
         ({"teacher.column": ["film", "money"]}, "3"),
         ({"teacher.column": "answers", "teacher.form": "logit"}, "form"),
         ({"teacher.column": "text"}, "list of numbers"),
@@ -153,6 +155,134 @@ def test_a_row_without_a_valid_answer_is_named(folder: Path, row: Any, message: 
         run(recipe(folder, **{"data.source": str(folder / "bad")}))
     assert f"row {ROWS - 1}" in str(error.value)
     assert not (folder / "out").exists()
+
+
+def answered_file(path: Path, columns: dict[str, list[Any]], texts: list[str] | None = None) -> str:
+    """JSON lines or a CSV of unlabelled texts with answers."""
+    texts = tiny_rows(len(next(iter(columns.values()))), seed=5)["text"] if texts is None else texts
+    rows = [dict(zip(["text", *columns], row, strict=True)) for row in zip(texts, *columns.values(), strict=True)]
+    if path.suffix == ".csv":
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, ["text", *columns])
+            writer.writeheader()
+            writer.writerows(rows)
+    else:
+        path.write_text("\n".join(map(json.dumps, rows)))
+    return str(path)
+
+
+def test_the_row_is_that_of_the_users_file(folder: Path) -> None:
+    """Blank rows before it are left out and a share is held out: neither moves the number."""
+    rows, answers = tiny_rows(ROWS), probabilities(ROWS)
+    texts = ["", " ", *rows["text"][2:]]
+    answers[0], answers[20] = [9.0, 9.0, 9.0], [0.5, 0.4, 0.4]
+    made = {"text": texts, "label": rows["label"], "answers": answers}
+    DatasetDict(train=Dataset.from_dict(made)).save_to_disk(str(folder / "blank"))
+    changes = {"data.source": str(folder / "blank"), "data.label_names": list(TOPICS), "data.test_size": 0.5}
+    for seed in range(3):  # wherever the row goes, its answer must do
+        with pytest.raises(DistillationError, match=r"^teacher\.column 'answers' of the training data") as error:
+            make_plan(recipe(folder, **changes, **{"data.seed": seed}))
+        assert "row 20 adds up to 1.3" in str(error.value)
+        assert "given_answer" not in str(error.value)
+
+
+def test_a_row_of_a_transfer_set_is_counted_in_its_own_file(folder: Path) -> None:
+    path = answered_file(folder / "more.jsonl", {"answers": [*probabilities(3), [0.5, 0.5, 0.5]]}, ["a", "", "b", "c"])
+    with pytest.raises(DistillationError, match=r"of the unlabelled \(.*more\.jsonl\) data .* row 3 adds up to 1\.5"):
+        make_plan(recipe(folder, **{"data.unlabelled": path}))
+
+
+def test_test_rows_need_no_answers_that_are_answers(folder: Path) -> None:
+    data = DatasetDict.load_from_disk(str(folder / "data"))
+    test = data["test"].add_column("answers", ["none"] * len(data["test"]))
+    DatasetDict(train=data["train"], test=test).save_to_disk(str(folder / "tested"))
+    assert len(make_plan(recipe(folder, **{"data.source": str(folder / "tested")})).data.test) == len(test)
+
+
+@pytest.mark.parametrize("feature", [List(Value("float32")), List(Value("float32"), length=3)])
+def test_numbers_of_every_type_are_alike(folder: Path, feature: Any) -> None:
+    further = Dataset.from_dict({"text": tiny_rows(6, seed=3)["text"], "answers": probabilities(6)})
+    further.cast_column("answers", feature).to_parquet(folder / "more.parquet")
+    plan = make_plan(recipe(folder, **{"data.unlabelled": str(folder / "more.parquet")}))
+    assert plan.data.train[ANSWER][-1] == pytest.approx(probabilities(6)[-1], rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["more.jsonl", "more.csv"])
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [{"film": 0.9}] * 4,
+        [{"film": 0.9}, {"money": 0.7, "sport": 0.2}] * 2,
+        [[{"label": "film", "score": 0.9}], [{"label": "money", "score": 1, "id": 7}]] * 2,
+    ],
+)
+def test_every_file_may_name_other_labels(folder: Path, name: str, answers: list[Any]) -> None:
+    written = list(map(json.dumps, answers)) if name.endswith("csv") else answers
+    changes = {
+        "data.unlabelled": answered_file(folder / name, {"named": written}),
+        "teacher.column": "named",
+        "teacher.form": "top_k",
+    }
+    rows = make_plan(recipe(folder, **changes)).data.train[ANSWER]
+    assert [entry["label"] for entry in rows[0]] == list(TOPICS)
+    assert rows[-4] == [{"label": "film", "score": 0.9}]
+    assert all(None not in entry.values() for row in rows for entry in row)
+
+
+def test_numbers_and_names_are_not_alike_and_both_sources_are_named(folder: Path) -> None:
+    path = answered_file(folder / "more.jsonl", {"answers": [{"film": 0.9}] * 3})
+    with pytest.raises(DistillationError, match=r"\(.*more\.jsonl\) data names labels .* the training data does not"):
+        make_plan(recipe(folder, **{"data.unlabelled": path}))
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        (["0.1", "nan"], "row 1 holds NaN"),
+        (["0.1", ""], "row 1 has a null among its values"),
+        (["0.1", "abc"], r"'film' of the unlabelled .* must hold one number a row, but row 1 .* holds 'abc'"),
+    ],
+)
+def test_a_bad_cell_of_several_columns_is_named(folder: Path, cells: list[str], message: str) -> None:
+    columns = {"film": cells, "money": ["0.4"] * 2, "sport": ["0.5"] * 2}
+    changes = {"teacher.column": list(TOPICS), "data.unlabelled": answered_file(folder / "cells.csv", columns)}
+    with pytest.raises(DistillationError, match=message):
+        make_plan(recipe(folder, **changes))
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("[null, 0.5, 0.5]", "row 1 has a null among its values"),
+        ("", "row 1 has no answer"),
+        ("[NaN, 0.5, 0.5]", "row 1 holds NaN"),
+        ('{"film": 0.9}', r"a list of numbers in every row, but row 1 \(counted from 0\) holds"),
+    ],
+)
+def test_a_text_that_is_no_answer_is_named(folder: Path, written: str, message: str) -> None:
+    path = answered_file(folder / "written.csv", {"written": ["[0.2, 0.3, 0.5]", written]})
+    with pytest.raises(DistillationError, match=message):
+        make_plan(recipe(folder, **{"teacher.column": "written", "data.unlabelled": path}))
+
+
+def test_what_a_transfer_set_lacks_is_said_of_it_alone(folder: Path) -> None:
+    bare = answered_file(folder / "bare.jsonl", {"other": [1.0] * 3})
+    with pytest.raises(
+        DistillationError, match=r"^\(for the unlabelled source .*bare.*\) teacher\.column names .* Set teach"
+    ):
+        make_plan(recipe(folder, **{"data.unlabelled": bare}))
+    rows = [{"title": "a", "body": "b", "answers": [0.2, 0.3, 0.5]}] * 3
+    (folder / "titles.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(DistillationError, match=r"titles\.jsonl must have the text columns \['text'\]") as error:
+        make_plan(recipe(folder, **{"data.unlabelled": str(folder / "titles.jsonl")}))
+    assert "data.text_columns" not in str(error.value)
+
+
+def test_answers_that_are_text_are_no_text_of_a_transfer_set(folder: Path) -> None:
+    rows = [{"title": f"title {index}", "written": "[0.2, 0.3, 0.5]"} for index in range(3)]
+    (folder / "titles.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    changes = {"teacher.column": "written", "data.unlabelled": str(folder / "titles.jsonl")}
+    assert make_plan(recipe(folder, **changes)).data.train["text"][-1] == "title 2"
 
 
 def test_there_is_nothing_to_keep(folder: Path) -> None:

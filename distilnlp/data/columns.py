@@ -1,13 +1,18 @@
 """Find the columns that matter."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from datasets import ClassLabel, Dataset, LargeList, List, Value
 
-from distilnlp.data.parts import Part
+from distilnlp.data.parts import Part, values_of
 from distilnlp.errors import DistillationError, did_you_mean
+
+# What a teacher's answers are read as: a number a label, or the labels that are named, with their scores.
+NUMBERS = List(Value("float64"))
+SCORES = List({"label": Value("string"), "score": Value("float64")})
 
 
 def find_text_columns(
@@ -24,19 +29,27 @@ def find_text_columns(
     Raises:
         DistillationError: a named column is missing or not text, or there is no single candidate.
     """
-    others = {label_column, *taken}
-    candidates = [name for name in dataset.column_names if name not in others and is_text(dataset.features[name])]
+    candidates = _text_candidates(dataset, {label_column, *taken})
     if wanted is not None:
         check_text_columns(dataset, wanted, label_column, candidates)
         return list(wanted)
-    if len(candidates) == 1:
-        return candidates
-    if "text" in candidates:
-        return ["text"]
+    own = sole_text_column(dataset, {label_column, *taken})
+    if own is not None:
+        return [own]
     raise DistillationError(
         f"expected one text column, but the data has {len(candidates)}: {candidates} (all columns: "
         f"{dataset.column_names}). Name one, or two for pairs, as data.text_columns."
     )
+
+
+def sole_text_column(dataset: Dataset, taken: Collection[str]) -> str | None:
+    """Return the only text column, or the one that is called `text`; None if there is neither."""
+    candidates = _text_candidates(dataset, taken)
+    return candidates[0] if len(candidates) == 1 else "text" if "text" in candidates else None
+
+
+def _text_candidates(dataset: Dataset, taken: Collection[str]) -> list[str]:
+    return [name for name in dataset.column_names if name not in taken and is_text(dataset.features[name])]
 
 
 def check_text_columns(dataset: Dataset, wanted: Sequence[str], label_column: str, candidates: Sequence[str]) -> None:
@@ -68,55 +81,119 @@ def joined_texts(dataset: Dataset, columns: Sequence[str]) -> list[list[str]]:
     return texts
 
 
-def given_answers(part: Part, columns: Sequence[str]) -> tuple[list[Any], Any]:
-    """Return a teacher's answers to the rows, and their type: a column as it is, or one number a label of several.
-
-    Lists of numbers may be written as text, `[0.1, 0.9]`: a CSV has no others.
-
-    Raises:
-        DistillationError: one of several columns holds no numbers, or a text is no list.
-    """
-    dataset = part.rows
-    if len(columns) > 1:
-        for name in columns:
-            _require_numbers(dataset, name)
-        return [list(row) for row in zip(*(dataset[name][:] for name in columns), strict=True)], List(Value("float64"))
-    [name] = columns
-    if is_text(dataset.features[name]):
-        return [_list_in(text, name, row) for row, text in part.numbered(name)], List(Value("float64"))
-    return dataset[name][:], dataset.features[name]
-
-
-def _require_numbers(dataset: Dataset, name: str) -> None:
-    feature = dataset.features[name]
-    if not isinstance(feature, Value) or not feature.dtype.startswith(("float", "int", "uint")):
-        raise DistillationError(
-            f"teacher.column names several columns, each of which must hold one number a row, but {name!r} holds "
-            f"{feature}. Convert it, or name one column of lists."
-        )
-
-
-def _list_in(text: str | None, name: str, row: int) -> list[float] | None:
-    if text is None or not text.strip():
-        return None
+def _parsed(cell: Any) -> Any:
+    """Return what a cell holds, which in a CSV is written as text."""
+    if not isinstance(cell, str):
+        return cell
     try:
-        return [float(value) for value in json.loads(text)]
-    except (ValueError, TypeError):
-        raise DistillationError(
-            f"teacher.column {name!r} must hold a list of numbers in every row, but row {row} (counted from 0) holds "
-            f"{text!r:.60}. Write [0.1, 0.9], or name one column a label."
-        ) from None
+        return json.loads(cell) if cell.strip() else None
+    except ValueError:
+        return cell  # such as nan, which is a number, though not in JSON
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _numbers(value: Any) -> list[float | None] | None:
+    return None if value is None else [_number(entry) for entry in (value if isinstance(value, list) else [value])]
+
+
+def _scores(value: Any) -> list[dict[str, Any]] | None:
+    """Return the named labels; of a mapping in a table a row has every key, null where it does not name the label."""
+    if isinstance(value, dict):
+        value = [{"label": name, "score": score} for name, score in value.items() if score is not None]
+    if value is None:
+        return None
+    if not all(isinstance(entry["label"], str) for entry in value):
+        raise TypeError
+    return [{"label": entry["label"], "score": _number(entry["score"])} for entry in value]
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What the cells of a column of answers hold, and how one is read; `type` is that of a whole answer."""
+
+    type: List
+    read: Callable[[Any], Any]
+    expected: str
+    fix: str
+
+
+_CELLS = _Kind(NUMBERS, _number, "one number a row", "Correct it, or name one column of lists.")
+_LISTS = _Kind(
+    NUMBERS, _numbers, "a list of numbers in every row", "Write [0.1, 0.9], or name one column of numbers a label."
+)
+_NAMED = _Kind(
+    SCORES,
+    _scores,
+    'a list of {"label": name, "score": probability} or {name: probability} in every row',
+    "Correct it.",
+)
+
+
+@dataclass(frozen=True)
+class AnswerReader:
+    """Reads a teacher's answers from a column, or from one a label; however they are written, they come out alike.
+
+    Attributes:
+        columns: one column of answers, or one of numbers a label.
+        kind: what a cell holds.
+        split: what messages call the rows.
+    """
+
+    columns: tuple[str, ...]
+    kind: _Kind
+    split: str
+
+    def read(self, part: Part, keep: Sequence[int]) -> list[Any]:
+        """Return the answers of the rows of a part that are kept, None for a row without.
+
+        Raises:
+            DistillationError: a cell holds neither an answer nor nothing.
+        """
+        read = []
+        for name in self.columns:
+            cells = list(part.numbered(name))
+            read.append([self._cell(name, *cells[index]) for index in keep])
+        return read[0] if len(read) == 1 else [list(row) for row in zip(*read, strict=True)]
+
+    def _cell(self, name: str, row: int, cell: Any) -> Any:
+        try:
+            return self.kind.read(_parsed(cell))
+        except (ValueError, TypeError, KeyError, OverflowError):
+            raise DistillationError(
+                f"teacher.column {name!r} of the {self.split} data must hold {self.kind.expected}, but row {row} "
+                f"(counted from 0) holds {cell!r:.60}. {self.kind.fix}"
+            ) from None
+
+
+def answer_reader(dataset: Dataset, columns: tuple[str, ...], split: str) -> AnswerReader:
+    """Return what reads a teacher's answers: numbers, or named labels with scores, as the first answer has it."""
+    if len(columns) > 1:
+        return AnswerReader(columns, _CELLS, split)
+    answers = (_parsed(cell) for (cell,) in values_of(dataset, *columns))
+    first = next(filter(None, answers), None)
+    is_named = isinstance(first[0] if isinstance(first, list) else first, dict)
+    return AnswerReader(columns, _NAMED if is_named else _LISTS, split)
 
 
 def _written(value: Any) -> str:
     return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def require_column(dataset: Dataset, name: str, key: str) -> None:
-    """Raise a `DistillationError` that names the recipe's `key` if the data set has no such column."""
+def require_column(dataset: Dataset, name: str, key: str, where: str = "") -> None:
+    """Raise a `DistillationError` that names the recipe's `key` if the data set has no such column.
+
+    Args:
+        dataset: the rows.
+        name: the column.
+        key: what names it.
+        where: how the message begins, if the rows are not those of `data.source`.
+    """
     if name not in dataset.column_names:
         raise DistillationError(
-            f"{key} names the column {name!r}, but the data has {dataset.column_names}."
+            f"{where}{key} names the column {name!r}, but the data has {dataset.column_names}."
             f"{did_you_mean(name, dataset.column_names)} Set {key}."
         )
 

@@ -3,18 +3,18 @@
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 from datasets import Dataset, DatasetDict, concatenate_datasets
 from sklearn.model_selection import train_test_split
 
-from distilnlp.data.columns import require_column
+from distilnlp.data.columns import SCORES, require_column
 from distilnlp.data.config import DataConfig
 from distilnlp.data.label_names import LabelColumn
-from distilnlp.data.rows import ANSWER, Layout, RowFormat
+from distilnlp.data.rows import ANSWER, SOURCE_ROW, Layout, RowFormat
 from distilnlp.data.sources import load_source
 from distilnlp.errors import DistillationError, did_you_mean
 
@@ -34,6 +34,8 @@ class PreparedData:
         validation: labelled rows for evaluation during training, if there are any.
         label_names: in the order of the models' logits; empty for a task without names.
         rows: the row format.
+        answers: a teacher's answers in `training`, in `validation` and in every transfer set, each with the number of
+            its row there, also of rows that are held out; none where no columns of answers are named.
     """
 
     train: Dataset
@@ -41,6 +43,7 @@ class PreparedData:
     validation: Dataset | None
     label_names: list[str]
     rows: RowFormat
+    answers: Mapping[str, Dataset] = field(default_factory=dict)
 
     @cached_property
     def labelled(self) -> Dataset:
@@ -81,17 +84,19 @@ def prepare_data(
     layout = replace(layout, teacher_texts=tuple(teacher_texts or ()), answers=tuple(answers))
     _require_teachers_columns(train, layout)
 
-    ready = rows.normalise(train, layout, "training")
+    ready = whole = rows.normalise(train, layout, "training")
     unlabelled = [part for source in config.unlabelled for part in _load_unlabelled(source, layout, rows)]
     if test is None:
         ready, held_out = _hold_out(ready, config, rows)
     else:
-        held_out = _labelled_split(splits, test, layout, rows)
+        held_out = _labelled_split(splits, test, replace(layout, answers=()), rows)
     checked = None if validation is None else _labelled_split(splits, validation, layout, rows)
     _require_rows(ready, "training")
-    ready = _joined([ready, *unlabelled])
+    numbered = _numbered_answers([("training", whole), *unlabelled, ("validation", checked)])
+    ready = _joined([("training", ready), *unlabelled])
     _warn_of_overlap(ready, held_out, rows)
-    return PreparedData(ready, held_out, checked, list(layout.label_names), rows)
+    checked = None if checked is None else _unnumbered(checked)
+    return PreparedData(_unnumbered(ready), _unnumbered(held_out), checked, list(layout.label_names), rows, numbered)
 
 
 def evaluation_split(config: DataConfig, rows: RowFormat, label_names: Sequence[str]) -> Dataset:
@@ -231,10 +236,12 @@ def _labelled_split(splits: DatasetDict, name: str, layout: Layout, rows: RowFor
     return labelled
 
 
-def _load_unlabelled(source: str, layout: Layout, rows: RowFormat) -> list[Dataset]:
-    """Return the normalised rows of every split of a transfer set, without the labels that it may have."""
+def _load_unlabelled(source: str, layout: Layout, rows: RowFormat) -> list[tuple[str, Dataset]]:
+    """Return the normalised rows of every split of a transfer set, by name, without the labels that it may have."""
     parts = []
-    for dataset in load_source(source).values():
+    splits = load_source(source)
+    for split, dataset in splits.items():
+        name = f"unlabelled ({source}{f', split {split}' if len(splits) > 1 else ''})"
         texts = rows.unfold(dataset.with_format(None))
         texts = texts.remove_columns([name for name in [layout.label] if name in texts.column_names])
         own = rows.unlabelled_layout(texts, layout)
@@ -244,7 +251,7 @@ def _load_unlabelled(source: str, layout: Layout, rows: RowFormat) -> list[Datas
                 f"has {texts.column_names}. Rename its columns."
             )
         _require_teachers_columns(texts, layout, f"(for the unlabelled source {source}) ")
-        parts.append(rows.normalise(texts, own, f"unlabelled ({source})"))
+        parts.append((name, rows.normalise(texts, own, name)))
     return parts
 
 
@@ -256,19 +263,32 @@ def _require_teachers_columns(train: Dataset, layout: Layout, where: str = "") -
         )
     for key, names in (("text_columns", layout.teacher_texts), ("column", layout.answers)):
         for name in names:
-            require_column(train, name, f"{where}teacher.{key}")
+            require_column(train, name, f"teacher.{key}", where)
 
 
-def _joined(parts: Sequence[Dataset]) -> Dataset:
+def _numbered_answers(parts: Sequence[tuple[str, Dataset | None]]) -> dict[str, Dataset]:
+    columns = [ANSWER, SOURCE_ROW]
+    return {name: part.select_columns(columns) for name, part in parts if part is not None and _is_numbered(part)}
+
+
+def _unnumbered(rows: Dataset) -> Dataset:
+    return rows.remove_columns(SOURCE_ROW) if _is_numbered(rows) else rows
+
+
+def _is_numbered(rows: Dataset) -> bool:
+    return SOURCE_ROW in rows.column_names
+
+
+def _joined(parts: Sequence[tuple[str, Dataset]]) -> Dataset:
     """Return the training rows and the transfer set as one."""
-    for part in parts[1:]:
-        own, first = (rows.features.get(ANSWER) for rows in (part, parts[0]))
-        if own != first:
-            raise DistillationError(
-                f"the teacher's answers must be alike in all training data, but some hold {first} and some {own}. "
-                "Convert teacher.column."
-            )
-    return concatenate_datasets(parts)
+    naming = {part.features.get(ANSWER) == SCORES: name for name, part in parts}
+    if len(naming) > 1:
+        raise DistillationError(
+            "the teacher's answers must be alike in all training data, but the column of the "
+            f"{naming[True]} data names labels with their scores, and that of the {naming[False]} data does not. "
+            "Convert teacher.column."
+        )
+    return concatenate_datasets([part for _, part in parts])
 
 
 def _hold_out(train: Dataset, config: DataConfig, rows: RowFormat) -> tuple[Dataset, Dataset]:

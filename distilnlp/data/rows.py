@@ -12,7 +12,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from distilnlp.data.columns import check_text_columns, given_answers, is_empty, is_text, joined_texts
+from distilnlp.data.columns import AnswerReader, answer_reader, check_text_columns, is_empty, is_text, joined_texts
 from distilnlp.data.config import DataConfig
 from distilnlp.data.label_names import LabelColumn
 from distilnlp.data.parts import Part, numbers_of, read_in_parts, values_of
@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 TEXT, TEXT_PAIR, LABEL = "text", "text_pair", "label"
 TEACHER_TEXT, TEACHER_TEXT_PAIR = "teacher_text", "teacher_text_pair"  # what it reads instead of the student's
 ANSWER = "given_answer"  # what a teacher that is no model says of the row
+SOURCE_ROW = "source_row"  # the number, in the source, of a row that has an answer
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ class RowFormat(ABC):
 
         Args:
             dataset: rows of a source; without the label column they have no labels.
-            layout: what their columns are.
+            layout: what their columns are. Rows that have a teacher's answers have their number in the source as well.
             split: what messages call them.
 
         Raises:
@@ -138,13 +139,14 @@ class RowFormat(ABC):
         self.check_layout(dataset, layout)
         survey = self.survey_labels(dataset, layout) if layout.label in dataset.column_names else None
         nothing = Part(dataset.select(range(0)), 0)
-        types: dict[str, Any] = dict(self.features)
-        if _has(dataset, layout.answers):
-            types[ANSWER] = given_answers(nothing, layout.answers)[1]
-        names = self._read(nothing, layout, survey)
+        types: dict[str, Any] = {**self.features, SOURCE_ROW: Value("int64")}
+        answers = answer_reader(dataset, layout.answers, split) if _has(dataset, layout.answers) else None
+        if answers is not None:
+            types[ANSWER] = answers.kind.type
+        names = self._read(nothing, layout, survey, answers)
         rows = read_in_parts(
             dataset,
-            partial(self._read, layout=layout, survey=survey),
+            partial(self._read, layout=layout, survey=survey, answers=answers),
             Features({name: types.get(name, Value("string")) for name in names}),
             key=[type(self).__qualname__, layout],
             desc=f"Reading the {split} data",
@@ -153,7 +155,7 @@ class RowFormat(ABC):
             logger.warning("%d empty texts of the %s data were left out", len(dataset) - len(rows), split)
         return rows
 
-    def _read(self, part: Part, layout: Layout, survey: Any) -> dict[str, list[Any]]:
+    def _read(self, part: Part, layout: Layout, survey: Any, answers: AnswerReader | None) -> dict[str, list[Any]]:
         """Return the normalised columns of some rows."""
         content = self.read_inputs(part, layout)
         content |= self.read_labels(part, layout, content, survey)
@@ -162,9 +164,11 @@ class RowFormat(ABC):
         if _has(part.rows, layout.teacher_texts):
             texts = joined_texts(part.rows, layout.teacher_texts)
             content |= dict(zip((TEACHER_TEXT, TEACHER_TEXT_PAIR), texts, strict=False))
-        if _has(part.rows, layout.answers):
-            content[ANSWER], _ = given_answers(part, layout.answers)
-        return {name: [values[index] for index in keep] for name, values in content.items()}
+        kept = {name: [values[index] for index in keep] for name, values in content.items()}
+        if answers is not None:
+            kept[ANSWER] = answers.read(part, keep)
+            kept[SOURCE_ROW] = [part.first + index for index in keep]
+        return kept
 
     def survey_labels(self, dataset: Dataset, layout: Layout) -> Any:
         """Return what only all labels together tell; `read_labels` gets it, or None for rows without the column."""

@@ -11,7 +11,7 @@ from datasets import ClassLabel, Dataset, Value
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from distilnlp.data.columns import find_text_columns, is_text
+from distilnlp.data.columns import find_text_columns, is_text, sole_text_column
 from distilnlp.data.config import DataConfig
 from distilnlp.data.label_names import LabelColumn, find_label_names
 from distilnlp.data.parts import Part, map_in_parts, numbers_of, values_of
@@ -36,8 +36,8 @@ class TextRows(RowFormat):
         """Return the same columns, or the only text column: a plain text file always calls it `text`."""
         if set(layout.texts) <= set(dataset.column_names):
             return layout
-        own = find_text_columns(dataset, None, layout.label)
-        return replace(layout, texts=tuple(own)) if len(own) == len(layout.texts) else None
+        own = sole_text_column(dataset, {layout.label, *layout.answers})
+        return replace(layout, texts=(own,)) if own is not None and len(layout.texts) == 1 else None
 
     def read_inputs(self, part: Part, layout: Layout) -> dict[str, list[Any]]:
         """Return `text` and perhaps `text_pair`."""

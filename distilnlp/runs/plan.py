@@ -11,7 +11,7 @@ from datasets import Dataset
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, default_data_collator
 
 from distilnlp.data import FOLD, NO_FOLD, PreparedData, assign_folds, prepare_data
-from distilnlp.data.rows import ANSWER, TEACHER_TEXT
+from distilnlp.data.rows import ANSWER, SOURCE_ROW, TEACHER_TEXT
 from distilnlp.data.sequence import TextRows
 from distilnlp.errors import DistillationError
 from distilnlp.recipe import LABELS_ALONE, Recipe, baseline_values, build_arguments, distill_values, finetune_values
@@ -143,14 +143,12 @@ def _student(
 
 def _check_answers(recipe: Recipe, task: Task, data: PreparedData) -> None:
     """Refuse rows that the teacher answers and that have no valid answer of its."""
-    teacher, parts = column_teacher(recipe, task, data.label_names), {"training": data.train}
-    if recipe.training.get("eval_soft_loss") and data.validation is not None and ANSWER in data.validation.column_names:
-        parts["validation"] = data.validation
-    try:
-        for name, rows in parts.items():
-            teacher.check_rows(rows, name)
-    except DistillationError as error:
-        raise DistillationError(f"teacher.column ({', '.join(recipe.teacher.columns)}): {error}") from error
+    teacher = column_teacher(recipe, task, data.label_names)
+    columns = ", ".join(map(repr, recipe.teacher.columns))
+    for split, answers in data.answers.items():
+        if split != "validation" or recipe.training.get("eval_soft_loss"):
+            name = f"teacher.column {columns} of the {split} data (rows counted from 0)"
+            teacher.check_numbered_rows(answers, SOURCE_ROW, name)
 
 
 def _check_validation(plan: Plan) -> None:

@@ -1,6 +1,7 @@
 """A teacher whose answers stand in a column of the data, whatever made them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -67,9 +68,25 @@ class ColumnTeacher(GivenTeacher):
         require_columns(dataset, self.columns, split)
         first_row = 0
         for table in columns_of(dataset, self._column):
-            place = self._place(f"column {self._column!r} of the {split} data", first_row)
-            self._to_logits(self._values(table[self._column].combine_chunks(), place), place)
+            self._check(table, self._place(f"column {self._column!r} of the {split} data", first_row))
             first_row += len(table)
+
+    def check_numbered_rows(self, dataset: Dataset, numbers: str, name: str) -> None:
+        """Refuse rows without a valid answer, as `check_rows` does, by numbers of their own.
+
+        Args:
+            dataset: has the column of answers.
+            numbers: column of the numbers.
+            name: what messages call the column of answers.
+
+        Raises:
+            DistillationError: see `check_rows`.
+        """
+        for table in columns_of(dataset, self._column, numbers):
+            self._check(table, replace(self._place(name), numbers=table[numbers].to_numpy()))
+
+    def _check(self, table: pa.Table, place: Place) -> None:
+        self._to_logits(self._values(table[self._column].combine_chunks(), place), place)
 
     def _logits_of(self, rows: list[Mapping[str, Any]]) -> NDArray[np.float32]:
         place = self._place(f"column {self._column!r} of a batch")
@@ -107,7 +124,9 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def _type_error(kind: pa.DataType, place: Place) -> DistillationError:
-    return place.error(f"it holds {kind}", "Convert the column, or say with form= what it holds.")
+    return place.error(
+        f"it holds {kind}", "Convert the column, or say what it holds with form (teacher.form in a recipe)."
+    )
 
 
 def _numbers(values: pa.Array, rows: Rows, place: Place) -> Numbers:
@@ -115,9 +134,13 @@ def _numbers(values: pa.Array, rows: Rows, place: Place) -> Numbers:
     place.refuse(_nulls(values), lambda _: "has a null among its values", ANEW, rows)
     if not len(values):
         return np.zeros(0)
-    if not any(is_kind(values.type) for is_kind in NUMBERS):
-        raise _type_error(values.type, place)
+    _require_numbers(values.type, place)
     return values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+
+
+def _require_numbers(kind: pa.DataType, place: Place) -> None:
+    if not (pa.types.is_null(kind) or any(is_kind(kind) for is_kind in NUMBERS)):
+        raise _type_error(kind, place)
 
 
 def _lengths(lists: pa.Array) -> Rows:
@@ -127,6 +150,7 @@ def _lengths(lists: pa.Array) -> Rows:
 def _dense(answers: pa.Array, width: int, place: Place) -> Numbers:
     """Return lists of numbers as `[rows, width]`; of width one, bare numbers too."""
     if _is_list(answers.type):
+        _require_numbers(answers.type.value_type, place)  # else the advice would be of their number
         lengths = _lengths(answers)
         place.refuse(lengths != width, lambda row: f"has {lengths[row]} values", "Give one value for each label.")
         answers = answers.flatten()

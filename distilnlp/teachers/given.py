@@ -30,7 +30,7 @@ FORMS: dict[str, tuple[Form, ...]] = {
     "regression": ("logits",),
 }
 ANEW = "Predict the row anew, or leave it out."
-SAY_FORM = "If these are numbers of another kind, say so with form=."
+SAY_FORM = "If these are numbers of another kind, say so with form (teacher.form in a recipe)."
 MUST_ADD_UP = "Divide by the sum; if every label is a decision of its own, the task is multi_label_classification."
 
 
@@ -42,11 +42,13 @@ class Place:
         name: of what holds them.
         expected: what it must hold.
         first_row: the number of their first row.
+        numbers: those of all their rows, if these do not count on from the first.
     """
 
     name: str
     expected: str
     first_row: int = 0
+    numbers: NDArray[np.int64] | None = None
 
     def error(self, came: str, fix: str) -> DistillationError:
         """Return the error that says what came instead."""
@@ -62,8 +64,9 @@ class Place:
         """Raise a `DistillationError` for the first entry that is bad; entries are rows, or lie in these `rows`."""
         if bad.any():
             index = int(np.argmax(bad))
-            row = self.first_row + (index if rows is None else int(rows[index]))
-            raise self.error(f"row {row} {came(index)}", fix)
+            row = index if rows is None else int(rows[index])
+            number = self.first_row + row if self.numbers is None else self.numbers[row]
+            raise self.error(f"row {number} {came(index)}", fix)
 
 
 class GivenTeacher(ABC):
@@ -189,7 +192,10 @@ def _checked_names(task: Task, label_names: Sequence[str] | None, form: str) -> 
     forms = FORMS[task.name]
     if form not in forms:
         hint = did_you_mean(form, forms)
-        raise DistillationError(f"form must be one of {list(forms)} for {task.name}, but it is {form!r}.{hint} Set it.")
+        raise DistillationError(
+            f"form (teacher.form in a recipe) must be one of {list(forms)} for {task.name}, but it is {form!r}.{hint} "
+            "Set it."
+        )
     names = () if label_names is None else tuple(label_names)
     fewest = {"categorical": 2, "binary": 1, "score": 0}[task.answer]
     is_text = isinstance(label_names, str) or not all(isinstance(name, str) for name in names)
