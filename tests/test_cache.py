@@ -313,6 +313,15 @@ def test_a_writer_killed_at_any_moment_is_finished_to_the_same_bytes(tmp_path: P
     assert unfinished > 5
 
 
+def test_what_a_kill_cut_off_is_no_part_of_a_finished_cache(tmp_path: Path, many: Dataset) -> None:
+    write(tmp_path / "whole", rows=many)
+    (tmp_path / "killed").mkdir()
+    for name in (".tmpX1y2Z3", "shard-00000.partial"):  # of safetensors, and of ours
+        (tmp_path / "killed" / name).write_bytes(b"half")
+    write(tmp_path / "killed", rows=many)
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+
+
 def test_two_processes_write_the_bytes_of_one_and_train_alike(tmp_path: Path) -> None:
     alone = train_from(tmp_path / "alone", 1)
     together = in_two_processes("tests.distributed_cache", tmp_path / "two.pt", timeout=120)

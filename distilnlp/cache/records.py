@@ -7,6 +7,7 @@ from pathlib import Path
 from distilnlp.cache.manifest import Manifest, Shard, checksum
 
 STEM = "shard-"
+UNFINISHED = ".tmp"  # how safetensors calls a file until it is written
 
 
 def shard_path(folder: Path, number: int) -> Path:
@@ -39,7 +40,7 @@ def is_intact(folder: Path, shard: Shard) -> bool:
 
 def clear_records(folder: Path) -> None:
     """Delete the small files, and what a kill cut off."""
-    for path in (*folder.glob(f"{STEM}*.json"), *folder.glob("*.partial")):
+    for path in (*folder.glob(f"{STEM}*.json"), *folder.glob("*.partial"), *folder.glob(f"{UNFINISHED}*")):
         path.unlink()
 
 

@@ -24,6 +24,7 @@ from distilnlp.cache.layout import kept_signals
 from distilnlp.cache.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from distilnlp.cache.records import (
     STEM,
+    UNFINISHED,
     clear_records,
     clear_shards,
     intact_shards,
@@ -192,7 +193,7 @@ class CacheWriter:
         return left
 
     def _refuse_other_files(self) -> None:
-        own = ("lock", STEM, MANIFEST)
+        own = ("lock", STEM, UNFINISHED, MANIFEST)
         others = sorted(path.name for path in self.folder.iterdir() if not path.name.startswith(own))
         if others and read_manifest(self.folder) is None:
             raise DistillationError(
