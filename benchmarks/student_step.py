@@ -30,7 +30,7 @@ def make_batch(length: int) -> dict[str, torch.Tensor]:
 
 def student_seconds(shape: str, dropout: float, attention: str, bf16: bool, args: argparse.Namespace) -> float:
     student = make_model(shape, seed=1, dropout=dropout).train()
-    student.to(device())  # type: ignore[arg-type]  # transformers wraps `to` in a way that hides its signature
+    student.to(device())
     student.set_attn_implementation(attention)
     optimizer = torch.optim.AdamW(student.parameters(), lr=1e-4, fused=True)
     batch, labels = make_batch(args.length), torch.arange(ROWS, device=device()) % LABELS
