@@ -203,6 +203,7 @@ def main() -> None:
     parser.add_argument("--timed-epochs", type=int, default=2, help="of each training")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--length", type=int, default=128)
+    parser.add_argument("--dropout", type=float, default=0.1, help="of the student")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--gigabytes", type=float, default=10.0, help="size of the cache that is read")
     parser.add_argument("--folder", default=None, help="where caches are written, and deleted; default: the system's")
