@@ -53,7 +53,7 @@ COMMON_DEFAULTS: dict[str, Any] = {
     "save_total_limit": 1,
     "report_to": "none",
 }
-FINETUNE_DEFAULTS: dict[str, Any] = {**COMMON_DEFAULTS, "num_train_epochs": 3, "learning_rate": 1e-4}
+FINETUNE_DEFAULTS: dict[str, Any] = {**COMMON_DEFAULTS}  # the rest by rows and size: runs/stopping.py
 DISTILL_DEFAULTS: dict[str, Any] = {**COMMON_DEFAULTS, "num_train_epochs": 5, "learning_rate": 2e-4}
 
 

@@ -87,4 +87,5 @@ CHOICE_EVALUATION = EvaluationTask(
     fidelity={"agreement": agreement, "kl": mean_kl},
     calibration_error=classification_calibration,
     compute_metrics=lambda config: compute_choice_metrics,
+    training_metrics=lambda config: ("accuracy",),
 )

@@ -88,4 +88,5 @@ SINGLE_LABEL_EVALUATION = EvaluationTask(
     fidelity={"agreement": agreement, "kl": mean_kl},
     calibration_error=classification_calibration,
     compute_metrics=lambda config: compute_classification_metrics,
+    training_metrics=lambda config: ("accuracy", "macro_f1", "mcc"),
 )

@@ -115,5 +115,6 @@ MASKED_LM_EVALUATION = EvaluationTask(
     fidelity={"agreement": masked_agreement},
     calibration_error=None,
     compute_metrics=no_training_metrics,
+    training_metrics=lambda config: (),
     columns=COLUMNS,
 )

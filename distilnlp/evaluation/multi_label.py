@@ -137,4 +137,5 @@ MULTI_LABEL_EVALUATION = EvaluationTask(
     fidelity={"agreement": label_agreement, "kl": bernoulli_kl},
     calibration_error=decision_calibration,
     compute_metrics=lambda config: compute_multi_label_metrics,
+    training_metrics=lambda config: ("micro_f1", "macro_f1", "map"),
 )

@@ -140,5 +140,6 @@ QUESTION_EVALUATION = EvaluationTask(
     fidelity={"agreement": same_share},
     calibration_error=None,
     compute_metrics=no_training_metrics,
+    training_metrics=lambda config: (),
     columns=COLUMNS,
 )

@@ -132,4 +132,5 @@ REGRESSION_EVALUATION = EvaluationTask(
     fidelity={"correlation": correlation, "absolute_difference": absolute_difference},
     calibration_error=None,
     compute_metrics=lambda config: compute_regression_metrics,
+    training_metrics=lambda config: ("pearson", "spearman"),
 )

@@ -29,6 +29,7 @@ class EvaluationTask:
         fidelity: `(student's predictions, reference's predictions) -> value` per measure.
         calibration_error: `(predictions, labels) -> value`; None where the task has no such thing.
         compute_metrics: `(config) -> ` what a Trainer calls with logits and labels; None where it cannot.
+        training_metrics: `(config) -> ` the names of what that gives, the most telling one first.
         columns: columns of the rows that a batch needs beside the inputs of a model.
     """
 
@@ -39,11 +40,17 @@ class EvaluationTask:
     fidelity: Mapping[str, Callable[[Any, Any], float]]
     calibration_error: Callable[[Any, Any], float] | None
     compute_metrics: Callable[[PreTrainedConfig], ComputeMetrics | None]
+    training_metrics: Callable[[PreTrainedConfig], Sequence[str]]
     columns: Sequence[str] = ()
 
 
 def no_training_metrics(_config: PreTrainedConfig) -> None:
     """Return no metrics: those of the task need more than the logits and labels of a batch."""
+
+
+def best_checkpoint_metric(task: EvaluationTask, config: PreTrainedConfig) -> str:
+    """Return the name of the metric by which a training keeps its best checkpoint."""
+    return next(iter(task.training_metrics(config)), "loss")
 
 
 def trainer_logits(prediction: EvalPrediction) -> NDArray:

@@ -23,6 +23,7 @@ from distilnlp.signals import Batch, label_names_of
 
 COLUMNS = ("word_starts",)
 ENTITY_TAG = re.compile("O|[BIES]-.+")  # IOB1, IOB2, IOE and IOBES alike
+ENTITY_METRICS = ("entity_f1", "entity_precision", "entity_recall")
 WordLogits = Sequence[NDArray]
 
 
@@ -120,12 +121,13 @@ def _scores(weights: NDArray, counts: NDArray) -> dict[str, NDArray]:
     if not of_entities:
         return accuracy
     hits, predicted, labelled = of_entities
-    return {
-        "entity_f1": ratio(2 * hits, predicted + labelled),
-        "entity_precision": ratio(hits, predicted),
-        "entity_recall": ratio(hits, labelled),
-        **accuracy,
-    }
+    of_entities = ratio(2 * hits, predicted + labelled), ratio(hits, predicted), ratio(hits, labelled)
+    return dict(zip(ENTITY_METRICS, of_entities, strict=True)) | accuracy
+
+
+def token_metrics(config: PreTrainedConfig) -> tuple[str, ...]:
+    """Return the names of the metrics, those of entities first if the tags name any."""
+    return (*ENTITY_METRICS, "accuracy") if _are_entity_tags(label_names_of(config)) else ("accuracy",)
 
 
 def compute_token_metrics(config: PreTrainedConfig) -> ComputeMetrics:
@@ -179,5 +181,6 @@ TOKEN_EVALUATION = EvaluationTask(
     fidelity={"agreement": word_agreement, "kl": word_kl},
     calibration_error=word_calibration,
     compute_metrics=compute_token_metrics,
+    training_metrics=token_metrics,
     columns=COLUMNS,
 )

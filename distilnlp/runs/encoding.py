@@ -7,7 +7,6 @@ from typing import Any
 from datasets import Dataset, concatenate_datasets
 from transformers import PreTrainedTokenizerBase
 
-from distilnlp.data import labelled_rows
 from distilnlp.data.pairs import MODEL_INPUTS
 from distilnlp.data.questions import QuestionRows
 from distilnlp.data.rows import TEACHER_TEXT
@@ -28,8 +27,8 @@ class EncodedRows:
         tokenizers: of the model; of an ensemble's members by the prefix of their columns, the first without one.
         max_length: of its texts, in tokens; of an ensemble the first member's.
         collate: makes batches.
+        encode: `(normalised rows, name, for_evaluation) -> rows` as this model reads them.
         train: labelled and unlabelled rows.
-        labelled: the training rows that have a label.
         test: None where the test rows lack what the model reads.
         validation: None where there is none, or it lacks what the model reads.
     """
@@ -37,8 +36,8 @@ class EncodedRows:
     tokenizers: dict[str, PreTrainedTokenizerBase]
     max_length: int
     collate: Any
+    encode: Callable[..., Dataset]
     train: Dataset
-    labelled: Dataset
     test: Dataset | None
     validation: Dataset | None
 
@@ -70,7 +69,7 @@ class EncodedRows:
             self,
             tokenizers=self.tokenizers | {prefix: rows.tokenizer for prefix, rows in others.items()},
             collate=AllEncodings(self.collate, {prefix: rows.collate for prefix, rows in others.items()}),
-            **{part: all_of(part) for part in ("train", "labelled", "test", "validation")},
+            **{part: all_of(part) for part in ("train", "test", "validation")},
         )
 
     @classmethod
@@ -97,7 +96,7 @@ class EncodedRows:
             validation = encode(data.validation, "validation", True)
         if test is not None:
             _require_answers(test, plan)
-        return cls({"": tokenizer}, max_length, collate, train, labelled_rows(train, rows), test, validation)
+        return cls({"": tokenizer}, max_length, collate, encode, train, test, validation)
 
 
 def _joined(first: Dataset, others: dict[str, Dataset]) -> Dataset:

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from distilnlp.cache import damaged_shards
 from distilnlp.checkpoints import last_complete_checkpoint
-from distilnlp.data import FOLD, fingerprint, pair_encodings
+from distilnlp.data import FOLD, fingerprint, labelled_rows, pair_encodings
 from distilnlp.data.pairs import TEACHER
 from distilnlp.errors import DistillationError, NotKeptError
 from distilnlp.evaluation import SpeedPlan, evaluate_models
@@ -30,6 +30,7 @@ from distilnlp.runs.models import cut_student, load_labelled, new_head, pretrain
 from distilnlp.runs.pairing import paired_training_rows, side_by_side
 from distilnlp.runs.plan import Plan, describe, make_plan
 from distilnlp.runs.stages import Stage, write_json
+from distilnlp.runs.stopping import StopAtBest, hold_out
 from distilnlp.runs.teacher import FinishedTeacher
 from distilnlp.tasks import profile_of
 from distilnlp.tasks.collators import AllEncodings
@@ -143,8 +144,8 @@ class Pipeline:
 
     def _finetune(self, index: int, fold: int) -> Stage:
         """Fine-tune a member of the teacher on the labelled rows; with folds, on those of the other folds."""
-        plan, values, encoded = self.plan, self.plan.trainings["teacher"], self.member_rows[index]
-        member, rows = plan.members[index], encoded.labelled
+        plan, values, member = self.plan, self.plan.trainings["teacher"], self.plan.members[index]
+        labelled = plan.data.labelled
         encoder = model_fingerprint(member.source, member.model)
         inputs: dict[str, Any] = {"encoder": encoder, "arguments": values, **self._data_inputs(plan.data.labelled)}
         name = output = "teacher"
@@ -152,12 +153,12 @@ class Pipeline:
             name, output = f"teacher_{index}", f"{MEMBERS}/{index}"
         elif self.recipe.teacher.folds is not None:
             name, output, inputs["fold"] = f"teacher_fold_{fold}", f"{FOLDS}/{fold}", fold
-            rows = rows.select(np.flatnonzero(np.asarray(rows[FOLD][:]) != fold))
+            labelled = labelled.select(np.flatnonzero(np.asarray(labelled[FOLD][:]) != fold))
         stage = self._stage(name, output, inputs)
 
         def make(work: Path) -> Path:
             encoder_with_head = new_head(member.source, plan.task, plan.data.label_names, self.recipe.seed)
-            return self._train(work, encoder_with_head, None, values, rows, encoded)
+            return self._learn_labels("teacher", work, encoder_with_head, labelled, self.member_rows[index])
 
         stage.run(make)
         return stage
@@ -251,12 +252,12 @@ class Pipeline:
         def make(work: Path) -> Path:
             model = load_labelled(initial.result, self.plan.task, self.plan.data.label_names)
             if teacher is None:
-                return self._train(work, model, None, values, self.student_rows.labelled, self.student_rows)
+                return self._learn_labels(name, work, model, rows, self.student_rows)
             kept = None if answers is None else CachedTeacher(answers, verify=False)
             asked = kept or teacher.live(self.student_args.teacher_dtype)
             # Whether answers are kept was decided above, once, and is not decided again by the trainer.
             settled = {**values, "teacher_cache": OFF}
-            return self._train(work, model, asked, settled, self.train, self.student_rows)
+            return self._train(work, model, asked, settled, self.train, self.validation, self.student_rows)
 
         stage.run(make)
         return stage
@@ -318,6 +319,17 @@ class Pipeline:
         if self.state.is_main_process:
             model.save_pretrained(folder)
 
+    def _learn_labels(
+        self, name: str, work: Path, model: PreTrainedModel, labelled: Dataset, encoded: EncodedRows
+    ) -> Path:
+        """Train on the labels alone, until the score on rows that are not learned stops rising where that is told."""
+        learned, judged_on = labelled, encoded.validation
+        if name in self.plan.stopped and judged_on is None:
+            learned, held = hold_out(labelled, self.plan.task.rows, self.recipe.seed)
+            judged_on = encoded.encode(held, "held-out", for_evaluation=True)
+        rows = labelled_rows(encoded.encode(learned, "labelled"), self.plan.task.rows)
+        return self._train(work, model, None, self.plan.trainings[name], rows, judged_on, encoded, name)
+
     def _train(
         self,
         work: Path,
@@ -325,7 +337,9 @@ class Pipeline:
         teacher: Teacher | None,
         values: dict[str, Any],
         rows: Dataset,
+        evaluated: Dataset | None,
         encoded: EncodedRows,
+        name: str = "student",
     ) -> Path:
         """Train, or go on from the last checkpoint, and save the finished model with its tokenizer."""
         encoded.tokenizer.model_max_length = encoded.max_length  # saved with the model: it is served as it was trained
@@ -338,10 +352,11 @@ class Pipeline:
             if needs_both
             else encoded.collate,
             train_dataset=rows,
-            eval_dataset=self.validation if needs_both else encoded.validation,
+            eval_dataset=evaluated,
             processing_class=encoded.tokenizer,
             teacher_processing_class=self.teacher_rows.tokenizer if needs_both else None,
             compute_metrics=self.plan.task.evaluation.compute_metrics(model.config),
+            callbacks=[StopAtBest()] if name in self.plan.stopped else None,
         )
         trainer.train(resume_from_checkpoint=last_complete_checkpoint(work))
         trainer.save_model(str(work / FINISHED))

@@ -14,6 +14,7 @@ from distilnlp.data import FOLD, NO_FOLD, PreparedData, assign_folds, prepare_da
 from distilnlp.data.rows import ANSWER, SOURCE_ROW, TEACHER_TEXT
 from distilnlp.data.sequence import TextRows
 from distilnlp.errors import DistillationError
+from distilnlp.evaluation.task import best_checkpoint_metric
 from distilnlp.recipe import LABELS_ALONE, Recipe, baseline_values, build_arguments, distill_values, finetune_values
 from distilnlp.runs.augmenting import augmented
 from distilnlp.runs.members import Member, column_teacher, in_labels_of_data, make_members
@@ -27,13 +28,12 @@ from distilnlp.runs.models import (
     pretrained_student,
     readable_length,
 )
+from distilnlp.runs.stopping import OWN_LENGTH, can_hold_out, learning_rate, longest_training, stopping_arguments
 from distilnlp.signals import SignalProfile
 from distilnlp.students import estimate_cost
 from distilnlp.tasks import Task, profile_of
 from distilnlp.trainer import DistillationTrainer
 from distilnlp.trainer_checks import check_batch_size, check_own_encoding
-
-FINETUNE_STEPS = 300  # a teacher takes at least about as many, unless the recipe says how long it trains
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class Plan:
         student: the shape that the student will have, without weights, as the members are.
         max_length: of the student's texts, in tokens.
         trainings: the arguments of each training that the run has, of `student` and perhaps `teacher`, `baseline`.
+        stopped: which of them end when their score on rows that they do not learn stops rising.
     """
 
     recipe: Recipe
@@ -59,6 +60,7 @@ class Plan:
     student: PreTrainedModel
     max_length: int
     trainings: dict[str, dict[str, Any]]
+    stopped: frozenset[str]
 
     @property
     def teacher_profile(self) -> SignalProfile:
@@ -100,12 +102,12 @@ def make_plan(recipe: Recipe) -> Plan:
     members = make_members(recipe, task, models, tokenizers, tokenizer, max_length)
     if recipe.teacher.columns:
         _check_answers(recipe, task, data)
-    trainings = _resolve_trainings(recipe, data)
-    for values in trainings.values():
-        _check_training(values, recipe.seed, data, student)
+    trainings, stopped = _resolve_trainings(recipe, task, data, [*models, student])
+    for name, values in trainings.items():
+        _check_training(values, recipe.seed, data.validation is not None or name in stopped, student)
     for model in (*models, student):
         model.to("meta")  # type: ignore[arg-type]  # the stages load the weights: from here on only shapes count
-    plan = Plan(recipe, task, tokenizer, data, members, student, max_length, trainings)
+    plan = Plan(recipe, task, tokenizer, data, members, student, max_length, trainings, stopped)
     if plan.has_two_views:
         _check_own_view(recipe, task)
     _check_validation(plan)
@@ -154,7 +156,8 @@ def _check_answers(recipe: Recipe, task: Task, data: PreparedData) -> None:
 def _check_validation(plan: Plan) -> None:
     """Refuse an evaluation during training that reads what the validation rows lack."""
     teacher, validation = plan.recipe.teacher, plan.data.validation
-    is_read = plan.trainings["student"].get("eval_soft_loss") or _evaluates(plan.trainings.get("teacher", {}))
+    evaluates = _evaluates(teacher.finetune if isinstance(teacher.finetune, dict) else {})
+    is_read = plan.trainings["student"].get("eval_soft_loss") or evaluates
     if validation is None or not is_read:
         return
     for column, names in ((TEACHER_TEXT, teacher.text_columns), (ANSWER, teacher.columns)):
@@ -212,11 +215,19 @@ def _check_arguments(recipe: Recipe) -> None:
         build_arguments(values, recipe.seed, Path(recipe.output))
 
 
-def _resolve_trainings(recipe: Recipe, data: PreparedData) -> dict[str, dict[str, Any]]:
+def _resolve_trainings(
+    recipe: Recipe, task: Task, data: PreparedData, models: list[PreTrainedModel]
+) -> tuple[dict[str, dict[str, Any]], frozenset[str]]:
     """Return the arguments of each training, its length settled by the rows where the recipe leaves it open.
 
-    The baseline takes as many steps as the student, or the comparison would flatter the student; a teacher takes
-    enough steps to learn from few rows.
+    Args:
+        recipe: what it sets stays.
+        task: of all.
+        data: checked and split.
+        models: of the teacher, and last the student.
+
+    Returns:
+        The arguments by the training's name, and which trainings end when their score stops rising.
     """
     trainings = {"student": distill_values(recipe)}
     if (recipe.teacher.finetune or recipe.baseline) and len(data.labelled) == 0:
@@ -230,25 +241,35 @@ def _resolve_trainings(recipe: Recipe, data: PreparedData) -> dict[str, dict[str
             "the student has nothing to learn from: soft_loss_weight is 0, there are no losses, and none of the "
             "training rows has a label. Give one of them."
         )
+    labelled, stopped = len(data.labelled), set()
     if recipe.teacher.finetune:
-        values = finetune_values(recipe)
-        steps_an_epoch = len(data.labelled) / values["per_device_train_batch_size"]
-        epochs = max(3, math.ceil(FINETUNE_STEPS / steps_an_epoch))
-        trainings["teacher"] = _with_length(values, recipe.teacher.finetune, epochs)
+        width = max(model.config.hidden_size for model in models[:-1])
+        values = {"learning_rate": learning_rate(width), **finetune_values(recipe)}
+        batch = values["per_device_train_batch_size"] * values.get("gradient_accumulation_steps", 1)
+        epochs = longest_training(labelled, len(data.label_names), batch)
+        trainings["teacher"] = {"num_train_epochs": epochs, **values}
     if recipe.baseline:
+        # At the most as many steps as the student takes, or the comparison would flatter the student.
         values = baseline_values(recipe)
-        epochs = math.ceil(values["num_train_epochs"] * len(data.train) / len(data.labelled))
-        trainings["baseline"] = _with_length(values, recipe.baseline, epochs)
-    return trainings
+        epochs = math.ceil(values["num_train_epochs"] * len(data.train) / labelled)
+        is_settled = values.get("max_steps", -1) > 0 or "num_train_epochs" in _own_keys(recipe.baseline)
+        trainings["baseline"] = values if is_settled else {**values, "num_train_epochs": epochs}
+    metric = best_checkpoint_metric(task.evaluation, models[-1].config)
+    for name, asked in (("teacher", recipe.teacher.finetune), ("baseline", recipe.baseline)):
+        is_left_open = asked and not _own_keys(asked) & OWN_LENGTH
+        if is_left_open and (data.validation is not None or can_hold_out(labelled)):
+            trainings[name] |= stopping_arguments(metric)
+            stopped.add(name)
+    return trainings, frozenset(stopped)
 
 
-def _with_length(values: dict[str, Any], own: bool | dict[str, Any], epochs: int) -> dict[str, Any]:
-    is_settled = values.get("max_steps", -1) > 0 or (isinstance(own, dict) and "num_train_epochs" in own)
-    return values if is_settled else {**values, "num_train_epochs": epochs}
+def _own_keys(asked: bool | dict[str, Any]) -> set[str]:
+    """Return the arguments that a recipe itself sets for a training."""
+    return set(asked) if isinstance(asked, dict) else set()
 
 
-def _check_training(values: dict[str, Any], seed: int, data: PreparedData, student: PreTrainedModel) -> None:
-    if data.validation is None and _evaluates(values):
+def _check_training(values: dict[str, Any], seed: int, has_validation: bool, student: PreTrainedModel) -> None:
+    if not has_validation and _evaluates(values):
         raise DistillationError(
             "eval_strategy asks for evaluation during training, but there is no validation split. Set "
             "data.validation_split, or remove eval_strategy: the test split is kept for the end."

@@ -1,0 +1,89 @@
+"""How long the trainings on the labels alone last: until their score on rows that they do not learn stops rising.
+
+The figures below were chosen on question types of 6 and 50 classes and on news topics: "How long a teacher trains" in
+docs/results.md.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from distilnlp.data import RowFormat
+
+EVALUATIONS = 20  # of the longest training
+PATIENCE = 5  # evaluations without a score as good as the best
+# A tenth of the labelled rows is held out, if these are enough to tell one checkpoint from another.
+SHARE, FEWEST, MOST = 0.1, 20, 2000
+# What a recipe sets of these, it decides itself, and nothing is held out.
+OWN_LENGTH = {"max_steps", "num_train_epochs", "eval_strategy", "load_best_model_at_end", "metric_for_best_model"}
+
+
+def longest_training(labelled: int, classes: int, batch_size: int) -> int:
+    """Return how many epochs a teacher is trained at the most: many classes and few rows take long.
+
+    Args:
+        labelled: rows.
+        classes: of the task; 0 where it has none.
+        batch_size: rows a step.
+    """
+    steps_an_epoch = labelled / batch_size
+    steps = max(300, 60 * classes, min(1500, 10 * steps_an_epoch))
+    return max(3, math.ceil(steps / steps_an_epoch))
+
+
+def learning_rate(hidden_size: int) -> float:
+    """Return a teacher's learning rate: the wider the model, the smaller. 1e-4 at 384, 5e-5 at 768."""
+    return min(3e-4, 1e-4 * 384 / hidden_size)
+
+
+def can_hold_out(labelled: int) -> bool:
+    """Whether a tenth of so many labelled rows tells how good a model is."""
+    return labelled * SHARE >= FEWEST
+
+
+def hold_out(labelled: Dataset, rows: RowFormat, seed: int) -> tuple[Dataset, Dataset]:
+    """Return the rows that are learned and those that tell when to stop; of every class at least one row is learned."""
+    order = np.random.default_rng(seed).permutation(len(labelled))
+    strata = rows.strata(labelled)
+    one_a_class = np.zeros(0, dtype=int) if strata is None else np.unique(strata[order], return_index=True)[1]
+    held = np.delete(order, one_a_class)[: min(int(len(labelled) * SHARE), MOST)]
+    learned = np.setdiff1d(order, held)
+    return labelled.select(learned), labelled.select(np.sort(held))
+
+
+def stopping_arguments(metric: str) -> dict[str, Any]:
+    """Return the arguments of a training that keeps its best checkpoint.
+
+    Args:
+        metric: by which it is the best, as evaluations call it.
+    """
+    share = 1 / EVALUATIONS
+    return {
+        "eval_strategy": "steps",
+        "eval_steps": share,
+        "save_strategy": "steps",
+        "save_steps": share,
+        "load_best_model_at_end": True,
+        "metric_for_best_model": metric,
+        "greater_is_better": metric != "loss",
+    }
+
+
+class StopAtBest(TrainerCallback):
+    """Stops a training whose score has not been as good as its best for `PATIENCE` evaluations.
+
+    Of equal scores the later one is the best: on few rows many are equal, and the learning rate has fallen further. It
+    has no state of its own, so that a training that was killed goes on as if it had not been.
+    """
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Compare the score with those before it."""
+        name, sign = f"eval_{args.metric_for_best_model}", 1 if args.greater_is_better else -1
+        scores = [sign * entry[name] for entry in state.log_history if name in entry]
+        if scores[-1] == max(scores):
+            state.best_metric = None  # the Trainer takes only a higher one for better
+        since_best = scores[::-1].index(max(scores))
+        control.should_training_stop |= since_best >= PATIENCE
