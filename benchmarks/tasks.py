@@ -110,7 +110,8 @@ class TaskBench:
     def teacher(self) -> Any:
         folder = OUT / self.name / "teacher"
         if not folder.is_dir():
-            values = {**FINETUNE_DEFAULTS, **LABELS_ALONE, "num_train_epochs": self.run.epochs[0]}
+            length = {"num_train_epochs": self.run.epochs[0], "learning_rate": 1e-4}
+            values = {**FINETUNE_DEFAULTS, **LABELS_ALONE, **length}
             rows = labelled_rows(self.train_rows, self.task.rows)
             seconds = self.train(self.encoder, None, rows, {**values, "per_device_train_batch_size": 16}, seed=0)
             self.encoder.save_pretrained(folder)

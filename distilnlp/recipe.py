@@ -53,7 +53,7 @@ COMMON_DEFAULTS: dict[str, Any] = {
     "save_total_limit": 1,
     "report_to": "none",
 }
-FINETUNE_DEFAULTS: dict[str, Any] = {**COMMON_DEFAULTS}  # the rest by rows and size: runs/stopping.py
+FINETUNE_DEFAULTS = COMMON_DEFAULTS  # how long and how fast, the rows and the size decide: runs/stopping.py
 DISTILL_DEFAULTS: dict[str, Any] = {**COMMON_DEFAULTS, "num_train_epochs": 5, "learning_rate": 2e-4}
 
 
