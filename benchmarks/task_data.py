@@ -43,6 +43,12 @@ def trec_few() -> DatasetDict:
     return _classes(train[:FEW], test, names, labelled=FEW)
 
 
+def trec_fine() -> DatasetDict:
+    """All questions, labelled with one of 50 fine types."""
+    train, test = (_labelled_lines(FOLDER / "trec" / f"{split}.label_text.txt", " ") for split in ("train", "test"))
+    return _classes(_shuffled(train), test, sorted({label for label, _ in train}), labelled=len(train))
+
+
 def trec_others() -> DatasetDict:
     """The 1,700 questions beside these, without labels. No test rows: every split of a transfer set is trained on."""
     train, _, names = _trec()

@@ -23,9 +23,9 @@ from tests.trainer_tools import Watcher, assert_same, copy_of
     ("labelled", "classes", "epochs"),
     [
         (300, 2, 16),  # few rows: 300 steps
-        (5000, 6, 5),  # 1,500 steps
+        (5000, 6, 3),  # 3 epochs
         (3850, 77, 20),  # 50 rows of each of many classes: 60 steps a class
-        (400_000, 3, 3),  # many rows: 3 epochs
+        (400_000, 3, 3),
         (150, 0, 32),
     ],
 )

@@ -30,7 +30,7 @@ def longest_training(labelled: int, classes: int, batch_size: int) -> int:
         batch_size: rows a step.
     """
     steps_an_epoch = labelled / batch_size
-    steps = max(300, 60 * classes, min(1500, 10 * steps_an_epoch))
+    steps = max(300, 60 * classes)
     return max(3, math.ceil(steps / steps_an_epoch))
 
 
