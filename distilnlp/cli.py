@@ -4,6 +4,7 @@ import argparse
 import json
 import logging
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -127,7 +128,7 @@ def _cache(args: argparse.Namespace, overrides: Mapping[str, Any]) -> None:
 
 
 def _distill(args: argparse.Namespace, overrides: Mapping[str, Any]) -> None:
-    from distilnlp.evaluation import summary_table, verdict
+    from distilnlp.evaluation import summary_table
     from distilnlp.runs import dry_run, run
 
     recipe = _recipe(args, overrides)
@@ -137,13 +138,13 @@ def _distill(args: argparse.Namespace, overrides: Mapping[str, Any]) -> None:
     results = run(recipe, overwrite=args.overwrite)
     if not PartialState().is_main_process:
         return
-    print(f"\n{summary_table(results['models'])}\n\n{verdict(results['models'])}\n")
+    print(f"\n{_as_list(results['verdict'])}\n\n{summary_table(results['models'])}\n")
     print(f"student   {recipe.output}/student\nfigures   {recipe.output}/results.json")
 
 
 def _evaluate(args: argparse.Namespace, overrides: Mapping[str, Any]) -> None:
     from distilnlp.data import DataConfig
-    from distilnlp.evaluation import summary_table
+    from distilnlp.evaluation import summary_table, verdict
     from distilnlp.runs import evaluate_saved
     from distilnlp.validation import parse_section
 
@@ -157,9 +158,14 @@ def _evaluate(args: argparse.Namespace, overrides: Mapping[str, Any]) -> None:
     own = {"source": source, "test_split": getattr(args, "data.test_split")}
     data = parse_section(DataConfig, {**own, **{key[5:]: value for key, value in overrides.items()}}, "data")
     reports = evaluate_saved(args.student, data, args.teacher, args.task)
-    print(summary_table(reports))
+    print(f"{_as_list(verdict(reports))}\n\n{summary_table(reports)}".lstrip())
     if args.json:
         args.json.write_text(json.dumps(reports, indent=2) + "\n", encoding="utf-8")
+
+
+def _as_list(sentences: Sequence[str]) -> str:
+    """Return sentences as a list that is read in a terminal of 80 columns."""
+    return "\n".join(textwrap.fill(said, 80, initial_indent="- ", subsequent_indent="  ") for said in sentences)
 
 
 def _splits_of(source: str | None) -> dict[str, Any]:

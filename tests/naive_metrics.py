@@ -46,9 +46,9 @@ def naive_multi_label_metrics(logits, labels):
     f1 = [double / size for double, size in counts if size]
     doubles, sizes = (sum(part) for part in zip(*counts, strict=True))
     return {
-        "micro_f1": doubles / sizes if sizes else 0.0,
-        "macro_f1": sum(f1) / len(f1) if f1 else 0.0,
-        "map": sum(precisions) / len(precisions) if precisions else 0.0,
+        "micro_f1": doubles / sizes if sizes else math.nan,
+        "macro_f1": sum(f1) / len(f1) if f1 else math.nan,
+        "map": sum(precisions) / len(precisions) if precisions else math.nan,
     }
 
 

@@ -2,6 +2,7 @@
 
 import math
 import socket
+import tracemalloc
 import warnings
 from functools import partial
 from types import SimpleNamespace
@@ -16,11 +17,16 @@ from transformers import Trainer, TrainingArguments
 
 from distilnlp.errors import DistillationError
 from distilnlp.evaluation import (
+    MULTI_LABEL_EVALUATION,
+    SINGLE_LABEL_EVALUATION,
+    TOKEN_EVALUATION,
     Accuracy,
+    Interval,
     MacroF1,
     MatthewsCorrelation,
     agreement,
     bootstrap_intervals,
+    chunks,
     classification_metrics,
     classification_scores,
     compute_classification_metrics,
@@ -28,6 +34,9 @@ from distilnlp.evaluation import (
     mean_kl,
     predict_logits,
 )
+from distilnlp.evaluation import intervals as intervals_module
+from distilnlp.evaluation.intervals import Resampled
+from distilnlp.evaluation.tokens import WordLabels
 from tests.naive_metrics import naive_metrics
 from tests.tiny import tiny_model, tiny_rows, tiny_tokenizer
 
@@ -132,8 +141,9 @@ def test_vectorised_scores_equal_scikit_learn(data, classes, rows):
         pair = labels[index], predictions[index]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            expected = (pair[0] == pair[1]).mean(), f1_score(*pair, average="macro"), matthews_corrcoef(*pair)
-        assert [found[name][index] for name in ("accuracy", "macro_f1", "mcc")] == pytest.approx(expected)
+            correlation = matthews_corrcoef(*pair) if len(set(pair[0])) > 1 else math.nan
+            expected = (pair[0] == pair[1]).mean(), f1_score(*pair, average="macro"), correlation
+        assert [found[name][index] for name in ("accuracy", "macro_f1", "mcc")] == pytest.approx(expected, nan_ok=True)
 
 
 # Calibration
@@ -251,4 +261,88 @@ def test_interval_of_a_perfect_model_is_finite(rows, classes):
         warnings.simplefilter("error")
         found = intervals(labels, labels)
     assert (found["accuracy"].low, found["accuracy"].high) == (1, 1)
-    assert all(math.isfinite(bound) for interval in found.values() for bound in (interval.low, interval.high))
+    assert (found["macro_f1"].low, found["macro_f1"].high) == (1, 1)
+    # With labels of one class nothing correlates, in none of the draws.
+    undefined = len(set(labels.tolist())) == 1
+    assert (math.isnan(found["mcc"].value), math.isnan(found["mcc"].low)) == (undefined, undefined)
+
+
+def test_an_interval_holds_its_value_where_repeated_rows_raise_it():
+    """Average precision of rare labels rises whenever their rows are drawn twice: the draws are shifted by that."""
+    found = Resampled(0.25, np.linspace(0.3, 0.5, 101)).interval()
+    assert (found.low, found.high) == pytest.approx((0.155, 0.345))
+    skewed = Resampled(0.2, np.append(np.full(99, 0.3), 9.0)).interval()
+    assert skewed.low <= skewed.value <= skewed.high
+
+
+def test_draws_without_a_value_are_left_out_of_the_interval():
+    draws = np.append(np.linspace(0, 1, 101), [math.nan] * 50)
+    found = Resampled(0.5, draws).interval()
+    assert (found.low, found.high) == pytest.approx((0.025, 0.975))
+    nothing = Resampled(0.5, np.full(3, math.nan)).interval()
+    assert math.isnan(nothing.low)
+    assert math.isnan(nothing.high)
+
+
+def test_differences_and_ratios_are_of_the_same_draws():
+    """Two models that miss the same rows differ by nothing in every draw, however uncertain each of them is."""
+    predictions, labels = random_ids(100)
+    logits = np.eye(4)[predictions]
+    first, second = (SINGLE_LABEL_EVALUATION.scores(own, labels).resample()["accuracy"] for own in (logits, 2 * logits))
+    assert first.interval().high - first.interval().low > 0.1
+    assert first.minus(second).interval() == Interval(0, 0, 0)
+    assert first.over(second).interval() == Interval(1, 1, 1)
+    assert math.isnan(first.over(Resampled(0.0, np.zeros(1000))).interval().value)
+
+
+# Memory
+
+
+@pytest.mark.parametrize("task", [SINGLE_LABEL_EVALUATION, MULTI_LABEL_EVALUATION, TOKEN_EVALUATION])
+def test_figures_of_many_classes_take_less_memory_than_the_logits(task, monkeypatch):
+    rows, classes = 600, 2000
+    monkeypatch.setattr(chunks, "CELLS_AT_ONCE", 20_000)
+    monkeypatch.setattr(intervals_module, "CELLS_AT_ONCE", 20_000)
+    generator = np.random.default_rng(0)
+    student, teacher = (generator.standard_normal((rows, classes), dtype=np.float32) for _ in range(2))
+    labels = generator.integers(0, classes, rows)
+    if task is MULTI_LABEL_EVALUATION:
+        student -= 3  # most labels are not predicted
+        labels = np.full((rows, classes), np.nan)
+        labels[:, 100:] = 0
+        labels[:20, 100:110] = 1
+    size = student.nbytes
+    if task is TOKEN_EVALUATION:
+        student, teacher = list(student[:, None]), list(teacher[:, None])
+        labels = WordLabels(None, list(labels[:, None]))
+    tracemalloc.start()
+    try:
+        task.scores(student, labels).intervals(20)
+        task.constant(labels).intervals(20)
+        for compute in task.fidelity.values():
+            compute(student, teacher)
+        task.calibration_error(student, labels)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # Of one label or tag next to nothing; of many labels, which of them hold and are predicted, in bytes not floats.
+    assert peak < (2 if task is MULTI_LABEL_EVALUATION else 0.5) * size
+
+
+def test_chunks_change_no_figure(monkeypatch):
+    generator = np.random.default_rng(0)
+    student, teacher = generator.normal(size=(2, 50, 7))
+    labels, sets = generator.integers(-1, 7, 50), (generator.random((50, 7)) < 0.3).astype(float)
+    labels[labels < 0] = -100
+
+    def figures():
+        parts = [(SINGLE_LABEL_EVALUATION, labels), (MULTI_LABEL_EVALUATION, sets)]
+        return [
+            value
+            for task, own in parts
+            for value in (task.calibration_error(student, own), *(f(student, teacher) for f in task.fidelity.values()))
+        ]
+
+    whole = figures()
+    monkeypatch.setattr(chunks, "CELLS_AT_ONCE", 20)
+    assert figures() == pytest.approx(whole, abs=1e-12)

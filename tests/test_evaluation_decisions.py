@@ -55,7 +55,7 @@ def test_multi_label_metrics_leave_unknown_entries_and_absent_labels_out(seed, r
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             found = MULTI.scores(logits, truth).values()
-        assert found == pytest.approx(naive_multi_label_metrics(logits, truth))
+        assert found == pytest.approx(naive_multi_label_metrics(logits, truth), nan_ok=True)
 
 
 def test_multi_label_draws_score_as_the_rows_they_repeat():
@@ -156,11 +156,22 @@ def test_regression_draws_score_as_the_rows_they_repeat():
 
 
 @pytest.mark.parametrize(("values", "targets"), [([0.1] * 7, range(7)), (range(7), [0.1] * 7), ([0.0], [1.0])])
-def test_a_constant_has_a_correlation_of_zero_and_gives_no_warning(values, targets):
+def test_a_constant_has_no_correlation_and_gives_no_warning(values, targets):
+    columns = np.array(values, dtype=float), np.array(targets, dtype=float)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = SCORE.scores(np.array(values, dtype=float), np.array(targets, dtype=float)).intervals(50)
-    assert {(interval.low, interval.value, interval.high) for interval in found.values()} == {(0, 0, 0)}
+        found = SCORE.scores(*columns).intervals(50)
+    assert all(math.isnan(bound) for one in found.values() for bound in (one.low, one.value, one.high))
+    # A Trainer compares it to find the best checkpoint.
+    assert SCORE.compute_metrics(config(1))(trained(*columns)) == {"pearson": 0, "spearman": 0}
+
+
+def test_labels_that_never_hold_have_no_f1_unless_they_are_predicted():
+    nothing = MULTI.scores(np.full((4, 2), -1.0), np.zeros((4, 2))).values()
+    assert all(map(math.isnan, nothing.values()))
+    assert MULTI.compute_metrics(config(2))(trained(np.full((4, 2), -1.0), np.zeros((4, 2))))["micro_f1"] == 0
+    wrong = MULTI.scores(np.full((4, 2), 1.0), np.zeros((4, 2))).values()
+    assert (wrong["micro_f1"], wrong["macro_f1"]) == (0, 0)
 
 
 def test_rows_without_a_target_are_left_out():

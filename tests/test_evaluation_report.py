@@ -2,6 +2,7 @@
 
 import json
 import math
+import tracemalloc
 from functools import partial
 from types import SimpleNamespace
 
@@ -22,6 +23,7 @@ from distilnlp.evaluation import (
     measure_size,
     measure_speed,
     predict_logits,
+    verdict,
 )
 from tests.conftest import as_examples
 from tests.naive_metrics import naive_metrics
@@ -56,6 +58,27 @@ def test_predictions_have_no_dropout_and_give_every_mode_back(examples, collator
 
 def test_predictions_of_a_half_precision_model_come_in_float32(examples, collator):
     assert predict_logits(tiny_model().bfloat16(), examples, collator).dtype == np.float32
+
+
+def test_logits_of_many_classes_are_held_once():
+    classes = 20_000
+    weights = torch.zeros(classes)
+
+    class Wide(FakeModel):
+        def forward(self, input_ids):
+            return SimpleNamespace(logits=weights + input_ids[:, :1])
+
+    rows = [{"input_ids": [index, 1]} for index in range(96)]
+    tracemalloc.start()
+    try:
+        found = predict_logits(
+            Wide("wide", []), rows, lambda own: {"input_ids": torch.tensor([row["input_ids"] for row in own])}, 8
+        )
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(found[:, 0], range(96))
+    assert peak < 1.5 * found.nbytes
 
 
 def test_predicting_no_rows_is_an_error(collator):
@@ -104,6 +127,7 @@ def test_speed_is_computed_from_the_seconds_of_each_model(examples, collator, cl
     assert (found["slow"].latency_ms_median, found["slow"].latency_ms_p95) == pytest.approx((40, 40))
     assert found["fast"].latency_ms_median == pytest.approx(10)
     assert found["fast"].throughput_per_second == pytest.approx(100)
+    assert found["fast"].batch_size == SMALL_PLAN.batch_size
 
 
 def test_speed_stops_after_the_turn_that_uses_up_its_time(examples, collator, clock):
@@ -268,3 +292,32 @@ def test_evaluation_leaves_no_files(tmp_path, monkeypatch, examples, collator):
     monkeypatch.chdir(tmp_path)
     evaluate_models({"student": tiny_model()}, examples, collator, speed_plan=SMALL_PLAN)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_classes_without_a_test_row_are_said_once(caplog, examples, collator):
+    rows = [{**example, "label": 0} for example in examples[:6]]
+    models = {"teacher": tiny_model(), "student": tiny_model(seed=1)}
+    evaluate_models(models, rows, collator, speed_plan=None)
+    said = [record.getMessage() for record in caplog.records if "no example" in record.getMessage()]
+    assert len(said) == 1
+    assert f"no example of 2 of 3 classes ({', '.join(TOPICS[1:])})" in said[0]
+    caplog.clear()
+    evaluate_models(models, examples, collator, speed_plan=None)
+    assert "no example" not in caplog.text
+
+
+def test_undefined_figures_are_null_and_the_log_says_why(caplog, examples, collator):
+    rows = [{**example, "label": 0} for example in examples[:6]]
+    found = evaluate_models({"student": tiny_model()}, rows, collator, speed_plan=None)
+    assert found["student"]["metrics"]["mcc"] == {"value": None, "low": None, "high": None}
+    assert "mcc of 'student' is undefined (n/a): all rows have one class" in caplog.text
+    json.dumps(found, allow_nan=False)
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_very_few_rows_give_a_report(rows, examples, collator):
+    models = {"teacher": tiny_model(), "student": tiny_model(seed=1), "baseline": tiny_model(seed=2)}
+    found = evaluate_models(models, examples[:rows], collator, reference="teacher", speed_plan=None)
+    json.dumps(found, allow_nan=False)
+    assert verdict(found)[0].startswith(f"{rows} test row")
+    assert "too few to tell anything" in verdict(found)[0]

@@ -18,16 +18,19 @@ from distilnlp.evaluation.masked_lm import MASKED_LM_EVALUATION
 from distilnlp.evaluation.metrics import Accuracy, MacroF1, MatthewsCorrelation, classification_metrics
 from distilnlp.evaluation.multi_label import MULTI_LABEL_EVALUATION
 from distilnlp.evaluation.prediction import predict_logits, predict_rows
+from distilnlp.evaluation.quality import measure_quality
 from distilnlp.evaluation.questions import QUESTION_EVALUATION
 from distilnlp.evaluation.regression import REGRESSION_EVALUATION
-from distilnlp.evaluation.report import ModelReport, evaluate_models
+from distilnlp.evaluation.report import ModelReport, TextLength, evaluate_models
 from distilnlp.evaluation.size import ModelSize, measure_size
-from distilnlp.evaluation.table import LOWER_IS_BETTER, summary_table, verdict
+from distilnlp.evaluation.table import LOWER_IS_BETTER, summary_table
 from distilnlp.evaluation.task import EvaluationTask
 from distilnlp.evaluation.tokens import TOKEN_EVALUATION
+from distilnlp.evaluation.verdict import CUT_TEACHER, verdict
 
 __all__ = [
     "CHOICE_EVALUATION",
+    "CUT_TEACHER",
     "LOWER_IS_BETTER",
     "MASKED_LM_EVALUATION",
     "MULTI_LABEL_EVALUATION",
@@ -45,6 +48,7 @@ __all__ = [
     "Scorer",
     "Speed",
     "SpeedPlan",
+    "TextLength",
     "agreement",
     "bootstrap_intervals",
     "classification_metrics",
@@ -53,6 +57,7 @@ __all__ = [
     "evaluate_models",
     "expected_calibration_error",
     "mean_kl",
+    "measure_quality",
     "measure_size",
     "measure_speed",
     "predict_logits",

@@ -1,7 +1,9 @@
 """Calibration: does a model that is 80% sure turn out right in 80% of the cases?"""
 
+from collections.abc import Iterable
+
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from distilnlp.errors import DistillationError
 
@@ -30,8 +32,18 @@ def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, bins
             + (f"values from {rows.min():.3g} to {rows.max():.3g}." if rows.size else "no rows.")
             + " Pass the softmax of the logits of at least one row."
         )
-    confidences = rows.max(-1)
+    return mean_gap([(rows.max(-1), rows.argmax(-1) == classes)], bins)
+
+
+def mean_gap(parts: Iterable[tuple[NDArray, NDArray]], bins: int = 15) -> float:
+    """Return the calibration error of items that come in parts: confidences `[items]`, and which were right `[items]`.
+
+    Of no item at all it is NaN.
+    """
     inner_edges = np.linspace(0, 1, bins + 1)[1:-1]
-    bin_of_row = np.digitize(confidences, inner_edges, right=True)
-    gaps = np.bincount(bin_of_row, weights=(rows.argmax(-1) == classes) - confidences, minlength=bins)
-    return float(np.abs(gaps).sum() / len(rows))
+    gaps, items = np.zeros(bins), 0
+    for confidences, is_right in parts:
+        bin_of_item = np.digitize(confidences, inner_edges, right=True)
+        gaps += np.bincount(bin_of_item, weights=is_right - confidences, minlength=bins)
+        items += len(confidences)
+    return float(np.abs(gaps).sum() / items) if items else float("nan")

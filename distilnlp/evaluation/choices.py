@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from transformers import EvalPrediction, PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import DistillationError
-from distilnlp.evaluation.classification import classification_calibration
+from distilnlp.evaluation.classification import always_most_frequent, classification_calibration
 from distilnlp.evaluation.fidelity import agreement, mean_kl
 from distilnlp.evaluation.intervals import Scorer, weighted_means, weighted_scorer
 from distilnlp.evaluation.labels import check_label_ids, keep_order, label_values
@@ -86,6 +86,8 @@ CHOICE_EVALUATION = EvaluationTask(
     scores=choice_scorer,
     fidelity={"agreement": agreement, "kl": mean_kl},
     calibration_error=classification_calibration,
+    constant=always_most_frequent,
+    constant_name="the same choice for every question",
     compute_metrics=lambda config: compute_choice_metrics,
     training_metrics=lambda config: ("accuracy",),
 )

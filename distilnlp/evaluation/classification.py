@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from transformers import EvalPrediction
 
-from distilnlp.evaluation.calibration import expected_calibration_error
+from distilnlp.evaluation.calibration import mean_gap
+from distilnlp.evaluation.chunks import row_chunks
 from distilnlp.evaluation.fidelity import agreement, mean_kl
 from distilnlp.evaluation.intervals import Scorer, count_ids
 from distilnlp.evaluation.labels import align_classes, check_label_ids, read_class_ids
@@ -41,7 +42,8 @@ def compute_classification_metrics(eval_prediction: EvalPrediction) -> dict[str,
 def classification_scores(predictions: NDArray, labels: NDArray, num_classes: int) -> dict[str, NDArray]:
     """Compute the three metrics for many sets of rows at once, for the resampling of confidence intervals.
 
-    Equal to scikit-learn's values, from three counts per class instead of a validated call per set.
+    Equal to scikit-learn's values, from three counts per class instead of a validated call per set; but the Matthews
+    correlation of labels of a single class, with which nothing correlates, is NaN here.
 
     Args:
         predictions: class ids `[..., rows]`.
@@ -59,25 +61,50 @@ def classification_scores(predictions: NDArray, labels: NDArray, num_classes: in
     f1 = 2 * hits / np.maximum(occurring, 1)
     # Matthews correlation of several classes, Gorodkin 2004: covariances of the one-hot labels and predictions.
     covariance = rows * hits.sum(-1) - (labelled * predicted).sum(-1)
-    variances = (rows**2 - (labelled**2).sum(-1)) * (rows**2 - (predicted**2).sum(-1))
+    of_labels = rows**2 - (labelled**2).sum(-1)
+    variances = of_labels * (rows**2 - (predicted**2).sum(-1))
+    mcc = np.where(variances > 0, covariance / np.sqrt(np.maximum(variances, 1)), 0.0)
     return {
         "accuracy": hits.sum(-1) / rows,
         "macro_f1": f1.sum(-1) / (occurring > 0).sum(-1),
-        "mcc": np.where(variances > 0, covariance / np.sqrt(np.maximum(variances, 1)), 0.0),
+        "mcc": np.where(of_labels > 0, mcc, np.nan),
     }
 
 
 def classification_scorer(logits: NDArray, labels: NDArray) -> Scorer:
     """Return the scorer of logits `[rows, classes]` on the rows whose label is not -100."""
+    return _scorer_of_ids(logits.argmax(-1), labels)
+
+
+def always_most_frequent(labels: NDArray) -> Scorer:
+    """Return the scorer of one class for all rows, the one that most of them have."""
+    return _scorer_of_ids(np.full_like(labels, np.bincount(labels[labels != NO_LABEL]).argmax()), labels)
+
+
+def _scorer_of_ids(predictions: NDArray, labels: NDArray) -> Scorer:
     labelled = labels != NO_LABEL
-    scores = partial(classification_scores, num_classes=logits.shape[-1])
-    return Scorer(scores, (logits[labelled].argmax(-1), labels[labelled]))
+    both = np.concatenate([predictions[labelled], labels[labelled]])
+    # Classes that never occur count for nothing: numbered anew, thousands of classes cost no more than the rows.
+    classes, ids = np.unique(both, return_inverse=True)
+    columns = tuple(np.split(ids, 2))
+    return Scorer(partial(classification_scores, num_classes=len(classes)), columns, cells=len(classes))
+
+
+def rows_per_class(labels: NDArray, num_classes: int) -> NDArray:
+    """Count the rows of each class."""
+    return np.bincount(labels[labels != NO_LABEL], minlength=num_classes)
 
 
 def classification_calibration(logits: NDArray, labels: NDArray) -> float:
     """Return the calibration error of the softmax of logits `[rows, classes]`, on the rows with a label."""
+    return mean_gap(softmax_confidences(logits[rows], labels[rows]) for rows in row_chunks(logits))
+
+
+def softmax_confidences(logits: NDArray, labels: NDArray) -> tuple[NDArray, NDArray]:
+    """Return how sure a model is of each row that has a label, and whether it is right there."""
     labelled = labels != NO_LABEL
-    return expected_calibration_error(softmax(logits[labelled].astype(np.float64), axis=-1), labels[labelled])
+    probabilities = softmax(logits[labelled].astype(np.float64), axis=-1)
+    return probabilities.max(-1), probabilities.argmax(-1) == labels[labelled]
 
 
 SINGLE_LABEL_EVALUATION = EvaluationTask(
@@ -87,6 +114,9 @@ SINGLE_LABEL_EVALUATION = EvaluationTask(
     scores=classification_scorer,
     fidelity={"agreement": agreement, "kl": mean_kl},
     calibration_error=classification_calibration,
+    constant=always_most_frequent,
+    constant_name="the most frequent class for every text",
+    class_counts=rows_per_class,
     compute_metrics=lambda config: compute_classification_metrics,
     training_metrics=lambda config: ("accuracy", "macro_f1", "mcc"),
 )

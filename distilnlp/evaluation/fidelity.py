@@ -1,10 +1,13 @@
 """Fidelity: how closely a student follows its reference, whether or not the reference is right."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax
 
 from distilnlp.errors import DistillationError
+from distilnlp.evaluation.chunks import row_chunks
 
 
 def agreement(student_logits: ArrayLike, reference_logits: ArrayLike) -> float:
@@ -31,11 +34,23 @@ def mean_kl(student_logits: ArrayLike, reference_logits: ArrayLike) -> float:
     Raises:
         DistillationError: the shapes differ, or there are no rows.
     """
-    student, reference = (log_softmax(logits, axis=-1) for logits in as_pair(student_logits, reference_logits))
+    student, reference = as_pair(student_logits, reference_logits)
+    return mean_divergence(kl_of_rows(student[rows], reference[rows]) for rows in row_chunks(student))
+
+
+def kl_of_rows(student_logits: NDArray, reference_logits: NDArray) -> NDArray[np.float64]:
+    """Return KL(reference ‖ student) of each row `[items]`; see `mean_kl`."""
+    student, reference = (
+        log_softmax(logits.astype(np.float64), axis=-1) for logits in (student_logits, reference_logits)
+    )
     difference = np.zeros_like(reference)
     np.subtract(reference, student, out=difference, where=np.isfinite(reference))  # 0 · (inf − inf) is not 0
-    per_row = (np.exp(reference) * difference).sum(-1)
-    return max(0.0, float(per_row.mean()))  # rounding can bring equal models a hair below zero
+    return (np.exp(reference) * difference).sum(-1)
+
+
+def mean_divergence(parts: Iterable[NDArray]) -> float:
+    """Return the mean of divergences that come in parts; rounding can bring equal models a hair below zero."""
+    return max(0.0, float(np.concatenate(list(parts)).mean()))
 
 
 def same_share(student: ArrayLike, reference: ArrayLike) -> float:
@@ -50,8 +65,8 @@ def same_share(student: ArrayLike, reference: ArrayLike) -> float:
 
 
 def as_pair(student: ArrayLike, reference: ArrayLike, ndim: int = 2) -> tuple[NDArray, NDArray]:
-    """Return two models' predictions in float64, checked to be of one shape of `ndim` axes, the items first."""
-    first, second = (np.asarray(values, dtype=np.float64) for values in (student, reference))
+    """Return two models' predictions, checked to be of one shape of `ndim` axes, the items first."""
+    first, second = np.asarray(student), np.asarray(reference)
     _check_shapes(first, second, ndim)
     return first, second
 

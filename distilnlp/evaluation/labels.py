@@ -101,7 +101,7 @@ def align_classes(logits: NDArray, own: PreTrainedConfig, first: PreTrainedConfi
         DistillationError: the two models do not have the same labels.
     """
     order = class_order(own, first)
-    return logits if order is None else logits[..., order]
+    return logits if order is None else np.take(logits, order, axis=-1)
 
 
 def class_order(own: PreTrainedConfig, first: PreTrainedConfig) -> list[int] | None:

@@ -38,11 +38,18 @@ class SpeedPlan:
 
 @dataclass(frozen=True)
 class Speed:
-    """Latency of a single text in milliseconds (median and 95th percentile); texts per second in batches (median)."""
+    """How fast a model is.
+
+    Attributes:
+        latency_ms_median, latency_ms_p95: milliseconds of a single text, median and 95th percentile.
+        throughput_per_second: texts a second in batches, median.
+        batch_size: texts in such a batch.
+    """
 
     latency_ms_median: float
     latency_ms_p95: float
     throughput_per_second: float
+    batch_size: int
 
 
 DEFAULT_PLAN = SpeedPlan()
@@ -142,4 +149,5 @@ def _summarise(latencies: Sequence[float], durations: Sequence[float], batch_siz
         latency_ms_median=float(1000 * np.median(latencies)),
         latency_ms_p95=float(1000 * np.percentile(latencies, 95)),
         throughput_per_second=float(batch_size / np.median(durations)),
+        batch_size=batch_size,
     )

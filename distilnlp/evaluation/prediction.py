@@ -110,20 +110,38 @@ def predict_rows(
     Raises:
         DistillationError: there are no rows, or what was read is NaN or infinite.
     """
+    predictions: list[Any] = [None] * len(examples)
+    batches = predict_batches(
+        model, examples, collator, read, columns=columns, batch_size=batch_size, owner=owner, around=around
+    )
+    for indices, rows in batches:
+        for index, row in zip(indices, rows, strict=True):
+            predictions[index] = row
+    check_finite(predictions, owner)
+    return predictions
+
+
+def predict_batches(
+    model: PreTrainedModel,
+    examples: Rows,
+    collator: Collator,
+    read: Read,
+    *,
+    columns: Sequence[str] = (),
+    batch_size: int = 32,
+    owner: str = "the model",
+    around: Around = lambda model, batch: nullcontext(),
+) -> Iterator[tuple[list[int], Sequence[Any] | NDArray]]:
+    """Yield the indices of a batch's rows and what is read of the outputs for them; see `predict_rows`."""
     if not len(examples):
         raise DistillationError("expected rows to predict, but got none. Check the evaluation split and its filters.")
     order = sorted(range(len(examples)), key=lambda index: -_length_of(examples[index]))
-    predictions: list[Any] = [None] * len(order)
     with evaluation_mode(model):
         for start in tqdm(range(0, len(order), batch_size), desc=f"Evaluating {owner}", leave=False):
             indices = order[start : start + batch_size]
             batch = collate_for(model, [examples[index] for index in indices], collator, columns)
             with around(model, batch):
-                rows = read(model(**inputs_for(model, batch)), batch)
-            for index, row in zip(indices, rows, strict=True):
-                predictions[index] = row
-    check_finite(predictions, owner)
-    return predictions
+                yield indices, read(model(**inputs_for(model, batch)), batch)
 
 
 def _length_of(example: Example) -> int:
@@ -148,7 +166,14 @@ def predict_logits(
 
     Args, errors: see `predict_rows`.
     """
-    return np.stack(predict_rows(model, examples, collator, read_logits, batch_size=batch_size, owner=owner))
+    logits = np.empty(0, dtype=np.float32)
+    batches = predict_batches(model, examples, collator, read_logits, batch_size=batch_size, owner=owner)
+    for indices, rows in batches:
+        if not logits.size:  # filled batch by batch: rows that are stacked at the end take twice the memory
+            logits = np.empty((len(examples), *np.shape(rows)[1:]), dtype=np.float32)
+        logits[indices] = rows
+    check_finite(logits, owner)
+    return logits
 
 
 def as_array(tensor: Tensor) -> NDArray:

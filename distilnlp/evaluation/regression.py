@@ -11,7 +11,7 @@ from distilnlp.evaluation.fidelity import as_pair
 from distilnlp.evaluation.intervals import Scorer, ratio, weighted_scorer
 from distilnlp.evaluation.labels import keep_order, read_numbers, require_labelled
 from distilnlp.evaluation.prediction import Collator, Rows, check_finite, predict_logits
-from distilnlp.evaluation.task import EvaluationTask, trainer_logits
+from distilnlp.evaluation.task import EvaluationTask, trainer_logits, training_values
 
 # A spread below this share of the values is what rounding leaves of a constant, and has no correlation.
 CONSTANT = 1e-12
@@ -59,11 +59,16 @@ def _one_output(logits: NDArray, owner: str) -> NDArray:
 def regression_scorer(values: NDArray, targets: NDArray) -> Scorer:
     """Return the scorer of Pearson's and Spearman's correlation of values and targets `[rows]`, NaN targets left out.
 
-    Both are 0 where one side is constant, which has no correlation.
+    Both are NaN where one side is constant, which has no correlation.
     """
     known = ~np.isnan(targets)
     columns = [np.asarray(column[known], dtype=np.float64) for column in (values, targets)]
     return weighted_scorer(partial(_scores, values=columns[0], targets=columns[1]), int(known.sum()))
+
+
+def always_the_mean(targets: NDArray) -> Scorer:
+    """Return the scorer of one value for all rows: it tells nothing of them, which is a correlation of 0."""
+    return weighted_scorer(lambda weights: {"pearson": np.zeros(weights.shape[:-1])}, int((~np.isnan(targets)).sum()))
 
 
 def _scores(weights: NDArray, values: NDArray, targets: NDArray) -> dict[str, NDArray]:
@@ -109,19 +114,20 @@ def compute_regression_metrics(eval_prediction: EvalPrediction) -> dict[str, flo
     """
     values = _one_output(trainer_logits(eval_prediction), "the model under evaluation")
     check_finite(values, "the model under evaluation")
-    return regression_scorer(values, _checked(np.asarray(eval_prediction.label_ids))).values()
+    return training_values(regression_scorer(values, _checked(np.asarray(eval_prediction.label_ids))))
 
 
 def correlation(student: NDArray, reference: NDArray) -> float:
     """Pearson's correlation of the values of two models `[rows]`."""
     student, reference = as_pair(student, reference, ndim=1)
-    return float(weighted_correlation(np.ones(len(student)), student, reference))
+    columns = (values.astype(np.float64) for values in (student, reference))
+    return float(weighted_correlation(np.ones(len(student)), *columns))
 
 
 def absolute_difference(student: NDArray, reference: NDArray) -> float:
     """Mean absolute difference of the values of two models `[rows]`, in units of the target."""
     student, reference = as_pair(student, reference, ndim=1)
-    return float(np.abs(student - reference).mean())
+    return float(np.abs(student.astype(np.float64) - reference).mean())
 
 
 REGRESSION_EVALUATION = EvaluationTask(
@@ -131,6 +137,8 @@ REGRESSION_EVALUATION = EvaluationTask(
     scores=regression_scorer,
     fidelity={"correlation": correlation, "absolute_difference": absolute_difference},
     calibration_error=None,
+    constant=always_the_mean,
+    constant_name="the mean score for every text",
     compute_metrics=lambda config: compute_regression_metrics,
     training_metrics=lambda config: ("pearson", "spearman"),
 )

@@ -8,32 +8,41 @@ from transformers import PreTrainedModel
 
 from distilnlp.errors import DistillationError, did_you_mean
 from distilnlp.evaluation.classification import SINGLE_LABEL_EVALUATION
-from distilnlp.evaluation.intervals import Interval
 from distilnlp.evaluation.labels import labels_agree
 from distilnlp.evaluation.latency import DEFAULT_PLAN, SpeedPlan, measure_speed
 from distilnlp.evaluation.prediction import Collator, Rows, per_model
-from distilnlp.evaluation.size import measure_size
+from distilnlp.evaluation.quality import Quality, measure_quality, warn_of_absent_classes
+from distilnlp.evaluation.size import ModelSize, measure_size
 from distilnlp.evaluation.task import EvaluationTask
 
 
-class ModelReport(TypedDict):
+class TextLength(TypedDict):
+    """How much a model reads of the texts.
+
+    Attributes:
+        max_length: they are cut after so many tokens.
+        cut: share of the texts that are longer; None where a text is read in windows.
+    """
+
+    max_length: int
+    cut: float | None
+
+
+class ModelReport(Quality):
     """What was measured of one model; all of it can be written as JSON.
 
     Attributes:
-        metrics: per metric `value` and the bounds `low` and `high` of its 95% interval.
-        fidelity: per measure its value; None for the reference itself, or without a reference.
-        calibration_error: None where the task has no such thing.
         parameters: `total`, `embeddings`, `other`.
         bytes: of the weights on disk.
-        speed: `latency_ms_median`, `latency_ms_p95`, `throughput_per_second`; None where it was not measured.
+        speed: `latency_ms_median`, `latency_ms_p95`, `throughput_per_second`, `batch_size`; None where it was not
+            measured.
+        text: how much of the texts it reads; None where that was not said.
     """
 
-    metrics: dict[str, dict[str, float]]
-    fidelity: dict[str, float] | None
-    calibration_error: float | None
     parameters: dict[str, int]
     bytes: int
     speed: dict[str, float] | None
+    text: TextLength | None
 
 
 def evaluate_models(
@@ -47,6 +56,7 @@ def evaluate_models(
     resamples: int = 1000,
     seed: int = 0,
     speed_plan: SpeedPlan | None = DEFAULT_PLAN,
+    text: Mapping[str, TextLength] | None = None,
 ) -> dict[str, ModelReport]:
     """Measure models on the same rows, each on its own device.
 
@@ -61,6 +71,7 @@ def evaluate_models(
         batch_size: rows in a batch of the predictions.
         resamples, seed: draws of the bootstrap intervals, and what makes them repeatable.
         speed_plan: how much of the speed is measured, of each model on its own rows; None measures none.
+        text: how much of the texts each model reads, for the report.
 
     Raises:
         DistillationError: there is nothing to evaluate, the reference is unknown, labels are missing or outside the
@@ -72,16 +83,22 @@ def evaluate_models(
     labels = _read_labels(models, rows, task)
     predictions = _predict_all(models, rows, collators, task, batch_size)
     speeds = measure_speed(models, rows, collators, speed_plan, task.columns) if speed_plan else {}
-    reports = {}
-    for name, model in models.items():
-        intervals = task.scores(predictions[name], labels).intervals(resamples, seed)
-        calibration = task.calibration_error(predictions[name], labels) if task.calibration_error else None
-        report = reports[name] = _report_of(model, intervals, calibration)
-        if reference is not None and name != reference:
-            pair = predictions[name], predictions[reference]
-            report["fidelity"] = {measure: compute(*pair) for measure, compute in task.fidelity.items()}
-        report["speed"] = asdict(speeds[name]) if speeds else None
-    return reports
+    warn_of_absent_classes(labels, next(iter(models.values())).config, task)
+    qualities = measure_quality(predictions, labels, task, reference, resamples, seed)
+    return {
+        name: ModelReport(
+            **qualities[name],
+            parameters=_parameters(size := measure_size(model)),
+            bytes=size.bytes,
+            speed=asdict(speeds[name]) if speeds else None,
+            text=text.get(name) if text else None,
+        )
+        for name, model in models.items()
+    }
+
+
+def _parameters(size: ModelSize) -> dict[str, int]:
+    return {"total": size.parameters, "embeddings": size.embedding_parameters, "other": size.other_parameters}
 
 
 def _check_names(models: Mapping[str, PreTrainedModel], reference: str | None) -> None:
@@ -126,18 +143,3 @@ def _predict_all(
         own = task.predict(model, rows[name], collators[name], batch_size, f"the model {name!r}")
         predictions[name] = task.align(own, model.config, first)
     return predictions
-
-
-def _report_of(
-    model: PreTrainedModel, intervals: Mapping[str, Interval], calibration_error: float | None
-) -> ModelReport:
-    """Report what a model shows on its own, without fidelity and speed, which take the other models."""
-    size = measure_size(model)
-    return ModelReport(
-        metrics={metric: asdict(interval) for metric, interval in intervals.items()},
-        fidelity=None,
-        calibration_error=calibration_error,
-        parameters={"total": size.parameters, "embeddings": size.embedding_parameters, "other": size.other_parameters},
-        bytes=size.bytes,
-        speed=None,
-    )

@@ -28,8 +28,11 @@ class EvaluationTask:
         scores: `(predictions, labels) -> Scorer` of the metrics, the most telling one first, on what has a label.
         fidelity: `(student's predictions, reference's predictions) -> value` per measure.
         calibration_error: `(predictions, labels) -> value`; None where the task has no such thing.
+        constant: `(labels) -> Scorer` of the best answer that is the same for every text, in one metric or more.
+        constant_name: what that answer is.
         compute_metrics: `(config) -> ` what a Trainer calls with logits and labels; None where it cannot.
         training_metrics: `(config) -> ` the names of what that gives, the most telling one first.
+        class_counts: `(labels, number of classes) -> ` how many items have each class; None where there are no classes.
         columns: columns of the rows that a batch needs beside the inputs of a model.
     """
 
@@ -39,8 +42,11 @@ class EvaluationTask:
     scores: Callable[[Any, Any], Scorer]
     fidelity: Mapping[str, Callable[[Any, Any], float]]
     calibration_error: Callable[[Any, Any], float] | None
+    constant: Callable[[Any], Scorer]
+    constant_name: str
     compute_metrics: Callable[[PreTrainedConfig], ComputeMetrics | None]
     training_metrics: Callable[[PreTrainedConfig], Sequence[str]]
+    class_counts: Callable[[Any, int], NDArray] | None = None
     columns: Sequence[str] = ()
 
 
@@ -57,3 +63,8 @@ def trainer_logits(prediction: EvalPrediction) -> NDArray:
     """Return the logits of a Trainer's evaluation, which come alone or first in a tuple."""
     predictions = prediction.predictions
     return np.asarray(predictions[0] if isinstance(predictions, tuple) else predictions)
+
+
+def training_values(scorer: Scorer) -> dict[str, float]:
+    """Return the metrics for a Trainer, which compares them to find the best checkpoint: 0 where one is undefined."""
+    return {name: 0.0 if np.isnan(value) else value for name, value in scorer.values().items()}

@@ -7,17 +7,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 from seqeval.metrics.sequence_labeling import get_entities
 from transformers import EvalPrediction, PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import DistillationError
-from distilnlp.evaluation.calibration import expected_calibration_error
-from distilnlp.evaluation.fidelity import agreement, mean_kl
+from distilnlp.evaluation.calibration import mean_gap
+from distilnlp.evaluation.classification import softmax_confidences
+from distilnlp.evaluation.fidelity import kl_of_rows, mean_divergence, same_share
 from distilnlp.evaluation.intervals import Scorer, ratio, weighted_scorer
 from distilnlp.evaluation.labels import check_label_ids, class_order, label_values, require_columns
 from distilnlp.evaluation.prediction import Collator, Rows, check_finite, predict_rows, split_rows
-from distilnlp.evaluation.task import ComputeMetrics, EvaluationTask, trainer_logits
+from distilnlp.evaluation.task import ComputeMetrics, EvaluationTask, trainer_logits, training_values
 from distilnlp.labels import NO_LABEL
 from distilnlp.signals import Batch, label_names_of
 
@@ -101,6 +101,19 @@ def token_scorer(logits: WordLogits, labels: WordLabels) -> Scorer:
     return weighted_scorer(partial(_scores, counts=np.array(counts, dtype=np.float64)), len(counts))
 
 
+def always_most_frequent_tag(labels: WordLabels) -> Scorer:
+    """Return the scorer of one tag for all words, the one that most of them have."""
+    counts = words_per_tag(labels, 1)
+    best = np.arange(len(counts)) == counts.argmax()
+    return token_scorer([np.broadcast_to(best, (len(ids), len(best))) for ids in labels.ids], labels)
+
+
+def words_per_tag(labels: WordLabels, num_tags: int) -> NDArray:
+    """Count the words of each tag."""
+    ids = np.concatenate(labels.ids)
+    return np.bincount(ids[ids != NO_LABEL], minlength=num_tags)
+
+
 def _are_entity_tags(names: Sequence[str] | None) -> bool:
     return names is not None and set(names) != {"O"} and all(ENTITY_TAG.fullmatch(name) for name in names)
 
@@ -142,35 +155,34 @@ def compute_token_metrics(config: PreTrainedConfig) -> ComputeMetrics:
         check_label_ids(ids.reshape(-1), logits.shape[-1], "word")
         words = [row[tags != NO_LABEL] for row, tags in zip(logits, ids, strict=True)]
         check_finite(words, "the model under evaluation")
-        return token_scorer(words, WordLabels(names, [tags[tags != NO_LABEL] for tags in ids])).values()
+        return training_values(token_scorer(words, WordLabels(names, [tags[tags != NO_LABEL] for tags in ids])))
 
     return compute
 
 
 def word_agreement(student: WordLogits, reference: WordLogits) -> float:
     """Share of the words for which both models prefer the same tag."""
-    return agreement(*_all_words(student, reference))
+    _check_words(student, reference)
+    return same_share(*(np.concatenate([row.argmax(-1) for row in rows]) for rows in (student, reference)))
 
 
 def word_kl(student: WordLogits, reference: WordLogits) -> float:
     """Mean over the words of KL(reference ‖ student), in nats."""
-    return mean_kl(*_all_words(student, reference))
+    _check_words(student, reference)
+    return mean_divergence(kl_of_rows(*rows) for rows in zip(student, reference, strict=True))
 
 
-def _all_words(student: WordLogits, reference: WordLogits) -> tuple[NDArray, NDArray]:
+def _check_words(student: WordLogits, reference: WordLogits) -> None:
     if [len(row) for row in student] != [len(row) for row in reference]:
         raise DistillationError(
             "expected student and reference to have read the same words of each row, but their numbers of words "
             "differ. Cut the rows of both tokenizers after the same word."
         )
-    return np.concatenate(student), np.concatenate(reference)
 
 
 def word_calibration(logits: WordLogits, labels: WordLabels) -> float:
     """Return the calibration error of the softmax of the logits over the words with a tag."""
-    words, ids = np.concatenate(logits), np.concatenate(labels.ids)
-    labelled = ids != NO_LABEL
-    return expected_calibration_error(softmax(words[labelled].astype(np.float64), axis=-1), ids[labelled])
+    return mean_gap(softmax_confidences(*row) for row in zip(logits, labels.ids, strict=True))
 
 
 TOKEN_EVALUATION = EvaluationTask(
@@ -180,6 +192,9 @@ TOKEN_EVALUATION = EvaluationTask(
     scores=token_scorer,
     fidelity={"agreement": word_agreement, "kl": word_kl},
     calibration_error=word_calibration,
+    constant=always_most_frequent_tag,
+    constant_name="the most frequent tag for every word",
+    class_counts=words_per_tag,
     compute_metrics=compute_token_metrics,
     training_metrics=token_metrics,
     columns=COLUMNS,

@@ -1,19 +1,56 @@
-"""Measure a saved student, and its teacher beside it, on any data: `distilnlp evaluate`."""
+"""Measure models on labelled rows, each as it reads them; `distilnlp evaluate` does it for a saved student."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
-from transformers import AutoTokenizer
+from datasets import Dataset
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from distilnlp.data import DataConfig, evaluation_split
+from distilnlp.data.masked import MaskedLMRows
 from distilnlp.data.pairs import same_words
+from distilnlp.data.parts import numbers_of
+from distilnlp.data.questions import QuestionRows
 from distilnlp.data.tokens import TokenRows
-from distilnlp.evaluation import ModelReport, evaluate_models
-from distilnlp.runs.models import collator_of, find_task, label_list, load_finished, load_pretrained, readable_length
+from distilnlp.data.views import student_view, teacher_view
+from distilnlp.evaluation import CUT_TEACHER, ModelReport, TextLength, evaluate_models
+from distilnlp.runs.encoding import EncodedRows
+from distilnlp.runs.models import (
+    collator_of,
+    find_task,
+    label_list,
+    load_finished,
+    load_pretrained,
+    readable_length,
+    same_vocabulary,
+)
+from distilnlp.runs.plan import Plan
+from distilnlp.tasks import Task
+
+UNCUT = 10**9  # tokens: more than any text has
+
+
+class Reading(NamedTuple):
+    """The rows of an evaluation as one model reads them.
+
+    Attributes:
+        rows: tokenised.
+        collate: makes batches.
+        text: how much is read of them.
+    """
+
+    rows: Dataset
+    collate: Any
+    text: TextLength
 
 
 def evaluate_saved(
     student: str, data: DataConfig, teacher: str | None = None, task: str | None = None
 ) -> dict[str, ModelReport]:
-    """Measure a student, and its teacher if given, on labelled rows, each with its own tokenizer.
+    """Measure a student, and its teacher if given, on labelled rows, each with its own tokenizer and length.
+
+    Where the student reads less of the texts, the teacher is also measured on texts that are cut as the student's are.
 
     Args:
         student: local folder or Hub id.
@@ -31,15 +68,143 @@ def evaluate_saved(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for model in models.values():
         model.to(device)  # type: ignore[arg-type]  # transformers wraps `to` in a way that hides its signature
-    labels = label_list(next(iter(models.values())), kind)
-    length = min(readable_length(data.max_length, tokenizers[role], model.config) for role, model in models.items())
-    rows = evaluation_split(data, kind.rows, labels)
-    tokenised = {
-        role: kind.rows.encode(rows, tokenizer, length, "Tokenising", config=data, for_evaluation=True)
-        for role, tokenizer in tokenizers.items()
-    }
-    if teacher and isinstance(kind.rows, TokenRows):  # of words, those that both have room for
-        tokenised = dict(zip(tokenised, same_words(*tokenised.values()), strict=True))
-    encoded = {role: list(own) for role, own in tokenised.items()}
-    collators = {role: collator_of(kind, tokenizer, data) for role, tokenizer in tokenizers.items()}
-    return evaluate_models(models, encoded, collators, reference="teacher" if teacher else None, task=kind.evaluation)
+    lengths = {role: readable_length(data.max_length, tokenizers[role], model.config) for role, model in models.items()}
+    if isinstance(kind.rows, MaskedLMRows):  # what is masked depends on the length
+        lengths = dict.fromkeys(lengths, min(lengths.values()))
+    rows = evaluation_split(data, kind.rows, label_list(next(iter(models.values())), kind))
+    own = reading(kind, rows, tokenizers["student"], lengths["student"], data)
+    readings = {"student": own}
+    if teacher:
+        whole = reading(kind, rows, tokenizers["teacher"], lengths["teacher"], data)
+        if isinstance(kind.rows, TokenRows):  # of words, those that both have room for
+            common = same_words(own.rows, whole.rows)
+            own, whole = (one._replace(rows=shared) for one, shared in zip((own, whole), common, strict=True))
+        cut = cut_as_students(kind, rows, tokenizers["teacher"], whole, own, tokenizers["student"], data)
+        readings = {"teacher": whole, **cut, "student": own}
+    return measure({**models, CUT_TEACHER: models.get("teacher")}, readings, kind)
+
+
+def readings_of_run(plan: Plan, student: EncodedRows, teacher: EncodedRows | None) -> dict[str, Reading]:
+    """Return how the models of a run read its test rows.
+
+    Args:
+        plan: of the run.
+        student: what the student reads, and the baseline.
+        teacher: what the teacher reads; None where it is not measured.
+    """
+    data, config = plan.data.test, plan.recipe.data
+    cut = text_length(plan.task, student_view(data), plan.tokenizer, plan.max_length, config)
+    assert student.test is not None
+    own = Reading(student.test, student.collate, cut)
+    readings = {"student": own} | ({"baseline": own} if plan.recipe.baseline else {})
+    if teacher is None or teacher.test is None:
+        return readings
+    tokenizer, rows = teacher.tokenizer, teacher_view(data)
+    length = _own_length(plan)
+    if length == teacher.max_length:
+        whole = Reading(teacher.test, teacher.collate, text_length(plan.task, rows, tokenizer, length, config))
+    else:
+        whole = reading(plan.task, rows, tokenizer, length, config)
+        if isinstance(plan.task.rows, TokenRows):
+            whole = whole._replace(rows=same_words(whole.rows, own.rows)[0])
+    if _reads_as_student(plan):
+        return {
+            "teacher": whole,
+            **cut_as_students(plan.task, rows, tokenizer, whole, own, plan.tokenizer, config),
+            **readings,
+        }
+    return {"teacher": whole, **readings}
+
+
+def _own_length(plan: Plan) -> int:
+    """Return how many tokens of a text the teacher reads when it need not read what the student does."""
+    first, recipe = plan.members[0], plan.recipe
+    is_settled = recipe.teacher.max_length is not None or bool(recipe.teacher.finetune)
+    is_of_other_words = isinstance(plan.task.rows, TokenRows) and first.tokenizer is not plan.tokenizer
+    if is_settled or is_of_other_words or not _reads_as_student(plan):
+        return first.max_length
+    # A member may share the student's tokenizer, which tells how much the student reads.
+    tokenizers = [load_pretrained(AutoTokenizer, own.source) for own in plan.members]
+    return min(
+        readable_length(recipe.data.max_length, tokenizer, own.model.config)
+        for tokenizer, own in zip(tokenizers, plan.members, strict=True)
+    )
+
+
+def _reads_as_student(plan: Plan) -> bool:
+    """Whether the teacher can be given the student's texts at another length, and be scored on the same items."""
+    reads_other_text = plan.recipe.teacher.text_columns is not None
+    is_of_several = any(member.prefix for member in plan.members)  # each with an encoding of its own
+    return not (reads_other_text or is_of_several or isinstance(plan.task.rows, MaskedLMRows))
+
+
+def measure(models: Mapping[str, Any], readings: Mapping[str, Reading], task: Task, **options: Any) -> Any:
+    """Measure models, each on its own reading of the same rows; fidelity is to the teacher if there is one.
+
+    Args:
+        models: by name.
+        readings: of those that are measured, in the order of the report.
+        task: of all.
+        options: of `evaluate_models`.
+    """
+    rows = {id(own.rows): list(own.rows) for own in readings.values()}
+    return evaluate_models(
+        {name: models[name] for name in readings},
+        {name: rows[id(own.rows)] for name, own in readings.items()},
+        {name: own.collate for name, own in readings.items()},
+        task=task.evaluation,
+        reference="teacher" if "teacher" in readings else None,
+        text={name: own.text for name, own in readings.items()},
+        **options,
+    )
+
+
+def reading(
+    task: Task, rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int, config: DataConfig
+) -> Reading:
+    """Tokenise normalised rows for an evaluation, cut after `max_length` tokens."""
+    encoded = task.rows.encode(rows, tokenizer, max_length, "Tokenising", config=config, for_evaluation=True)
+    return Reading(
+        encoded, collator_of(task, tokenizer, config), text_length(task, rows, tokenizer, max_length, config)
+    )
+
+
+def text_length(
+    task: Task, rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int, config: DataConfig
+) -> TextLength:
+    """Return how many tokens a model reads of a text, and of which share of the normalised rows that is not all."""
+    if isinstance(task.rows, QuestionRows):  # read to the end, in windows
+        return TextLength(max_length=max_length, cut=None)
+    whole = task.rows.encode(rows, tokenizer, UNCUT, "Counting tokens", config=config)
+    return TextLength(max_length=max_length, cut=float((numbers_of(whole, "length") > max_length).mean()))
+
+
+def cut_as_students(
+    task: Task,
+    rows: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    whole: Reading,
+    student: Reading,
+    student_tokenizer: PreTrainedTokenizerBase,
+    config: DataConfig,
+) -> dict[str, Reading]:
+    """Return the teacher's reading of texts that are cut at the student's length, where that is another than its own.
+
+    Args:
+        task: of both.
+        rows: normalised, as the teacher reads them.
+        tokenizer: the teacher's.
+        whole: the teacher's reading at its own length.
+        student: the student's reading.
+        student_tokenizer: the student's.
+        config: the `data` section.
+    """
+    length = student.text["max_length"]
+    is_of_words = isinstance(task.rows, TokenRows)
+    if length >= whole.text["max_length"] or (is_of_words and not same_vocabulary(tokenizer, student_tokenizer)):
+        return {}  # other tokenizers have room for other words, and the figures would be of other words
+    cut = reading(task, rows, tokenizer, length, config)
+    lengths = [numbers_of(own.rows, "length").tolist() for own in (cut, whole)]
+    if lengths[0] == lengths[1]:
+        return {}
+    return {CUT_TEACHER: cut._replace(rows=same_words(cut.rows, student.rows)[0]) if is_of_words else cut}

@@ -25,9 +25,11 @@ A {shape} student for {task}{labels}, distilled from {teacher} with distilnlp.
 
 ## Results
 
+{verdict}
+
 Measured on {test:,} labelled rows that the distillation did not train on (a teacher that was trained before may have
-seen them); intervals are 95% bootstrap intervals over these rows. Agreement and KL compare with the teacher. Latency is
-of one text, throughput of batches of 32, without tokenisation, on {device}.
+seen them); intervals are 95% bootstrap intervals over these rows. Agreement and KL compare with the teacher. Latency
+and throughput are without tokenisation, on {device}.
 
 {table}
 
@@ -79,7 +81,11 @@ def write_model_card(folder: Path, plan: Plan, results: dict[str, Any]) -> None:
         pipeline_tag=plan.task.pipeline_tag,
         tags=["distilnlp", "knowledge-distillation"],
         base_model=[name for name in teachers if _is_on_hub(name)] or None,
-        eval_results=[_eval_result(name, figures["value"], plan) for name, figures in student["metrics"].items()],
+        eval_results=[
+            _eval_result(name, figures["value"], plan)
+            for name, figures in student["metrics"].items()
+            if figures["value"] is not None
+        ],
     )
     environment = dict(results["environment"])
     text = TEMPLATE.format(
@@ -90,6 +96,7 @@ def write_model_card(folder: Path, plan: Plan, results: dict[str, Any]) -> None:
         labels=f" ({', '.join(plan.data.label_names)})" if plan.data.label_names else "",
         usage=usage(plan.task),
         teacher=_teacher(plan),
+        verdict="\n".join(f"- {sentence}" for sentence in results["verdict"]),
         table=summary_table(results["models"]),
         device=environment.pop("device"),
         max_length=plan.max_length,

@@ -18,13 +18,14 @@ from distilnlp.checkpoints import last_complete_checkpoint
 from distilnlp.data import FOLD, fingerprint, labelled_rows, pair_encodings
 from distilnlp.data.pairs import TEACHER
 from distilnlp.errors import DistillationError, NotKeptError
-from distilnlp.evaluation import SpeedPlan, evaluate_models
+from distilnlp.evaluation import CUT_TEACHER, ModelReport, SpeedPlan, verdict
 from distilnlp.fingerprints import model_fingerprint
 from distilnlp.objective import Objective
 from distilnlp.recipe import Recipe, build_arguments
 from distilnlp.runs.encoding import EncodedRows
 from distilnlp.runs.environment import describe_environment
 from distilnlp.runs.folder import CACHE, FOLDS, MEMBERS, alone_in, check_folder, claim_folder, clear_folder
+from distilnlp.runs.measurement import measure, readings_of_run
 from distilnlp.runs.model_card import write_model_card
 from distilnlp.runs.models import cut_student, load_labelled, new_head, pretrained_student
 from distilnlp.runs.pairing import paired_training_rows, side_by_side
@@ -267,7 +268,9 @@ class Pipeline:
         digests = {name: stage.digest for name, stage in stages.items()}
         folders = {name: stage.result for name, stage in stages.items()}
         options = self.recipe.evaluation.model_dump()
-        inputs = {**digests, "evaluation": options, **self._data_inputs(self.plan.data.test)}
+        # What a report holds is an input too: figures that an older version wrote are measured again.
+        report = sorted(ModelReport.__annotations__)
+        inputs = {**digests, "evaluation": options, "report": report, **self._data_inputs(self.plan.data.test)}
         stage = self._stage("evaluation", "results.json", inputs)
 
         def make(work: Path) -> Path:
@@ -366,30 +369,28 @@ class Pipeline:
         return work / FINISHED
 
     def _measure(self, teacher: FinishedTeacher, folders: dict[str, Path]) -> dict[str, Any]:
-        models = {}
-        if self.teacher_rows.test is None or not teacher.folders:
+        is_measured = self.teacher_rows.test is not None and bool(teacher.folders)
+        if not is_measured:
             logger.info("the test rows lack what the teacher reads, or its answers, so it is not measured")
-        else:
-            models["teacher"] = teacher.judged().to(self.state.device)
-        for name, folder in folders.items():
-            student = load_labelled(folder, self.plan.task, self.plan.data.label_names)
-            models[name] = student.to(self.state.device)
-        plan = SpeedPlan() if self.recipe.evaluation.speed else None
-        rows = {name: self.teacher_rows if name == "teacher" else self.student_rows for name in models}
-        tests = {id(own): list(own.test or ()) for own in rows.values()}
-        reports = evaluate_models(
+        models: dict[str, Any] = {"teacher": teacher.judged()} if is_measured else {}
+        models |= {
+            name: load_labelled(folder, self.plan.task, self.plan.data.label_names) for name, folder in folders.items()
+        }
+        for model in models.values():
+            model.to(self.state.device)
+        models[CUT_TEACHER] = models.get("teacher")
+        reports = measure(
             models,
-            {name: tests[id(own)] for name, own in rows.items()},
-            {name: own.collate for name, own in rows.items()},
-            task=self.plan.task.evaluation,
-            reference="teacher" if "teacher" in models else None,
+            readings_of_run(self.plan, self.student_rows, self.teacher_rows if is_measured else None),
+            self.plan.task,
             resamples=self.recipe.evaluation.bootstrap_resamples,
-            speed_plan=plan,
+            speed_plan=SpeedPlan() if self.recipe.evaluation.speed else None,
         )
         data = self.plan.data
         counts = {"train": len(data.train), "labelled": len(data.labelled), "test": len(data.test)}
         return {
             "models": reports,
+            "verdict": verdict(reports),
             "rows": counts,
             "environment": describe_environment(),
             "processes": self.state.num_processes,
