@@ -1,25 +1,91 @@
-"""Checkpoints of the Trainer: which one can be resumed from."""
+"""Checkpoints of the Trainer: sealed when they are complete, and which one can be resumed from."""
 
 import json
+import logging
 import re
 from pathlib import Path
 
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+from transformers import TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from distilnlp.errors import DistillationError
+from distilnlp.files import altered, checksums, read_record, write_record
+
+logger = logging.getLogger(__name__)
+
+SEAL = "checksums.json"
+# What the Trainer needs to go on as if nothing had happened, each as one file of several names.
+PARTS = {
+    "weights": ("model*.safetensors", "pytorch_model*", "adapter_model*"),
+    "optimizer": ("optimizer*",),
+    "learning rate schedule": ("scheduler.pt",),
+    "random state": ("rng_state*.pth",),
+}
+
+
+def seal_checkpoint(folder: str | Path, step: int) -> None:
+    """Write down the checksum of every file of `checkpoint-{step}`, which is complete; called on every process."""
+    state, checkpoint = PartialState(), Path(folder, f"{PREFIX_CHECKPOINT_DIR}-{step}")
+    state.wait_for_everyone()  # each process writes a random state of its own
+    if state.is_main_process:
+        (checkpoint / SEAL).unlink(missing_ok=True)  # of an earlier one of that number
+        write_record(checkpoint / SEAL, {"files": checksums(checkpoint)})
 
 
 def last_complete_checkpoint(folder: str | Path) -> str | None:
-    """Return the newest `checkpoint-N` that was written to its end, or None.
+    """Return the newest `checkpoint-N` that can be resumed from, or None; called on every process.
 
-    The Trainer writes its state file last, so a folder without a readable one was cut off while it was saved.
+    One that was cut off while it was saved, was damaged since or lacks a part is passed over, with a warning.
     """
-    found = [path for path in Path(folder).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
-    newest_first = sorted(found, key=lambda path: int(path.name.split("-")[1]), reverse=True)
-    return next((str(path) for path in newest_first if _is_complete(path)), None)
+    state = PartialState()
+    found: list[str | None] = [_newest_complete(Path(folder)) if state.is_main_process else None]
+    return broadcast_object_list(found)[0]
 
 
-def _is_complete(checkpoint: Path) -> bool:
+def checkpoint_to_resume(args: TrainingArguments) -> str | bool:
+    """Return what `resume_from_checkpoint=True` means: the newest complete checkpoint, else what the Trainer decides.
+
+    Raises:
+        DistillationError: there are checkpoints, but none of them is complete.
+    """
+    folder = Path(str(args.output_dir))
+    complete = last_complete_checkpoint(folder)
+    if complete or args.save_only_model or not _checkpoints(folder):
+        return complete or True
+    raise DistillationError(
+        f"none of the checkpoints in {folder} can be resumed from, for each is damaged or lacks a part (see the "
+        "warnings). Train without resume_from_checkpoint, or name the one whose parts are to be used all the same."
+    )
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints of a folder, the newest first."""
+    found = [path for path in folder.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
+    return sorted(found, key=lambda path: int(path.name.split("-")[1]), reverse=True)
+
+
+def _newest_complete(folder: Path) -> str | None:
+    for checkpoint in _checkpoints(folder):
+        wrong = _what_is_wrong(checkpoint)
+        if not wrong:
+            return str(checkpoint)
+        logger.warning("%s is passed over: %s", checkpoint, wrong)
+    return None
+
+
+def _what_is_wrong(checkpoint: Path) -> str | None:
+    """Return why a checkpoint cannot be resumed from; the plain Trainer's have no seal, but the same parts."""
+    absent = [part for part, names in PARTS.items() if not any(any(checkpoint.glob(name)) for name in names)]
+    if absent:
+        return f"it has no {' and no '.join(absent)}"
     try:
         state = json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # ValueError: neither JSON nor UTF-8
-        return False
-    return isinstance(state, dict) and "global_step" in state
+        seal = read_record(checkpoint / SEAL)
+    except (OSError, ValueError) as error:  # ValueError: neither JSON nor UTF-8
+        return f"it was cut off while it was saved, or damaged since ({error})"
+    if not (isinstance(state, dict) and "global_step" in state):
+        return f"its {TRAINER_STATE_NAME} is damaged"
+    return ", ".join(altered(checkpoint, seal["files"])) or None if seal else None

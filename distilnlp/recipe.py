@@ -50,7 +50,7 @@ COMMON_DEFAULTS: dict[str, Any] = {
     "logging_steps": 0.05,
     "save_strategy": "steps",
     "save_steps": 0.1,
-    "save_total_limit": 1,
+    "save_total_limit": 2,  # if the last was damaged, there is the one before
     "report_to": "none",
 }
 FINETUNE_DEFAULTS = COMMON_DEFAULTS  # how long and how fast, the rows and the size decide: runs/stopping.py
@@ -230,7 +230,10 @@ class Recipe(Section):
     @field_validator("output")
     @classmethod
     def _expand_home(cls, value: str) -> str:
-        return str(Path(value).expanduser())
+        try:
+            return str(Path(value).expanduser())
+        except RuntimeError as error:  # ~nobody
+            raise ValueError(f"{error}: {value}") from None
 
     @field_validator("data")
     @classmethod

@@ -12,7 +12,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from distilnlp.arguments import DistillationTrainingArguments
 from distilnlp.captures import eager_attention
-from distilnlp.checkpoints import last_complete_checkpoint
+from distilnlp.checkpoints import checkpoint_to_resume, seal_checkpoint
 from distilnlp.component_log import ComponentLog
 from distilnlp.data.pairs import TEACHER
 from distilnlp.evaluation_log import EvaluationLog
@@ -342,9 +342,9 @@ class DistillationTrainer(Trainer):
     # ---- Projections and checkpoints ----
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
-        """Train as the Trainer does; `resume_from_checkpoint=True` passes over a checkpoint that was cut off."""
+        """Train as the Trainer does; `resume_from_checkpoint=True` passes over a checkpoint that is not whole."""
         if resume_from_checkpoint is True:
-            resume_from_checkpoint = last_complete_checkpoint(str(self.args.output_dir)) or True
+            resume_from_checkpoint = checkpoint_to_resume(self.args)
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
@@ -361,11 +361,12 @@ class DistillationTrainer(Trainer):
         ):
             return super()._inner_training_loop(*args, **kwargs)
 
-    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         self._component_log.read()  # a NaN must not replace the last good checkpoint
         if self._balance is not None:
             self._balance.end_step()
-        super()._save_checkpoint(*args, **kwargs)
+        super()._save_checkpoint(model, trial)
+        seal_checkpoint(self._get_output_dir(trial), self.state.global_step)
 
     def _save(self, *args: Any, **kwargs: Any) -> None:
         check_weights_finite(self.model, self.state.global_step)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from filelock import FileLock
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -32,7 +33,7 @@ STATES = SignalRequest(hidden_states=frozenset({0, 2}), qkv=frozenset({1}))
 EXACT = CacheSettings(dtype="float32", top_k=1000, batch_size=3)
 
 
-def write(
+def writer(
     folder: Path,
     task: str = "single_label_classification",
     rows: Dataset | None = None,
@@ -46,9 +47,13 @@ def write(
     collate = TASKS[task].collator(tiny_tokenizer())
     identity = identity or {"teacher": teacher.fingerprint}
     kinds = TASKS[task]
-    writer = CacheWriter(folder, rows.select_columns(columns), collate, kinds, teacher, request, identity, settings)
-    writer.write()
-    return writer
+    return CacheWriter(folder, rows.select_columns(columns), collate, kinds, teacher, request, identity, settings)
+
+
+def write(*args: Any, **options: Any) -> CacheWriter:
+    made = writer(*args, **options)
+    made.write()
+    return made
 
 
 def answers(folder: Path, task: str, rows: list[dict[str, Any]], request: SignalRequest) -> tuple[Signals, Any]:
@@ -197,9 +202,9 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def flip_a_byte(path: Path) -> None:
+def flip_a_byte(path: Path, place: int = -3) -> None:
     content = bytearray(path.read_bytes())
-    content[-3] ^= 1
+    content[place] ^= 1
     path.write_bytes(content)
 
 
@@ -217,7 +222,9 @@ def test_a_damaged_shard_is_found_and_it_alone_is_computed_again(
         CachedTeacher(tmp_path)
     written = []
     original = CacheWriter._write_shard
-    monkeypatch.setattr(CacheWriter, "_write_shard", lambda self, n: (written.append(n), original(self, n)))
+    monkeypatch.setattr(
+        CacheWriter, "_write_shard", lambda self, n, *more: (written.append(n), original(self, n, *more))
+    )
     write(tmp_path, rows=many)
     assert written == [1]
     assert contents(tmp_path) == before
@@ -283,6 +290,59 @@ def test_logits_take_little_more_than_their_numbers(tmp_path: Path, many: Datase
     assert size - headers <= rows * (1.2 * 2 * 3 + 40)
 
 
+def test_progress_counts_rows_batch_by_batch(tmp_path: Path, many: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    monkeypatch.setattr("distilnlp.cache.writing.tqdm", lambda **options: Progress(told, **options))
+    rows = write(tmp_path, rows=many, settings=CacheSettings("float32", batch_size=32)).manifest.rows
+    assert told[0] == rows
+    assert sum(told[1:]) == rows
+    assert max(told[1:]) == 32
+
+
+class Progress:
+    """Stands for tqdm: keeps the total, and what it is told."""
+
+    def __init__(self, told: list[int], *, total: int, **options: Any) -> None:
+        self.update = told.append
+        self.update(total)
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *failure: Any) -> None:
+        pass
+
+
+def test_who_comes_second_waits_for_the_first(tmp_path: Path, many: Dataset, caplog: Any) -> None:
+    caplog.set_level("INFO", logger="distilnlp")
+    held = threading.Event()
+
+    def hold() -> None:
+        with FileLock(tmp_path / "lock"):
+            held.set()
+            time.sleep(0.5)
+
+    first = threading.Thread(target=hold)
+    first.start()
+    held.wait()
+    write(tmp_path, rows=many)
+    assert "waits for another process" in caplog.text
+    first.join()
+    assert len(shards(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("place", range(0, 900, 97))
+def test_a_manifest_with_a_flipped_byte_is_refused_or_written_anew(place: int, tmp_path: Path) -> None:
+    whole = contents(write(tmp_path).folder)
+    flip_a_byte(tmp_path / "manifest.json", place)
+    for attempt in (lambda: CachedTeacher(tmp_path), lambda: write(tmp_path)):
+        with pytest.raises(DistillationError, match=r"manifest.json is damaged.*Delete the folder"):
+            attempt()
+    assert store.damaged_shards(tmp_path) == ["manifest.json"]
+    writer(tmp_path).write(overwrite=True)
+    assert contents(tmp_path) == whole
+
+
 def write_slowly(folder: Path, rows: Dataset) -> None:
     tqdm.set_lock(threading.RLock())  # its own is shared with the tests, and a kill would leave it held
     original = CacheWriter._answer
@@ -301,11 +361,11 @@ def test_a_writer_killed_at_any_moment_is_finished_to_the_same_bytes(tmp_path: P
     unfinished = 0
     for number in range(20):
         path = tmp_path / str(number)
-        writer = multiprocessing.get_context("fork").Process(target=write_slowly, args=(path, many))
-        writer.start()
+        process = multiprocessing.get_context("fork").Process(target=write_slowly, args=(path, many))
+        process.start()
         time.sleep(moments.uniform(0, 0.5))
-        writer.kill()
-        writer.join()
+        process.kill()
+        process.join()
         manifest = read_manifest(path)
         unfinished += manifest is None or not manifest.is_finished
         write(path, rows=many)

@@ -4,6 +4,7 @@ import copy
 import logging
 import math
 import pickle
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,12 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from distilnlp import (
-    NonFiniteLossError,
-)
+from distilnlp import DistillationTrainer, NonFiniteLossError
 from distilnlp.checkpoints import last_complete_checkpoint
 from distilnlp.errors import DistillationError
-from tests.conftest import tiny_data
+from tests.conftest import tiny_arguments, tiny_data, tiny_student, tiny_teacher
+from tests.test_cache import flip_a_byte
+from tests.tiny import tiny_tokenizer
 from tests.trainer_tools import (
     ATTACHED_AS,
     FEATURES,
@@ -170,9 +171,81 @@ def test_the_newest_complete_checkpoint_is_the_largest_number(tmp_path: Path) ->
     assert last_complete_checkpoint(tmp_path) is None
     for name in ("checkpoint-9", "checkpoint-10", "checkpoint-best", "checkpoint-11"):
         (tmp_path / name).mkdir()
+        for part in ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"):  # as of the plain Trainer
+            (tmp_path / name / part).write_text("")
         if name != "checkpoint-11":
             (tmp_path / name / "trainer_state.json").write_text('{"global_step": 1}')
     assert last_complete_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
+
+
+BALANCED = {"losses": FEATURES, "balance_losses": True}
+STEPS = {"max_steps": 2, "save_strategy": "steps", "save_steps": 1}
+SAVED = [
+    "config.json",
+    "loss_balance.safetensors",
+    "model.safetensors",
+    "optimizer.pt",
+    "projections.safetensors",
+    "rng_state.pth",
+    "scheduler.pt",
+    "tokenizer.json",
+    "trainer_state.json",
+    "training_args.bin",
+]
+
+
+@pytest.fixture(scope="module")
+def two_checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("checkpoints")
+    args = tiny_arguments(folder, **BALANCED, **STEPS)
+    data, tokenizer = tiny_data(), tiny_tokenizer()
+    DistillationTrainer(tiny_student(), tiny_teacher(), args, train_dataset=data, processing_class=tokenizer).train()
+    return folder
+
+
+def flip_in_the_middle(path: Path) -> None:
+    flip_a_byte(path, path.stat().st_size // 2)
+
+
+DAMAGES = {"missing": Path.unlink, "flipped": flip_in_the_middle, "empty": lambda path: path.write_bytes(b"")}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", SAVED)
+def test_a_checkpoint_in_which_anything_is_damaged_is_passed_over(
+    two_checkpoints: Path, tmp_path: Path, name: str, damage: str, caplog: Any
+) -> None:
+    shutil.copytree(two_checkpoints, tmp_path, dirs_exist_ok=True)
+    DAMAGES[damage](tmp_path / "checkpoint-2" / name)
+    assert last_complete_checkpoint(tmp_path) == str(tmp_path / "checkpoint-1")
+    assert "checkpoint-2 is passed over: " in caplog.text
+
+
+@pytest.mark.parametrize("part", ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_a_checkpoint_of_the_plain_trainer_needs_the_same_parts(
+    two_checkpoints: Path, tmp_path: Path, part: str
+) -> None:
+    shutil.copytree(two_checkpoints, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "checkpoint-2" / "checksums.json").unlink()
+    assert last_complete_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
+    (tmp_path / "checkpoint-2" / part).unlink()
+    assert last_complete_checkpoint(tmp_path) == str(tmp_path / "checkpoint-1")
+
+
+def test_what_is_whole_nowhere_is_not_resumed_in_silence(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    make_trainer(**STEPS).train()
+    for scheduler in tmp_path.glob("checkpoint-*/scheduler.pt"):
+        scheduler.unlink()
+    with pytest.raises(DistillationError, match=r"none of the checkpoints in .* can be resumed from"):
+        make_trainer(**STEPS).train(resume_from_checkpoint=True)
+
+
+def test_who_saves_the_model_only_resumes_from_it_as_with_the_plain_trainer(make_trainer: MakeTrainer) -> None:
+    options = {**STEPS, "save_only_model": True}
+    make_trainer(**options).train()
+    again = make_trainer(**{**options, "max_steps": 3})
+    again.train(resume_from_checkpoint=True)
+    assert again.state.global_step == 3
 
 
 def test_resuming_with_other_losses_is_refused(make_trainer: MakeTrainer, tmp_path: Path) -> None:

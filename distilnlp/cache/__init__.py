@@ -2,15 +2,25 @@
 
 from distilnlp.cache.manifest import Manifest, read_manifest
 from distilnlp.cache.store import AnswerStore, damaged_shards
-from distilnlp.cache.writing import DTYPES, CacheSettings, CacheWriter, NoSpaceError, check_request
+from distilnlp.cache.writing import (
+    DTYPES,
+    CacheSettings,
+    CacheWriter,
+    DiskFullError,
+    NoSpaceError,
+    check_cache_folder,
+    check_request,
+)
 
 __all__ = [
     "DTYPES",
     "AnswerStore",
     "CacheSettings",
     "CacheWriter",
+    "DiskFullError",
     "Manifest",
     "NoSpaceError",
+    "check_cache_folder",
     "check_request",
     "damaged_shards",
     "read_manifest",

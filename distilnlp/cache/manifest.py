@@ -1,17 +1,20 @@
 """The manifest of a cache: what went into it, what it holds, and a checksum for each shard."""
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from distilnlp.errors import DistillationError
+from distilnlp.files import read_record, write_record
 from distilnlp.signals import SignalProfile, SignalRequest
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
+
+
+class DamagedManifestError(DistillationError):
+    """The manifest of a cache cannot be read, so that nothing tells what the cache holds."""
 
 
 @dataclass(frozen=True)
@@ -97,41 +100,32 @@ def _what_matters(manifest: Manifest) -> dict[str, Any]:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest so that a kill leaves the old one or the new one."""
+    """Write the manifest; see `write_record`."""
     content = asdict(manifest)
     content["request"] = {"hidden_states": sorted(manifest.request.hidden_states), "qkv": sorted(manifest.request.qkv)}
-    text = json.dumps({"format": FORMAT, **content, "error": manifest.error}, indent=2, ensure_ascii=False)
-    temporary = folder / f"{MANIFEST}.partial"
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(folder / MANIFEST)
+    write_record(folder / MANIFEST, {"format": FORMAT, **content, "error": manifest.error})
 
 
 def read_manifest(folder: str | Path) -> Manifest | None:
     """Return the manifest of a cache, None where a folder has none.
 
     Raises:
-        DistillationError: it cannot be read, or another version wrote it.
+        DamagedManifestError: it was altered, or another version wrote it.
     """
     path = Path(folder) / MANIFEST
-    if not path.is_file():
-        return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return _parse(content) if content["format"] == FORMAT else _refuse(path, f"format {content['format']}")
+        content = read_record(path)
+        return None if content is None else _parse(content)
     except (ValueError, KeyError, TypeError) as error:  # ValueError: neither JSON nor UTF-8
-        if isinstance(error, DistillationError):
-            raise
-        return _refuse(path, f"{type(error).__name__}: {error}")
-
-
-def _refuse(path: Path, reason: str) -> Any:
-    raise DistillationError(
-        f"{path} is not the manifest of a cache of this version of distilnlp (format {FORMAT}): {reason}. Delete the "
-        "folder and write the cache again."
-    )
+        raise DamagedManifestError(
+            f"{path} is damaged, or not the manifest of a cache of this version of distilnlp (format {FORMAT}): "
+            f"{error}. Delete the folder and write the cache again."
+        ) from error
 
 
 def _parse(content: dict[str, Any]) -> Manifest:
+    if content["format"] != FORMAT:
+        raise ValueError(f"format {content['format']}")
     profile, names = content["profile"], content["profile"]["label_names"]
     request = {name: frozenset(layers) for name, layers in content["request"].items()}
     return Manifest(
@@ -142,9 +136,3 @@ def _parse(content: dict[str, Any]) -> Manifest:
         shards=tuple(Shard(**shard) for shard in content["shards"]),
         **{name: content[name] for name in ("dtype", "top_k", "rows", "rows_per_shard")},
     )
-
-
-def checksum(path: Path) -> str:
-    """Return the BLAKE2b of a file, 16 bytes as text."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

@@ -1,13 +1,12 @@
 """What is known of the shards of a cache while it is written: a small file beside each."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
-from distilnlp.cache.manifest import Manifest, Shard, checksum
+from distilnlp.cache.manifest import Manifest, Shard
+from distilnlp.files import PARTIAL, UNFINISHED, checksum, read_record, write_record
 
 STEM = "shard-"
-UNFINISHED = ".tmp"  # how safetensors calls a file until it is written
 
 
 def shard_path(folder: Path, number: int) -> Path:
@@ -18,7 +17,7 @@ def shard_path(folder: Path, number: int) -> Path:
 def record_shard(path: Path, rows: int, error: dict[str, float]) -> None:
     """Write down that a shard is finished."""
     shard = Shard(path.name, rows, checksum(path), error)
-    path.with_suffix(".json").write_text(json.dumps(asdict(shard)), encoding="utf-8")
+    write_record(path.with_suffix(".json"), asdict(shard))
 
 
 def known_shards(folder: Path, manifest: Manifest | None) -> dict[int, Shard]:
@@ -40,7 +39,7 @@ def is_intact(folder: Path, shard: Shard) -> bool:
 
 def clear_records(folder: Path) -> None:
     """Delete the small files, and what a kill cut off."""
-    for path in (*folder.glob(f"{STEM}*.json"), *folder.glob("*.partial"), *folder.glob(f"{UNFINISHED}*")):
+    for path in (*folder.glob(f"{STEM}*.json"), *folder.glob(f"*{PARTIAL}"), *folder.glob(f"{UNFINISHED}*")):
         path.unlink()
 
 
@@ -54,8 +53,8 @@ def _recorded(folder: Path) -> dict[int, Shard]:
     shards = {}
     for path in folder.glob(f"{STEM}*.json"):
         try:
-            shards[_number(path)] = Shard(**json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError):  # cut off while it was written
+            shards[_number(path)] = Shard(**(read_record(path) or {}))
+        except (ValueError, TypeError):  # damaged: the shard is answered again
             continue
     return shards
 

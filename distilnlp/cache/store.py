@@ -11,9 +11,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from distilnlp.cache.keys import KeyIndex, Keys
-from distilnlp.cache.manifest import MANIFEST, read_manifest
+from distilnlp.cache.manifest import MANIFEST, DamagedManifestError, read_manifest
 from distilnlp.cache.records import is_intact
 from distilnlp.errors import DistillationError
+from distilnlp.files import PARTIAL
 
 KEYS, ENDS = "keys", "ends"
 
@@ -30,7 +31,7 @@ def write_shard(path: Path, keys: Keys, fields: Mapping[str, tuple[Tensor, Tenso
     for name, (flat, counts) in fields.items():
         tensors[name] = flat.contiguous()
         tensors[f"{name}.{ENDS}"] = counts.cumsum(0)
-    temporary = path.with_suffix(".partial")
+    temporary = path.with_suffix(PARTIAL)
     try:
         save_file(tensors, temporary)
         temporary.replace(path)
@@ -41,7 +42,10 @@ def write_shard(path: Path, keys: Keys, fields: Mapping[str, tuple[Tensor, Tenso
 
 def damaged_shards(folder: str | Path) -> list[str]:
     """Return the files of a finished cache that are missing, or whose bytes are not those that were written."""
-    manifest = read_manifest(folder)
+    try:
+        manifest = read_manifest(folder)
+    except DamagedManifestError:
+        return [MANIFEST]
     if manifest is None or not manifest.is_finished:
         return [MANIFEST]
     return [shard.file for shard in manifest.shards if not is_intact(Path(folder), shard)]

@@ -1,6 +1,5 @@
 """Write a teacher's answers to disk: each process its own shards, and after a kill only those that are missing."""
 
-import errno
 import hashlib
 import logging
 import shutil
@@ -15,16 +14,14 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 from datasets import Dataset
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from distilnlp.cache.keys import KEY_BYTES, Keys, dataset_keys
 from distilnlp.cache.layout import kept_signals
-from distilnlp.cache.manifest import MANIFEST, Manifest, read_manifest, write_manifest
+from distilnlp.cache.manifest import MANIFEST, DamagedManifestError, Manifest, read_manifest, write_manifest
 from distilnlp.cache.records import (
     STEM,
-    UNFINISHED,
     clear_records,
     clear_shards,
     intact_shards,
@@ -34,6 +31,7 @@ from distilnlp.cache.records import (
 )
 from distilnlp.cache.store import AnswerStore, damaged_shards, write_shard
 from distilnlp.errors import DistillationError, NotKeptError
+from distilnlp.files import UNFINISHED, is_failed_write
 from distilnlp.signals import SignalRequest
 from distilnlp.tasks import Task
 from distilnlp.teacher_protocol import Teacher
@@ -43,13 +41,17 @@ logger = logging.getLogger(__name__)
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 FEWEST_ROWS, MOST_ROWS = 128, 4096  # of a shard: a kill costs one shard a process
 SAMPLE_ROWS = 8  # whose answers tell how large the cache will be
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+LOCK = "lock"  # stays: who waits for it has it open
 LARGE = 1 << 30  # bytes from which a cache's size is a warning
 Collate = Callable[[list[dict[str, Any]]], dict[str, Tensor]]
 
 
 class NoSpaceError(NotKeptError):
     """The disk has no place for a cache."""
+
+
+class DiskFullError(NoSpaceError):
+    """The disk filled up while a cache was written: it can be gone on with."""
 
 
 @dataclass(frozen=True)
@@ -128,50 +130,57 @@ class CacheWriter:
             overwrite: delete another cache that is in the folder.
 
         Raises:
-            NoSpaceError: the disk has no place for it, or is full; finished shards are kept.
-            DistillationError: another cache is in the folder, another process writes it, or the teacher answers NaN.
+            NoSpaceError: the disk has no place for it; or, as DiskFullError, is full: finished shards are kept.
+            DistillationError: another cache is in the folder, or the teacher answers NaN.
         """
-        lock = FileLock(self.folder / "lock")
+        lock = FileLock(self.folder / LOCK)
         try:
             left: list[int] = self._on_main(lambda: self._begin(lock, overwrite))
             self._all_or_none(lambda: self._write_own(left))
-            if self.state.is_main_process:
-                self._finish(is_new=bool(left))
+            self._on_main(lambda: self._finish(is_new=bool(left)))
         finally:
-            if lock.is_locked:
-                lock.release()
-                (self.folder / "lock").unlink(missing_ok=True)
-        self.state.wait_for_everyone()
+            lock.release()
 
     def _write_own(self, left: list[int]) -> None:
         own = left[self.state.process_index :: self.state.num_processes]
-        is_shown = self.state.is_main_process and own
-        for number in tqdm(own, desc="Keeping the teacher's answers", unit="shard", disable=not is_shown):
-            self._write_shard(number)
+        rows = sum(len(self._first[self._places(number)]) for number in own)
+        is_shown = self.state.is_main_process and bool(own)
+        with tqdm(total=rows, desc="Keeping the teacher's answers", unit="row", disable=not is_shown) as bar:
+            for number in own:
+                self._write_shard(number, bar.update)
+
+    def _places(self, number: int) -> slice:
+        """Return which of the rows are in a shard."""
+        start = number * self.manifest.rows_per_shard
+        return slice(start, start + self.manifest.rows_per_shard)
 
     def _on_main(self, compute: Callable[[], Any]) -> Any:
         """Return on every process what the main one computes; an error of it is everyone's."""
-        held: list[Any] = [None, None]
-        if self.state.is_main_process:
-            try:
-                held[0] = compute()
-            except DistillationError as error:
-                held[1] = error
-        value, failure = broadcast_object_list(held)
+        held = self._attempt(compute) if self.state.is_main_process else (None, None)
+        value, failure = broadcast_object_list([*held])
         if failure is not None:
-            raise failure
+            raise held[1] or failure
         return value
 
     def _all_or_none(self, work: Callable[[], None]) -> None:
         """Do the work of every process; if one fails, all do, for the others would wait for it."""
-        failure = None
-        try:
-            work()
-        except DistillationError as error:
-            failure = error
+        failure = self._attempt(work)[1]
         failures = [one for one in gather_object([failure]) if one is not None]
         if failures:
             raise failure or failures[0]
+
+    def _attempt(self, work: Callable[[], Any]) -> tuple[Any, DistillationError | None]:
+        """Return what the work returns, or the error that all processes are to hear of."""
+        try:
+            return work(), None
+        except DistillationError as error:
+            return None, error
+        except Exception as error:  # safetensors raises a kind of its own
+            if not is_failed_write(error):
+                raise
+            full = self._disk_is_full()
+            full.__cause__ = error
+            return None, full
 
     # ---- What is there ----
 
@@ -179,30 +188,30 @@ class CacheWriter:
         """Claim the folder, and return the numbers of the shards to be written."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise DistillationError(
-                f"another process writes the cache {self.folder}. Wait until it has ended."
-            ) from None
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                logger.info("teacher: waits for another process, which writes the cache %s", self.folder)
+                lock.acquire()
         except OSError as error:
+            if is_failed_write(error):
+                raise
             raise NotKeptError(f"a cache needs a folder that can be written, but {self.folder}: {error}.") from error
-        self._refuse_other_files()
         left = self._left(overwrite)
         if left:
             self._check_space(len(left))
         return left
 
-    def _refuse_other_files(self) -> None:
-        own = ("lock", STEM, UNFINISHED, MANIFEST)
-        others = sorted(path.name for path in self.folder.iterdir() if not path.name.startswith(own))
-        if others and read_manifest(self.folder) is None:
-            raise DistillationError(
-                f"a cache needs a folder of its own, but {self.folder} holds other files: {others[:5]}. Give another."
-            )
-
     def _left(self, overwrite: bool) -> list[int]:
         """Return the numbers of the shards to be written."""
-        before = read_manifest(self.folder)
+        try:
+            before = check_cache_folder(self.folder)
+        except DamagedManifestError:
+            if not overwrite:
+                raise
+            logger.warning("the teacher is asked anew: %s is damaged", self.folder / MANIFEST)
+            clear_shards(self.folder)
+            before = None
         differences = self.manifest.differences(before) if before is not None else {}
         if before is not None and before.is_finished and [*differences] == ["data"] and self._has_all():
             return []  # these rows are some of those that it was written for, or in another order
@@ -245,35 +254,36 @@ class CacheWriter:
     def _bytes_per_row(self) -> float:
         step = max(1, len(self._first) // SAMPLE_ROWS)
         sample = [self._rows[int(i)] for i in self._first[::step][:SAMPLE_ROWS]]
-        answers, _ = self._answer_sorted(sample)
+        answers, _ = self._answer_sorted(sample, lambda _: None)
         size = sum(flat.numel() * flat.element_size() + 8 * len(counts) for flat, counts in answers.values())
         return size / len(sample) + KEY_BYTES
 
     # ---- Answers ----
 
-    def _write_shard(self, number: int) -> None:
-        start = number * self.manifest.rows_per_shard
-        places = slice(start, start + self.manifest.rows_per_shard)
+    def _write_shard(self, number: int, report: Callable[[int], Any]) -> None:
+        places = self._places(number)
         rows = [self._rows[int(index)] for index in self._first[places]]
-        fields, error = self._answer_sorted(rows)
+        fields, error = self._answer_sorted(rows, report)
         path = shard_path(self.folder, number)
-        try:
-            write_shard(path, self._keys[places], fields)
-            record_shard(path, len(rows), error)
-        except (OSError, SafetensorError) as failure:
-            if not any(f"os error {code}" in str(failure) or getattr(failure, "errno", 0) == code for code in FULL):
-                raise
-            raise self._disk_is_full() from failure
+        write_shard(path, self._keys[places], fields)
+        record_shard(path, len(rows), error)
 
-    def _disk_is_full(self) -> NoSpaceError:
+    def _disk_is_full(self) -> DiskFullError:
         done = len(list(self.folder.glob("shard-*.safetensors")))
-        return NoSpaceError(
+        return DiskFullError(
             f"the disk of {self.folder} is full: {done} of {self.manifest.num_shards} shards of the cache are "
             "finished and stay usable. Make room and give the same command again: it goes on with the others."
         )
 
-    def _answer_sorted(self, rows: list[dict[str, Any]]) -> tuple[dict[str, tuple[Tensor, Tensor]], dict[str, float]]:
-        """Answer rows in batches of like length, and return the fields in the order of the rows, with their errors."""
+    def _answer_sorted(
+        self, rows: list[dict[str, Any]], report: Callable[[int], Any]
+    ) -> tuple[dict[str, tuple[Tensor, Tensor]], dict[str, float]]:
+        """Answer rows in batches of like length, and return the fields in the order of the rows, with their errors.
+
+        Args:
+            rows: tokenised.
+            report: is told how many rows were answered, batch by batch.
+        """
         order = sorted(range(len(rows)), key=lambda row: _length(rows[row]))
         parts: dict[str, list[Tensor]] = {}
         error: dict[str, float] = {}
@@ -285,6 +295,7 @@ class CacheWriter:
                 by_row = parts.setdefault(name, [torch.empty(0)] * len(rows))
                 for row, values in zip(batch, kept.split(counts.tolist()), strict=True):
                     by_row[row] = values
+            report(len(batch))
         fields = {}
         for name in list(parts):  # one after the other: a shard of hidden states is large
             by_row = parts.pop(name)
@@ -322,6 +333,22 @@ class CacheWriter:
                 )
             write_manifest(self.folder, self.manifest.finished([shards[n] for n in range(self.manifest.num_shards)]))
         clear_records(self.folder)  # also what a kill left behind a finished manifest
+
+
+def check_cache_folder(folder: Path) -> Manifest | None:
+    """Return the manifest of a folder that has a cache, None of one that is empty.
+
+    Raises:
+        DistillationError: it holds other files, or its manifest is damaged.
+    """
+    manifest = read_manifest(folder)
+    own = (LOCK, STEM, UNFINISHED, MANIFEST)
+    others = sorted(path.name for path in folder.iterdir() if not path.name.startswith(own))
+    if others and manifest is None:
+        raise DistillationError(
+            f"a cache needs a folder of its own, but {folder} holds other files: {others[:5]}. Give another."
+        )
+    return manifest
 
 
 def check_request(request: SignalRequest) -> None:

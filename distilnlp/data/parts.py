@@ -1,6 +1,5 @@
 """Work on rows in parts: of rows in files come rows in a file, and the memory never holds them all."""
 
-import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,12 +16,12 @@ from datasets.fingerprint import Hasher, generate_random_fingerprint
 from numpy.typing import NDArray
 
 from distilnlp.errors import DistillationError
+from distilnlp.files import FULL, causes, is_failed_write
 
 PART = 1000  # rows: what is in memory at a time
 FOLDER = "distilnlp"  # in the cache of the datasets library
 # What decides how rows are read, rewritten and tokenised.
 CODE, LIBRARIES = ("data", "augmentation"), ("datasets", "tokenizers", "transformers")
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # only what is written to a disk fails with these
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def naming_the_cache() -> Iterator[None]:
     except DistillationError:
         raise
     except Exception as error:
-        reason = _why_not_written(error)
+        reason = next((cause for cause in causes(error) if _is_of_cache(cause)), None)
         if reason is None:
             raise
         raise DistillationError(
@@ -120,17 +119,11 @@ def naming_the_cache() -> Iterator[None]:
         ) from error
 
 
-def _why_not_written(error: BaseException | None) -> OSError | None:
-    """Return which of an error and its causes is of the cache: of a path in it or on the way to it, or a full disk."""
-    while error is not None:
-        if isinstance(error, OSError) and (error.errno in FULL or _is_of_cache(error.filename)):
-            return error
-        error = error.__cause__ or error.__context__
-    return None
-
-
-def _is_of_cache(path: Any) -> bool:
-    return isinstance(path, str) and (Path(path).is_relative_to(_cache()) or _cache().is_relative_to(path))
+def _is_of_cache(error: BaseException) -> bool:
+    """Whether an error is of a path in the cache or on the way to it, or a full disk."""
+    path = getattr(error, "filename", None)
+    is_near = isinstance(path, str) and (Path(path).is_relative_to(_cache()) or _cache().is_relative_to(path))
+    return is_near or is_failed_write(error, FULL)
 
 
 def _cache() -> Path:

@@ -1,6 +1,7 @@
 """The folder of a run: claimed by one run, refused to another."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,17 +10,23 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
+from distilnlp.cache import check_cache_folder
 from distilnlp.data.sources import as_list
 from distilnlp.errors import DistillationError
-from distilnlp.recipe import Recipe
-from distilnlp.runs.stages import WORK, remove, write_text
+from distilnlp.files import PARTIAL, failed_write, remove, write_text
+from distilnlp.recipe import Recipe, load_recipe
+from distilnlp.runs.stages import WORK
 from distilnlp.teacher_cache import AUTO, OFF
 
+MARK = ".distilnlp"  # an empty file that says whose folder it is, there before anything else
+LOCK = "lock"
 RECIPE_FILE = "recipe.yaml"
 CACHE = "cache"
 FOLDS = "teacher_folds"
 MEMBERS = "teachers"
-OWN_FILES = {RECIPE_FILE, WORK, "teacher", FOLDS, MEMBERS, CACHE, "student", "baseline", "results.json"}
+HISTORY = "history"
+OUTPUTS = {"teacher", FOLDS, MEMBERS, CACHE, "student", "baseline", "results.json", HISTORY}
+OWN_FILES = {MARK, RECIPE_FILE, f"{RECIPE_FILE}{PARTIAL}", WORK, *OUTPUTS}
 
 
 def check_folder(recipe: Recipe, overwrite: bool = False) -> None:
@@ -36,50 +43,47 @@ def check_folder(recipe: Recipe, overwrite: bool = False) -> None:
         DistillationError: the folder holds another run, or files that no run wrote, or what this run reads.
     """
     folder = Path(recipe.output)
-    _check_writable(folder)
+    _check_can_be_folder("output", folder)
+    _check_named_cache(recipe, folder)
     _check_sources_outside(recipe, folder)
-    if not folder.is_dir() or all(item.name == WORK for item in folder.iterdir()):
-        return  # new, empty, or left by a run that was killed before it wrote its recipe
-    written = folder / RECIPE_FILE
-    if not written.is_file():
-        raise DistillationError(
-            f"the output folder {folder} holds files that no run of distilnlp wrote. Choose an empty or new folder."
-        )
-    foreign = sorted(item.name for item in folder.iterdir() if item.name not in OWN_FILES)
-    if foreign:
-        raise DistillationError(
-            f"the output folder {folder} holds files that no run of distilnlp wrote: {foreign[:5]}. Choose an empty or "
-            "new folder."
-        )
-    if overwrite:
+    if not folder.is_dir() or not any(folder.iterdir()):
         return
-    before, now = _read(written), recipe.model_dump(mode="json")
-    changed = [key for key, value in _identity(now).items() if value != _identity(before).get(key)]
-    if changed:
+    foreign = sorted(item.name for item in folder.iterdir() if item.name not in OWN_FILES)
+    if foreign or not _is_of_a_run(folder):
+        named = f": {foreign[:5]}" if foreign else ""
         raise DistillationError(
-            f"the output folder {folder} holds another run: {', '.join(changed)} differ from the recipe there "
-            f"({written}). Choose another output, or add --overwrite to delete that run."
+            f"the output folder {folder} holds files that no run of distilnlp wrote{named}. Choose an empty or new "
+            "folder."
         )
+    _check_links(folder)
+    if not overwrite:
+        _check_same_run(recipe, folder / RECIPE_FILE)
 
 
-def claim_folder(recipe: Recipe) -> Path:
-    """Create the folder and write the resolved recipe into it."""
-    folder = Path(recipe.output)
-    folder.mkdir(parents=True, exist_ok=True)
-    text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    write_text(folder / RECIPE_FILE, text)
-    return folder
+@contextmanager
+def naming_the_disk(folder: Path) -> Iterator[None]:
+    """Raise an `OSError` that names the folder where a disk is full, whichever library found out."""
+    try:
+        yield
+    except Exception as error:
+        reason = failed_write(error)
+        if reason is None:
+            raise
+        own = error if isinstance(error, DistillationError) else reason  # the first says what to do
+        raise OSError(f"{folder} cannot be written any more, make room there ({' '.join(str(own).split())})") from error
 
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Keep other runs out of a folder while this lasts; the operating system lets go of it when the process dies.
+    """Make a folder a run's, and keep other runs out while this lasts; the system lets go of it when the process dies.
 
     Raises:
         DistillationError: another process is at work there.
     """
-    (folder / WORK).mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / WORK / "lock")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARK).touch()
+    (folder / WORK).mkdir(exist_ok=True)
+    lock = FileLock(folder / WORK / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -92,42 +96,121 @@ def alone_in(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def clear_folder(recipe: Recipe) -> None:
-    """Delete what an earlier run wrote, in a folder that `check_folder` has passed."""
+@contextmanager
+def claimed(recipe: Recipe, overwrite: bool) -> Iterator[None]:
+    """Make the folder that `check_folder` has passed this run's, and work alone in it while this lasts.
+
+    Args:
+        recipe: names the folder, and is written into it.
+        overwrite: delete what an earlier run wrote, and nothing else.
+
+    Raises:
+        DistillationError: another process is at work there.
+    """
     folder = Path(recipe.output)
-    items = folder.iterdir() if folder.is_dir() else ()
-    for item in sorted(items, key=lambda item: item.name == RECIPE_FILE):  # last: until then it is a run's folder
-        if item.name != WORK:
-            remove(item)
-    for item in (folder / WORK).glob("*"):
-        if item.name != "lock":
-            remove(item)
+    with alone_in(folder):
+        if overwrite:
+            for path in (*(folder / name for name in OUTPUTS), *folder.glob(f"{WORK}/*")):
+                if path.name != LOCK:
+                    remove(path)
+        for name in (f"{RECIPE_FILE}{PARTIAL}", f"{WORK}/*{PARTIAL}", f"{HISTORY}/*{PARTIAL}"):
+            for path in folder.glob(name):
+                remove(path)  # a kill left it half written
+        text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        write_text(folder / RECIPE_FILE, text)
+        yield
 
 
-def _check_writable(folder: Path) -> None:
+def _is_of_a_run(folder: Path) -> bool:
+    """Whether a run made a folder: its mark is there, or, from before there were marks, its work and its recipe."""
+    if (folder / MARK).is_file():
+        return True
+    if not (folder / WORK).is_dir():
+        return False
+    try:
+        return bool(load_recipe(folder / RECIPE_FILE))
+    except DistillationError:
+        return False
+
+
+def _check_links(folder: Path) -> None:
+    """Refuse links inside of a run's folder: what is finished is moved there, which works on one disk alone."""
+    inside = (folder, *(folder / name for name in (WORK, FOLDS, MEMBERS, HISTORY)))
+    links = [item for place in inside if place.is_dir() for item in place.iterdir() if item.is_symlink()]
+    if links:
+        raise DistillationError(
+            f"the output folder {folder} must hold no links, but {links[0]} is one, to {os.readlink(links[0])!s:.80}. "
+            "Remove it, or make the whole output folder a link."
+        )
+
+
+def _check_same_run(recipe: Recipe, written: Path) -> None:
+    if not written.is_file():
+        return  # killed before it wrote its recipe, or told by the user that it is this one
+    before, now = _read(written), recipe.model_dump(mode="json")
+    if not before:
+        raise DistillationError(
+            f"the recipe of the run in {written.parent} is damaged ({written}), so nothing tells which run it is. "
+            "Delete that file if it is this one, choose another output, or add --overwrite to delete that run."
+        )
+    changed = [key for key, value in _identity(now).items() if value != _identity(before).get(key)]
+    if changed:
+        raise DistillationError(
+            f"the output folder {written.parent} holds another run: {', '.join(changed)} differ from the recipe there "
+            f"({written}). Choose another output, or add --overwrite to delete that run."
+        )
+
+
+def _check_can_be_folder(key: str, folder: Path) -> None:
+    """Refuse what cannot be made or written; a file without a name is written, for permissions alone do not tell."""
     try:
         folder.resolve().is_dir()  # raises for a name that no file system takes
         nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
-        is_fit = nearest.is_dir() and os.access(nearest, os.W_OK)
-    except (OSError, ValueError) as error:
-        raise DistillationError(f"output must be a folder, but {str(folder)!r:.80} cannot be one: {error}.") from error
-    if not is_fit:
+        if nearest.is_dir():
+            tempfile.TemporaryFile(dir=nearest).close()
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: links that go in a circle
         raise DistillationError(
-            f"output must be a folder that can be written, but {nearest} is a file, a broken link or not writable. "
-            "Choose another output."
+            f"{key} must be a folder that can be written, but {str(folder)!r:.80} cannot be one: {error}."
+        ) from error
+    if not nearest.is_dir():
+        raise DistillationError(
+            f"{key} must be a folder that can be written, but {nearest} is a file or a broken link. Choose another."
         )
+
+
+def _named_cache(recipe: Recipe) -> Path | None:
+    """Return the folder that `training.teacher_cache` names, if it does.
+
+    Raises:
+        DistillationError: it is in the home of a user that there is not.
+    """
+    kept = recipe.training.get("teacher_cache", AUTO)
+    if kept in (AUTO, OFF):
+        return None
+    try:
+        return Path(kept).expanduser()
+    except RuntimeError as error:
+        raise DistillationError(f"training.teacher_cache must be a folder, but it is {kept}: {error}.") from error
+
+
+def _check_named_cache(recipe: Recipe, folder: Path) -> None:
+    kept = _named_cache(recipe)
+    if kept is None:
+        return
+    _check_can_be_folder("training.teacher_cache", kept)
+    if kept.resolve().is_relative_to(folder.resolve()):
+        raise DistillationError(
+            f"training.teacher_cache must be a folder outside of the output folder {folder}, which has a cache of its "
+            f"own in {CACHE}/, but it is {kept}. Leave it out, or name another."
+        )
+    if kept.is_dir():
+        check_cache_folder(kept)
 
 
 def _check_sources_outside(recipe: Recipe, folder: Path) -> None:
     source = recipe.data.source
     files = [source] if isinstance(source, str) else [file for value in source.values() for file in as_list(value)]
     models = [*recipe.teacher.models, *([recipe.student.model] if recipe.student.model else [])]
-    kept = recipe.training.get("teacher_cache", AUTO)
-    if kept not in (AUTO, OFF) and Path(kept).expanduser().resolve().is_relative_to(folder.resolve()):
-        raise DistillationError(
-            f"training.teacher_cache must be a folder outside of the output folder {folder}, which has a cache of its "
-            f"own in {CACHE}/, but it is {kept}. Leave it out, or name another."
-        )
     for path in map(Path, [*models, *files, *recipe.data.unlabelled]):
         if path.exists() and path.resolve().is_relative_to(folder.resolve()):
             raise DistillationError(

@@ -7,10 +7,12 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from distilnlp.evaluation import summary_table
+from distilnlp.files import write_text
 from distilnlp.recipe import build_arguments
 from distilnlp.runs.plan import Plan
 from distilnlp.tasks import Task
 
+CARD = "README.md"  # where the Hub looks for it
 TEMPLATE = """---
 {metadata}
 ---
@@ -71,8 +73,8 @@ def usage(task: Task) -> str:
     return PIPELINE.format(tag=task.pipeline_tag, options=options)
 
 
-def write_model_card(folder: Path, plan: Plan, results: dict[str, Any]) -> None:
-    """Write `README.md` into the student's folder, with the results in its metadata too."""
+def write_model_card(path: Path, plan: Plan, results: dict[str, Any]) -> None:
+    """Write the card of the student, with the results in its metadata too."""
     student = results["models"]["student"]
     teachers = plan.recipe.teacher.models
     metadata = ModelCardData(
@@ -104,7 +106,7 @@ def write_model_card(folder: Path, plan: Plan, results: dict[str, Any]) -> None:
         versions=", ".join(f"{package} {number}" for package, number in environment.items()),
         **results["rows"],
     )
-    ModelCard(text).save(folder / "README.md")
+    write_text(path, str(ModelCard(text)))
 
 
 def _is_on_hub(name: str) -> bool:

@@ -9,28 +9,29 @@ from typing import Any
 
 import numpy as np
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 from transformers import PreTrainedModel
 
-from distilnlp.cache import damaged_shards
+from distilnlp.cache import DiskFullError, damaged_shards
 from distilnlp.checkpoints import last_complete_checkpoint
 from distilnlp.data import FOLD, fingerprint, labelled_rows, pair_encodings
 from distilnlp.data.pairs import TEACHER
 from distilnlp.errors import DistillationError, NotKeptError
 from distilnlp.evaluation import CUT_TEACHER, ModelReport, SpeedPlan, verdict
+from distilnlp.files import remove, write_json
 from distilnlp.fingerprints import model_fingerprint
 from distilnlp.objective import Objective
 from distilnlp.recipe import Recipe, build_arguments
 from distilnlp.runs.encoding import EncodedRows
 from distilnlp.runs.environment import describe_environment
-from distilnlp.runs.folder import CACHE, FOLDS, MEMBERS, alone_in, check_folder, claim_folder, clear_folder
+from distilnlp.runs.folder import CACHE, FOLDS, HISTORY, MEMBERS, check_folder, claimed, naming_the_disk
+from distilnlp.runs.history import HistoryCallback, keep_logs
 from distilnlp.runs.measurement import measure, readings_of_run
-from distilnlp.runs.model_card import write_model_card
+from distilnlp.runs.model_card import CARD, write_model_card
 from distilnlp.runs.models import cut_student, load_labelled, new_head, pretrained_student
 from distilnlp.runs.pairing import paired_training_rows, side_by_side
 from distilnlp.runs.plan import Plan, describe, make_plan
-from distilnlp.runs.stages import Stage, write_json
+from distilnlp.runs.stages import Stage
 from distilnlp.runs.stopping import StopAtBest, hold_out
 from distilnlp.runs.teacher import FinishedTeacher
 from distilnlp.tasks import profile_of
@@ -53,6 +54,7 @@ def run(recipe: Recipe, overwrite: bool = False) -> dict[str, Any]:
 
     Raises:
         DistillationError: something does not fit; before any training.
+        OSError: a disk is full or broken; what was finished is kept.
     """
     with _pipeline(recipe, overwrite) as pipeline:
         return pipeline.run()
@@ -63,6 +65,7 @@ def cache(recipe: Recipe, overwrite: bool = False) -> Path:
 
     Raises:
         DistillationError: something does not fit, or these answers cannot be kept.
+        OSError: see `run`.
     """
     with _pipeline(recipe, overwrite, keeps_answers=True) as pipeline:
         return pipeline.cache()
@@ -71,22 +74,19 @@ def cache(recipe: Recipe, overwrite: bool = False) -> Path:
 @contextmanager
 def _pipeline(recipe: Recipe, overwrite: bool, keeps_answers: bool = False) -> Iterator["Pipeline"]:
     """Check a recipe, and work alone in its folder while this lasts."""
-    check_folder(recipe, overwrite)
-    plan = make_plan(recipe)
-    state = PartialState()
-    if state.is_main_process:
-        logger.info("plan\n%s", describe(plan))
-    pipeline = Pipeline(plan)  # it tokenises; nothing is deleted or written before the last check
-    if keeps_answers or pipeline.student_args.teacher_cache not in (AUTO, OFF):
-        pipeline.refuse_what_cannot_be_kept()
-    state.wait_for_everyone()
-    with alone_in(Path(recipe.output)) if state.is_main_process else nullcontext():
+    with naming_the_disk(Path(recipe.output)):
+        check_folder(recipe, overwrite)
+        plan = make_plan(recipe)
+        state = PartialState()
         if state.is_main_process:
-            if overwrite:
-                clear_folder(recipe)
-            claim_folder(recipe)
+            logger.info("plan\n%s", describe(plan))
+        pipeline = Pipeline(plan)  # it tokenises; nothing is deleted or written before the last check
+        if keeps_answers or pipeline.student_args.teacher_cache not in (AUTO, OFF):
+            pipeline.refuse_what_cannot_be_kept()
         state.wait_for_everyone()
-        yield pipeline
+        with claimed(recipe, overwrite) if state.is_main_process else nullcontext():
+            state.wait_for_everyone()
+            yield pipeline
 
 
 class Pipeline:
@@ -187,7 +187,7 @@ class Pipeline:
         if self._why_not_kept() or not (is_wanted or is_named or is_faster):
             return None
         if args.teacher_cache not in (AUTO, OFF):
-            return self._write_answers(Path(args.teacher_cache).expanduser(), teacher)
+            return self._write_answers(Path(args.teacher_cache).expanduser(), teacher, is_own=False)
         inputs = {
             "teacher": teacher.identity,
             "signals": [sorted(objective.teacher_request.hidden_states), sorted(objective.teacher_request.qkv)],
@@ -195,21 +195,19 @@ class Pipeline:
             "datasets": [fingerprint(rows) for rows in questions.datasets],
             **self._data_inputs(self.plan.data.train),
         }
-        stage = self._stage("teacher_cache", CACHE, inputs)
+        stage = Stage(self.folder, "teacher_cache", CACHE, inputs, self.state, damaged_shards)
         try:
-            stage.run(lambda work: self._write_answers(work / CACHE, teacher))
-            if broadcast_object_list([self.state.is_main_process and damaged_shards(stage.result)])[0]:
-                self._write_answers(stage.result, teacher)  # what is whole is kept
-        except NotKeptError:
-            if is_wanted:
+            return stage.run(lambda work: self._write_answers(work / CACHE, teacher, is_own=True))
+        except NotKeptError as error:
+            if is_wanted or isinstance(error, DiskFullError):
                 raise
+            logger.warning("teacher: runs beside the student, for %s", error)
             return None
-        return stage.result
 
-    def _write_answers(self, folder: Path, teacher: FinishedTeacher) -> Path:
+    def _write_answers(self, folder: Path, teacher: FinishedTeacher, is_own: bool) -> Path:
         live = teacher.live(self.student_args.teacher_dtype)
         live.to(self.state.device)
-        keep_answers(folder, self.student_args, live, self._questions(), overwrite=False, further=self._folds())
+        keep_answers(folder, self.student_args, live, self._questions(), overwrite=is_own, further=self._folds())
         return folder
 
     def _questions(self) -> Questions:
@@ -235,7 +233,9 @@ class Pipeline:
             else:
                 tokenizer, rows = plan.members[0].tokenizer, plan.data.train
                 made, _ = cut_student(self.recipe, teacher.first(), tokenizer, plan.task, rows, plan.max_length)
-            self._save(made, work / FINISHED)
+            if self.state.is_main_process:
+                remove(work / FINISHED)  # a kill may have left half of it
+                made.save_pretrained(work / FINISHED)
             return work / FINISHED
 
         stage.run(make)
@@ -265,23 +265,26 @@ class Pipeline:
 
     def _evaluate(self, teacher: FinishedTeacher, student: Stage, baseline: Stage | None) -> dict[str, Any]:
         stages = {"student": student} | ({} if baseline is None else {"baseline": baseline})
-        digests = {name: stage.digest for name, stage in stages.items()}
+        made = {name: [stage.digest, stage.content] for name, stage in stages.items()}
         folders = {name: stage.result for name, stage in stages.items()}
         options = self.recipe.evaluation.model_dump()
         # What a report holds is an input too: figures that an older version wrote are measured again.
         report = sorted(ModelReport.__annotations__)
-        inputs = {**digests, "evaluation": options, "report": report, **self._data_inputs(self.plan.data.test)}
+        inputs = {**made, "evaluation": options, "report": report, **self._data_inputs(self.plan.data.test)}
         stage = self._stage("evaluation", "results.json", inputs)
+
+        card = student.result / CARD
 
         def make(work: Path) -> Path:
             if self.state.is_main_process:
                 write_json(work / FINISHED, self._measure(teacher, folders))
+                card.unlink(missing_ok=True)  # of other figures
             return work / FINISHED
 
         stage.run(make)
         results = json.loads(stage.result.read_text(encoding="utf-8"))
-        if self.state.is_main_process:
-            write_model_card(student.result, self.plan, results)
+        if self.state.is_main_process and not card.is_file():  # one that is there may have been edited
+            write_model_card(card, self.plan, results)
         return results
 
     # ---- What the stages share ----
@@ -318,10 +321,6 @@ class Pipeline:
         numbers, rows = np.unique(self.plan.data.train[FOLD][:], return_counts=True)
         return {"folds": {str(number): int(count) for number, count in zip(numbers, rows, strict=True)}}
 
-    def _save(self, model: PreTrainedModel, folder: Path) -> None:
-        if self.state.is_main_process:
-            model.save_pretrained(folder)
-
     def _learn_labels(
         self, name: str, work: Path, model: PreTrainedModel, labelled: Dataset, encoded: EncodedRows
     ) -> Path:
@@ -347,6 +346,7 @@ class Pipeline:
         """Train, or go on from the last checkpoint, and save the finished model with its tokenizer."""
         encoded.tokenizer.model_max_length = encoded.max_length  # saved with the model: it is served as it was trained
         needs_both = teacher is not None and self.plan.has_two_views
+        history = self.folder / HISTORY / f"{work.name}.jsonl"
         trainer = DistillationTrainer(
             model=model,
             teacher_model=teacher,
@@ -359,13 +359,16 @@ class Pipeline:
             processing_class=encoded.tokenizer,
             teacher_processing_class=self.teacher_rows.tokenizer if needs_both else None,
             compute_metrics=self.plan.task.evaluation.compute_metrics(model.config),
-            callbacks=[StopAtBest()] if name in self.plan.stopped else None,
+            callbacks=[HistoryCallback(history), *([StopAtBest()] if name in self.plan.stopped else [])],
         )
         trainer.train(resume_from_checkpoint=last_complete_checkpoint(work))
+        if self.state.is_main_process:
+            remove(work / FINISHED)  # a kill may have left half of it
         trainer.save_model(str(work / FINISHED))
         if self.state.is_main_process:
             # A pickle has no place in a deployed folder.
             (work / FINISHED / "training_args.bin").unlink(missing_ok=True)
+            keep_logs(work, history.with_suffix(""), FINISHED)
         return work / FINISHED
 
     def _measure(self, teacher: FinishedTeacher, folders: dict[str, Path]) -> dict[str, Any]:

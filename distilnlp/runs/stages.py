@@ -1,4 +1,4 @@
-"""Stages: each records what went into it, is reused while that is the same, and goes on where a kill stopped it."""
+"""Stages: each records what went in and what came out, is reused while both are the same, and goes on after a kill."""
 
 import hashlib
 import json
@@ -11,10 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+
+from distilnlp.files import altered, checksums, content_checksum, read_record, remove, write_record
 
 logger = logging.getLogger(__name__)
 
 WORK = "work"
+SHOWN = 5  # damaged files that are named
 
 
 @dataclass
@@ -26,6 +30,8 @@ class Stage:
         name: of the stage; its record is `work/<name>.json`, its unfinished work is in `work/<name>/`.
         output: the folder or file, inside the run folder, that the stage makes.
         inputs: everything that went into it, as JSON values.
+        find_damage: what of a finished output is damaged, for an output that has checksums of its own. It is not
+            thrown away then, but is the unfinished work again, to be mended. None = the record has the checksums.
     """
 
     run_folder: Path
@@ -33,6 +39,7 @@ class Stage:
     output: str
     inputs: Mapping[str, Any]
     state: PartialState = field(default_factory=PartialState)
+    find_damage: Callable[[Path], list[str]] | None = None
 
     @property
     def digest(self) -> str:
@@ -41,26 +48,26 @@ class Stage:
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
     @property
+    def content(self) -> str:
+        """A short hash of the finished output: what was made a second time need not be the same to the last bit."""
+        return content_checksum((read_record(self._record_path) or {})["files"])
+
+    @property
     def result(self) -> Path:
         """Where the finished output lies."""
         return self.run_folder / self.output
 
     def run(self, make: Callable[[Path], Path]) -> Path:
-        """Return the finished output: the one from before if the inputs are the same, else a new one.
+        """Return the finished output: the one from before if it is whole and the inputs are the same, else a new one.
 
         Args:
             make: makes the output, on every process. It gets a folder for its unfinished work, which is the same
                 one after a kill, and returns the path of what it made there.
         """
-        record = self._read_record()
-        reusable = record.get("digest") == self.digest and record.get("done") and self.result.exists()
-        self.state.wait_for_everyone()  # everyone has read the record before anyone writes it
-        if reusable:
-            logger.info("%s: reused, nothing that goes into it has changed", self.name)
+        # The main process alone looks, and all have heard what it saw before it writes anything.
+        is_reusable = broadcast_object_list([self.state.is_main_process and self._begin()])[0]
+        if is_reusable:
             return self.result
-        if self.state.is_main_process:
-            self._begin(record)
-        self.state.wait_for_everyone()
         start = time.monotonic()
         made = make(self._work)
         self.state.wait_for_everyone()
@@ -77,52 +84,50 @@ class Stage:
     def _record_path(self) -> Path:
         return self.run_folder / WORK / f"{self.name}.json"
 
-    def _read_record(self) -> dict[str, Any]:
+    def _begin(self) -> bool:
+        """Say whether the finished output can be reused; if not, prepare the folder for the work."""
         try:
-            record = json.loads(self._record_path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # ValueError: neither JSON nor UTF-8
-            return {}
-        return record if isinstance(record, dict) and isinstance(record.get("inputs"), dict) else {}
-
-    def _begin(self, record: dict[str, Any]) -> None:
-        if record.get("digest") == self.digest:
-            logger.info("%s: goes on where it stopped", self.name)
+            record = read_record(self._record_path) or {}
+            changes = _what_changed(record.get("inputs"), self.inputs)
+        except (OSError, ValueError) as error:  # ValueError: neither JSON nor UTF-8
+            record, changes = {}, f"starts anew, for its record {self._record_path} is damaged ({error})"
+        is_same = record.get("digest") == self.digest
+        damaged = self._damaged(record) if is_same and record["done"] else []
+        if is_same and record["done"] and not damaged:
+            logger.info("%s: reused, nothing that goes into it has changed", self.name)
+            remove(self._work)  # a kill may have left it
+            return True
+        if damaged:
+            more = f" and {len(damaged) - SHOWN} more" if len(damaged) > SHOWN else ""
+            logger.warning("%s: made again, for %s%s", self.name, ", ".join(damaged[:SHOWN]), more)
         else:
-            logger.info("%s: %s", self.name, _what_changed(record.get("inputs"), self.inputs))
-            shutil.rmtree(self._work, ignore_errors=True)
+            logger.info("%s: %s", self.name, "goes on where it stopped" if is_same else changes)
+        self._prepare(keeps_work=is_same and not damaged, reopens=bool(damaged))
+        return False
+
+    def _damaged(self, record: Mapping[str, Any]) -> list[str]:
+        if not self.result.exists():
+            return [f"{self.result} is missing"]
+        return self.find_damage(self.result) if self.find_damage else altered(self.result, record["files"])
+
+    def _prepare(self, keeps_work: bool, reopens: bool) -> None:
+        if not keeps_work:
+            remove(self._work)
         self._work.mkdir(parents=True, exist_ok=True)
         self._write_record(done=False)
+        if reopens and self.find_damage and self.result.exists():
+            self.result.rename(self._work / self.result.name)
 
     def _finish(self, made: Path, seconds: float) -> None:
+        files = {} if self.find_damage else checksums(made)
         remove(self.result)
         self.result.parent.mkdir(exist_ok=True)
         made.rename(self.result)
-        self._write_record(done=True, seconds=round(seconds, 1))
+        self._write_record(done=True, seconds=round(seconds, 1), files=files)
         shutil.rmtree(self._work, ignore_errors=True)
 
     def _write_record(self, **status: Any) -> None:
-        record = {"digest": self.digest, **status, "inputs": self.inputs}
-        write_json(self._record_path, record)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON; see `write_text`."""
-    write_text(path, json.dumps(content, indent=2, default=str, ensure_ascii=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file so that a kill leaves the old one or the new one, never half of it."""
-    temporary = path.with_suffix(path.suffix + ".partial")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-
-
-def remove(path: Path) -> None:
-    """Delete a file or a folder, if there is one."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+        write_record(self._record_path, {"digest": self.digest, **status, "inputs": self.inputs})
 
 
 def _what_changed(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:

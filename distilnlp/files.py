@@ -1,0 +1,126 @@
+"""Files that outlive kills, full disks and flipped bits: written whole or not at all, and known by their checksums."""
+
+import errno
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+PARTIAL = ".partial"  # what a file is called until it is written
+UNFINISHED = ".tmp"  # how safetensors calls a file until it is written
+SELF = "checksum_of_the_others"  # key of a record
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # only what is written to a disk fails with these
+_FAILED_WRITES = (*FULL, errno.EFBIG, errno.EIO)
+# How libraries in other languages say it: safetensors and tokenizers with the number, torch in words of its own.
+_NUMBER = re.compile(r"\(os error (\d+)\)|\[[Ee]rrno (\d+)\]")
+_TORCH = re.compile(r"iostream error|inline_container\.cc.*(unexpected pos|strerror|write)|PytorchStreamWriter")
+
+Checksums = dict[str, str]
+
+
+# ---- Writing ----
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON; see `write_text`."""
+    write_text(path, json.dumps(content, indent=2, default=str, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that a kill or a full disk leaves the old one or the new one, never half of it."""
+    temporary = path.with_name(path.name + PARTIAL)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_record(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON with a checksum of itself, for `read_record`."""
+    plain = json.loads(json.dumps(content, default=str))
+    write_json(path, {**plain, SELF: content_checksum(plain)})
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """Return what `write_record` wrote, None where there is no file.
+
+    Raises:
+        ValueError: what is there was not written by it, or not to its end, or was altered.
+    """
+    if not path.is_file():
+        return None
+    record = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(record, dict) or record.pop(SELF, None) != content_checksum(record):
+        raise ValueError("its checksum is not that of its content")
+    return record
+
+
+def remove(path: Path) -> None:
+    """Delete a file, a folder or a link, if there is one; what a link points to stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+# ---- Checksums ----
+
+
+def checksum(path: Path) -> str:
+    """Return the BLAKE2b of a file, 16 bytes as text, at about 1 GB a second."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def content_checksum(content: Mapping[str, Any]) -> str:
+    """Return the BLAKE2b of JSON values."""
+    text = json.dumps(content, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def checksums(root: Path) -> Checksums:
+    """Return size and checksum of every file of a folder, by its path there; of a file by the name `.`."""
+    files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())
+    return {path.relative_to(root).as_posix(): f"{path.stat().st_size}:{checksum(path)}" for path in files}
+
+
+def altered(root: Path, recorded: Mapping[str, str]) -> list[str]:
+    """Return the files that are missing or whose bytes are not those that were recorded, as paths with the reason."""
+    reasons = ((root / name, _why_altered(root / name, entry)) for name, entry in recorded.items())
+    return [f"{path} is {reason}" for path, reason in reasons if reason]
+
+
+def _why_altered(path: Path, entry: str) -> str | None:
+    size, _, known = entry.partition(":")
+    if not path.is_file():
+        return "missing"
+    is_same = path.stat().st_size == int(size) and checksum(path) == known  # the size alone tells of what was cut off
+    return None if is_same else "damaged"
+
+
+# ---- Disks ----
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error, and what led to it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def is_failed_write(error: BaseException, codes: Collection[int | None] = _FAILED_WRITES) -> bool:
+    """Whether an error says that a disk is full, over its quota, read-only or broken, whichever library raised it."""
+    if isinstance(error, OSError):
+        return error.errno in codes
+    number = _NUMBER.search(str(error))
+    return int(number[1] or number[2]) in codes if number else bool(_TORCH.search(str(error)))
+
+
+def failed_write(error: BaseException) -> BaseException | None:
+    """Return which of an error and its causes is a write that failed for the disk."""
+    return next(filter(is_failed_write, causes(error)), None)

@@ -1,0 +1,68 @@
+"""The history of a training: what it logged, line by line, in a file that stays."""
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from distilnlp.files import remove, write_text
+
+
+class HistoryCallback(TrainerCallback):
+    """Writes every event that the Trainer logs as a line of JSON.
+
+    A line is the entry of `TrainerState.log_history`, with the seconds of training until then. That history is in the
+    checkpoints: a training that goes on begins with the lines up to its checkpoint, and none is there twice.
+
+    Args:
+        path: of the file; the folder beside it, of the same name without suffix, is for what other trackers write.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._start = 0.0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Begin the file with what was logged before the checkpoint, if the training goes on from one."""
+        before = state.log_history
+        self._start = time.monotonic() - (before[-1].get("seconds", 0.0) if before else 0.0)
+        if not state.is_world_process_zero:
+            return
+        self.path.parent.mkdir(exist_ok=True)
+        if not before:
+            remove(self.path.with_suffix(""))
+        write_text(self.path, "".join(map(_line, before)))
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Add a line."""
+        event = state.log_history[-1]
+        event["seconds"] = round(time.monotonic() - self._start, 3)
+        if state.is_world_process_zero:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(_line(event))
+
+
+def keep_logs(work: Path, folder: Path, *others: str) -> None:
+    """Copy what trackers such as TensorBoard left in the folder of a training to one that stays.
+
+    Args:
+        work: of the training.
+        folder: where it goes; not made if there is nothing.
+        others: names in `work` that are no tracker's.
+    """
+    for item in work.iterdir():
+        if item.name in others or item.name.startswith(PREFIX_CHECKPOINT_DIR):
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        if item.is_dir():
+            shutil.copytree(item, folder / item.name, dirs_exist_ok=True)
+        else:
+            shutil.copy2(item, folder / item.name)
+
+
+def _line(event: dict[str, Any]) -> str:
+    return json.dumps(event, default=float) + "\n"
