@@ -1,4 +1,4 @@
-"""What the arguments of a training may be: the Trainer takes most of them as they come, and fails late or not at all."""
+"""What the arguments of a training may be: the Trainer takes most as they come, and fails late or not at all."""
 
 from collections.abc import Mapping
 from enum import Enum
@@ -12,9 +12,9 @@ from distilnlp.errors import shown
 MANY = 10**9  # steps, and what is counted in them: more are never reached
 
 
-def _number(**bounds: float) -> Any:
+def _number(**bounds: Any) -> Any:
     """Return the constraint of a number, which is never infinite or NaN."""
-    return Field(allow_inf_nan=False, **bounds)  # type: ignore[arg-type]
+    return Field(allow_inf_nan=False, **bounds)
 
 
 def _count(low: int, high: int = MANY) -> Any:
@@ -95,7 +95,7 @@ CHOICES: dict[str, Any] = {
 }
 
 
-def checked_argument(arguments: type, name: str, value: Any) -> Any:
+def checked_argument(arguments: Any, name: str, value: Any) -> Any:
     """Return the value of a field of an arguments class in the field's type.
 
     Raises:
@@ -114,13 +114,13 @@ def check_limits(arguments: Any) -> None:
     Raises:
         ValueError: out of range, or none of the choices.
     """
-    for name in (LIMITS | CHOICES).keys() & _adapters(type(arguments)).keys():
+    for name in (LIMITS | CHOICES).keys() & known_arguments(type(arguments)).keys():
         value = getattr(arguments, name)
         if isinstance(checked_argument(type(arguments), name, value), int | float) and isinstance(value, str):
-            raise ValueError(f"{name} = {value!r}: a number is expected, not a text")
+            raise ValueError(f"{name} = {shown(value)}: a number is expected, not a text")
 
 
-def known_arguments(arguments: type) -> Mapping[str, Any]:
+def known_arguments(arguments: Any) -> Mapping[str, Any]:
     """Return the fields of an arguments class that can be given."""
     return _adapters(arguments)
 

@@ -112,7 +112,9 @@ class DistillationTrainingArguments(TrainingArguments):
             self.schedules = _parse_json("schedules", self.schedules)
         if not isinstance(self.schedules, dict | None):
             example = '{"temperature": {"name": "linear", "end": 1.0}}'
-            raise DistillationError(f"schedules must be a mapping, such as {example}, but it is {shown(self.schedules)}.")
+            raise DistillationError(
+                f"schedules must be a mapping, such as {example}, but it is {shown(self.schedules)}."
+            )
         if not isinstance(self.losses, list | tuple | None):
             example = '[{"name": "hidden_state_mse"}]'
             raise DistillationError(f"losses must be a list, such as {example}, but it is {shown(self.losses)}.")

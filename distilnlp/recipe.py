@@ -231,7 +231,9 @@ class Recipe(Section):
         for name in self.trust_remote_code:
             if name not in names:
                 hint = did_you_mean(name, names)
-                raise ValueError(f"trust_remote_code names {shown(name)}, but the models of this recipe are {names}.{hint}")
+                raise ValueError(
+                    f"trust_remote_code names {shown(name)}, but the models of this recipe are {names}.{hint}"
+                )
         return self
 
     @model_validator(mode="after")
@@ -345,4 +347,3 @@ def build_arguments(values: dict[str, Any], seed: int, output_dir: Path) -> Dist
         raise
     except Exception as error:  # many kinds, also of packages that are not installed and files that are not there
         raise DistillationError(f"the training arguments do not fit together: {error}") from error
-

@@ -38,13 +38,6 @@ class _Loader(yaml.SafeLoader):
     What other readers of YAML take for something else than was meant is an error with its line.
     """
 
-    yaml_implicit_resolvers: dict[str, Any] = {}
-    yaml_constructors = {
-        tag: construct
-        for tag, construct in yaml.SafeLoader.yaml_constructors.items()
-        if tag is None or tag.rpartition(":")[2] in ("null", "bool", "int", "float", "str", "seq", "map")
-    }
-
     def get_single_node(self) -> Any:
         node = super().get_single_node()
         if node is not None and _weight(node, {}) > LONGEST_TEXT:
@@ -74,9 +67,12 @@ class _Loader(yaml.SafeLoader):
             raise _error(f"{shown(node.value, 50)} is no {node.tag.rpartition(':')[2]}", node) from error
 
 
+_KINDS = [f"{YAML_TAG}{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map")]
+_Loader.yaml_constructors = {tag: make for tag, make in _Loader.yaml_constructors.items() if tag in (None, *_KINDS)}
+_Loader.yaml_implicit_resolvers = {}
 for _tag, (_pattern, _first) in SCALARS.items():
     _Loader.add_implicit_resolver(_tag, re.compile(f"^(?:{_pattern})$"), _first)
-_Loader.add_constructor(f"{YAML_TAG}int", lambda loader, node: int(loader.construct_scalar(node)))
+_Loader.add_constructor(f"{YAML_TAG}int", lambda _, node: int(node.value))  # `010` is ten
 _Loader.add_constructor(BASE_60, lambda _, node: _refuse_base_60(node))
 
 
@@ -91,7 +87,9 @@ def read_yaml(text: str, name: str) -> Any:
         DistillationError: no valid YAML, a key given twice, or more than a recipe can hold.
     """
     if len(text) > LONGEST_TEXT:
-        raise DistillationError(f"{name} has {len(text):,} characters, but at most {LONGEST_TEXT:,} are read. Shorten it.")
+        raise DistillationError(
+            f"{name} has {len(text):,} characters, but at most {LONGEST_TEXT:,} are read. Shorten it."
+        )
     try:
         return yaml.load(text, Loader=_Loader)
     except RecursionError:
@@ -123,7 +121,8 @@ def check_texts(values: Any) -> None:
     for place, value in _texts(values):
         if any(char == "\0" or "\ud800" <= char <= "\udfff" for char in value):
             raise DistillationError(
-                f"{shown(place)} must be a text, but it holds NUL or bytes that are no UTF-8: {shown(value)}. Remove them."
+                f"{shown(place)} must be a text, but it holds NUL or bytes that are no UTF-8: {shown(value)}. Remove "
+                "them."
             )
         if len(value) > LONGEST_WORD:
             raise DistillationError(
@@ -167,7 +166,9 @@ def _read_file(path: str | Path) -> dict[str, Any]:
             hint = did_you_mean(path.name, siblings)
             raise DistillationError(f"there is no recipe {shortened(str(path), 200)}.{hint} Check the path.")
         if path.stat().st_size > 4 * LONGEST_TEXT:
-            raise DistillationError(f"the recipe {path} is larger than {4 * LONGEST_TEXT:,} bytes. Is it the right file?")
+            raise DistillationError(
+                f"the recipe {path} is larger than {4 * LONGEST_TEXT:,} bytes. Is it the right file?"
+            )
         values = read_yaml(path.read_text(encoding="utf-8-sig"), str(path))
     except UnicodeDecodeError as error:
         raise DistillationError(f"{path} must be text in UTF-8, but it is not: {error}. Save it as UTF-8.") from None
@@ -218,7 +219,9 @@ def _error(problem: str, node: yaml.Node) -> yaml.MarkedYAMLError:
 
 
 def _refuse_base_60(node: Any) -> Any:
-    raise _error(f"{shown(node.value, 50)} is a number to the base 60 in YAML; write the number, or quote the text", node)
+    raise _error(
+        f"{shown(node.value, 50)} is a number to the base 60 in YAML; write the number, or quote the text", node
+    )
 
 
 def _reason(error: yaml.YAMLError) -> str:

@@ -44,7 +44,8 @@ def _describe(section: type[Section], problem: Any, where: str) -> str:
     if problem["type"] == "missing":
         return f"{place!r} is missing: it is required."
     message = problem["msg"].removeprefix("Value error, ")
-    return f"{shown(place)} = {shown(problem['input'])} does not fit: {message}."
+    came = "" if isinstance(problem["input"], Mapping) else f" = {shown(problem['input'])}"
+    return f"{shown(place)}{came} does not fit: {message}."
 
 
 def _fields_at(section: type[Section], path: list[str]) -> list[str]:

@@ -156,7 +156,8 @@ class Pipeline:
         stage = self._stage(name, output, inputs)
 
         def make(work: Path) -> Path:
-            encoder_with_head = new_head(member.source, plan.task, plan.data.label_names, self.recipe.seed)
+            seed, trusted = self.recipe.seed, self.recipe.trust_remote_code
+            encoder_with_head = new_head(member.source, plan.task, plan.data.label_names, seed, trusted)
             return self._train(work, encoder_with_head, None, values, rows, encoded)
 
         stage.run(make)
@@ -249,7 +250,7 @@ class Pipeline:
         stage = self._stage(name, name, inputs)
 
         def make(work: Path) -> Path:
-            model = load_labelled(initial.result, self.plan.task, self.plan.data.label_names)
+            model = self._load(initial.result)
             if teacher is None:
                 return self._train(work, model, None, values, self.student_rows.labelled, self.student_rows)
             kept = None if answers is None else CachedTeacher(answers, verify=False)
@@ -314,6 +315,9 @@ class Pipeline:
         numbers, rows = np.unique(self.plan.data.train[FOLD][:], return_counts=True)
         return {"folds": {str(number): int(count) for number, count in zip(numbers, rows, strict=True)}}
 
+    def _load(self, folder: Path) -> Any:
+        return load_labelled(folder, self.plan.task, self.plan.data.label_names, self.recipe.trust_remote_code)
+
     def _save(self, model: PreTrainedModel, folder: Path) -> None:
         if self.state.is_main_process:
             model.save_pretrained(folder)
@@ -357,8 +361,7 @@ class Pipeline:
         else:
             models["teacher"] = teacher.judged().to(self.state.device)
         for name, folder in folders.items():
-            student = load_labelled(folder, self.plan.task, self.plan.data.label_names)
-            models[name] = student.to(self.state.device)
+            models[name] = self._load(folder).to(self.state.device)
         plan = SpeedPlan() if self.recipe.evaluation.speed else None
         rows = {name: self.teacher_rows if name == "teacher" else self.student_rows for name in models}
         tests = {id(own): list(own.test or ()) for own in rows.values()}
