@@ -1,28 +1,59 @@
 """Distil a Hugging Face encoder into a small, fast student that loads anywhere."""
 
-from importlib.metadata import version
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from distilnlp.arguments import DistillationTrainingArguments
-from distilnlp.augmentation import augment
-from distilnlp.errors import DistillationError, NonFiniteLossError
-from distilnlp.objective import LossConfig, Objective, parse_losses
-from distilnlp.signals import SignalProfile, SignalRequest, Signals
-from distilnlp.students import build_student, estimate_cost, trim_vocabulary
-from distilnlp.tasks import TASKS, Task
-from distilnlp.teachers import (
-    CachedTeacher,
-    ColumnTeacher,
-    CrossFittedTeacher,
-    EnsembleTeacher,
-    EstimatorTeacher,
-    LiveTeacher,
-    LookupTeacher,
-    OwnEncodingTeacher,
-    Teacher,
-    as_teacher,
-    predicted_column,
-)
-from distilnlp.trainer import DistillationTrainer
+if TYPE_CHECKING:
+    from distilnlp.arguments import DistillationTrainingArguments
+    from distilnlp.augmentation import augment
+    from distilnlp.errors import DistillationError, NonFiniteLossError
+    from distilnlp.objective import LossConfig, Objective, parse_losses
+    from distilnlp.signals import SignalProfile, SignalRequest, Signals
+    from distilnlp.students import build_student, estimate_cost, trim_vocabulary
+    from distilnlp.tasks import TASKS, Task
+    from distilnlp.teachers import (
+        CachedTeacher,
+        ColumnTeacher,
+        CrossFittedTeacher,
+        EnsembleTeacher,
+        EstimatorTeacher,
+        LiveTeacher,
+        LookupTeacher,
+        OwnEncodingTeacher,
+        Teacher,
+        as_teacher,
+        predicted_column,
+    )
+    from distilnlp.trainer import DistillationTrainer
+
+    __version__: str
+
+# The module of each public name. It is imported when the name is first asked for (PEP 562): torch and transformers take
+# ten seconds, which `distilnlp --help` need not.
+_MODULES = {
+    "arguments": ("DistillationTrainingArguments",),
+    "augmentation": ("augment",),
+    "errors": ("DistillationError", "NonFiniteLossError"),
+    "objective": ("LossConfig", "Objective", "parse_losses"),
+    "signals": ("SignalProfile", "SignalRequest", "Signals"),
+    "students": ("build_student", "estimate_cost", "trim_vocabulary"),
+    "tasks": ("TASKS", "Task"),
+    "teachers": (
+        "CachedTeacher",
+        "ColumnTeacher",
+        "CrossFittedTeacher",
+        "EnsembleTeacher",
+        "EstimatorTeacher",
+        "LiveTeacher",
+        "LookupTeacher",
+        "OwnEncodingTeacher",
+        "Teacher",
+        "as_teacher",
+        "predicted_column",
+    ),
+    "trainer": ("DistillationTrainer",),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "TASKS",
@@ -54,4 +85,19 @@ __all__ = [
     "trim_vocabulary",
 ]
 
-__version__ = version("distilnlp")
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("distilnlp")
+    elif name in _MODULE_OF:
+        value = getattr(import_module(f"distilnlp.{_MODULE_OF[name]}"), name)
+    else:
+        raise AttributeError(f"module 'distilnlp' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})

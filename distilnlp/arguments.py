@@ -1,14 +1,14 @@
 """The arguments of a distillation: everything of `TrainingArguments`, and the objective."""
 
 import json
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from transformers import TrainingArguments
 
+from distilnlp.argument_limits import check_limits
 from distilnlp.cache import DTYPES
-from distilnlp.errors import DistillationError, did_you_mean
+from distilnlp.errors import DistillationError, did_you_mean, shown
 from distilnlp.launching import check_process_count, use_cpu_without_accelerator
 from distilnlp.objective import LOSSES, LossConfig, Objective, parse_losses, parse_schedules
 from distilnlp.signals import SignalProfile
@@ -99,6 +99,10 @@ class DistillationTrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self) -> None:
+        try:
+            check_limits(self)
+        except ValueError as error:
+            raise DistillationError(f"{error}. Change or remove it.") from None
         use_cpu_without_accelerator()
         super().__post_init__()
         check_process_count(self.world_size)
@@ -108,14 +112,20 @@ class DistillationTrainingArguments(TrainingArguments):
             self.schedules = _parse_json("schedules", self.schedules)
         if not isinstance(self.schedules, dict | None):
             example = '{"temperature": {"name": "linear", "end": 1.0}}'
-            raise DistillationError(f"schedules must be a mapping, such as {example}, but it is {self.schedules!r}.")
+            raise DistillationError(
+                f"schedules must be a mapping, such as {example}, but it is {shown(self.schedules)}."
+            )
         if not isinstance(self.losses, list | tuple | None):
             example = '[{"name": "hidden_state_mse"}]'
-            raise DistillationError(f"losses must be a list, such as {example}, but it is {self.losses!r}.")
+            raise DistillationError(f"losses must be a list, such as {example}, but it is {shown(self.losses)}.")
         if self.teacher_cache is False:  # what YAML makes of a bare off
             self.teacher_cache = "off"
-        self._check_numbers()
+        self._check_weights()
         self._check_unsupported()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the token out of the pickle that the Trainer writes beside every checkpoint."""
+        return {**self.__dict__, "hub_token": None}
 
     def build_objective(self, task: Task, student: SignalProfile, teacher: SignalProfile | None) -> Objective:
         """Build the objective that these arguments describe; see `Objective`."""
@@ -135,18 +145,10 @@ class DistillationTrainingArguments(TrainingArguments):
         """The entries of `losses`, validated."""
         return parse_losses(self.losses or [])  # type: ignore[arg-type]  # a string was parsed before
 
-    def _check_numbers(self) -> None:
-        if not (_is_finite(self.temperature) and self.temperature > 0):
-            raise DistillationError(
-                f"temperature must be finite and positive, but it is {self.temperature!r}. Usual are 1 to 8."
-            )
-        weights = {name: getattr(self, name) for name in ("soft_loss_weight", "hard_loss_weight")}
-        for name, weight in weights.items():
-            if not (_is_finite(weight) and weight >= 0):
-                raise DistillationError(f"{name} must be finite and positive (0 turns it off), but it is {weight!r}.")
+    def _check_weights(self) -> None:
         further = {loss.name: loss.weight for loss in self.parsed_losses}
         parse_schedules(self.schedules or {}, ["hard_loss", "soft_loss", *further])  # type: ignore[arg-type]
-        if not any([*weights.values(), *further.values()]):
+        if not any([self.soft_loss_weight, self.hard_loss_weight, *further.values()]):
             raise DistillationError(
                 "every loss weight is zero, so there is nothing to train on. Give soft_loss_weight, hard_loss_weight "
                 "or an entry of losses a positive weight."
@@ -165,8 +167,6 @@ class DistillationTrainingArguments(TrainingArguments):
             )
         if not self.teacher_cache:
             raise DistillationError(f"teacher_cache must be auto, off or a folder, but it is {self.teacher_cache!r}.")
-        if self.teacher_cache_top_k < 1:
-            raise DistillationError(f"teacher_cache_top_k must be at least 1, but it is {self.teacher_cache_top_k}.")
         for name, (supported, reason) in UNSUPPORTED_OPTIONS.items():
             value = getattr(self, name)
             if value != supported:
@@ -185,12 +185,8 @@ UNSUPPORTED_OPTIONS: dict[str, tuple[Any, str]] = {
 }
 
 
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
-
-
 def _parse_json(name: str, text: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise DistillationError(f"{name} must be given as such or as JSON, but it is {text!r}: {error}.") from None
+        raise DistillationError(f"{name} must be given as such or as JSON, but it is {shown(text)}: {error}.") from None

@@ -1,20 +1,24 @@
-"""The `distilnlp` command. `distill` runs a recipe, `cache` asks its teacher once, `evaluate` measures a student."""
+"""The `distilnlp` command. `distill` runs a recipe, `cache` asks its teacher once, `evaluate` measures a student.
+
+What takes time to import, torch and transformers above all, is imported where a command needs it: help and most errors
+come at once, and the others after a first line that says what is being done.
+"""
 
 import argparse
 import json
 import logging
+import os
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import transformers
-import yaml
-from accelerate import PartialState
+from distilnlp.errors import DistillationError, NonFiniteLossError, redacted, shortened, shown
+from distilnlp.recipe_keys import check_flags
+from distilnlp.recipe_text import check_texts, read_yaml, recipe_values, refuse_secrets
 
-from distilnlp.errors import DistillationError, NonFiniteLossError
+logger = logging.getLogger("distilnlp")
 
 # Flags that stand for keys of a recipe.
 SHORTCUTS = {
@@ -23,6 +27,7 @@ SHORTCUTS = {
     "output": ("output", "folder of the run"),
     "task": ("task", "what is distilled; default: what a finished teacher is for"),
     "num-layers": ("student.num_layers", "depth of the student; default: half of the teacher's"),
+    "trust-remote-code": ("trust_remote_code", "a model, or a list of them, whose own Python code may run"),
 }
 RECIPE_HELP = """\
 Any other key of the recipe is a flag too: --training.learning_rate 3e-5 --data.text_columns '[premise, hypothesis]'.
@@ -37,16 +42,16 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status: 0, 1 after a failed training, 2 for wrong input."""
-    parser, flags = _build_parser()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("distilnlp").setLevel(logging.INFO)
+    logger.setLevel(logging.INFO)
     for noisy in ("httpx", "httpx2", "absl", "datasets"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
-    # transformers announces a new head as a fault, and has a bar for each small file; the plan says what matters.
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
     try:
-        words, overrides = split_overrides(sys.argv[1:] if argv is None else argv, flags)
+        parser, flags = _build_parser()
+        given = sys.argv[1:] if argv is None else argv
+        refuse_secrets({"the command line": given})
+        words, overrides = split_overrides(given, flags)
+        check_flags(overrides, flags)
         args = parser.parse_args(words)
         args.command(args, overrides)
     except NonFiniteLossError as error:
@@ -67,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _build_parser() -> tuple[argparse.ArgumentParser, set[str]]:
     """Return the parser, and the flags that it knows; all others are keys of a recipe."""
     parser = argparse.ArgumentParser(prog="distilnlp", description="Distil an encoder into a small student.")
-    parser.add_argument("--version", action="version", version=f"distilnlp {version('distilnlp')}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     distill = _add_recipe_command(commands, "distill", "run a recipe, or distil a teacher on your data")
     distill.add_argument("--dry-run", action="store_true", help="check everything, print the plan, train nothing")
@@ -87,6 +92,7 @@ def _build_parser() -> tuple[argparse.ArgumentParser, set[str]]:
     evaluate.add_argument("--task", help="default: what the student's head is for; masked_lm must be named")
     evaluate.add_argument("--teacher", help="local folder or Hub id of its teacher")
     evaluate.add_argument("--split", dest="data.test_split", help="default: test, else validation, else train")
+    evaluate.add_argument("--trust-remote-code", metavar="NAME", help=SHORTCUTS["trust-remote-code"][1])
     evaluate.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
     evaluate.set_defaults(command=_evaluate)
     flags = {flag for command in (parser, distill, cache, evaluate) for flag in command._option_string_actions}
@@ -109,29 +115,62 @@ def _add_recipe_command(commands: Any, name: str, purpose: str) -> argparse.Argu
     return command
 
 
-def _recipe(args: argparse.Namespace, overrides: Mapping[str, Any]) -> Any:
-    from distilnlp.recipe import load_recipe
+class _Version(argparse.Action):
+    """Looks the version up only if it is asked for."""
 
-    shortcuts = {key: getattr(args, key) for key, _ in SHORTCUTS.values() if getattr(args, key) is not None}
-    shortcuts.update(_splits_of(shortcuts.get("data.source")))
-    if str(shortcuts.get("teacher.model")).startswith("["):  # several
-        shortcuts["teacher.model"] = _read_yaml("--teacher", shortcuts["teacher.model"])
-    return load_recipe(args.recipe, {**shortcuts, **overrides})
+    def __call__(self, *_: Any) -> None:
+        from importlib.metadata import version
+
+        print(f"distilnlp {version('distilnlp')}")
+        sys.exit(0)
+
+
+def _recipe(args: argparse.Namespace, overrides: Mapping[str, Any], purpose: str) -> Any:
+    """Read and check a recipe, what can be checked at once first."""
+    shortcuts = {
+        key: _structured(f"--{flag}", getattr(args, key))
+        for flag, (key, _) in SHORTCUTS.items()
+        if getattr(args, key) is not None
+    }
+    for key in shortcuts.keys() & overrides.keys():
+        raise DistillationError(f"{key} is given by two flags, --{key} and its short form. Give one of them.")
+    values = recipe_values(args.recipe, {**shortcuts, **overrides})
+    _begin(f"{purpose} {args.recipe or values.get('output')}")
+    from distilnlp.recipe import Recipe
+    from distilnlp.validation import parse_section
+
+    return parse_section(Recipe, values)
+
+
+def _begin(doing: str) -> None:
+    """Say what is being done, and load the libraries that it takes."""
+    if os.environ.get("RANK", "0") == "0":
+        logger.info("%s (loading the libraries)", shortened(redacted(doing), 200))
+    import transformers
+
+    # transformers announces a new head as a fault, and has a bar for each small file; the plan says what matters.
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
 
 
 def _cache(args: argparse.Namespace, overrides: Mapping[str, Any]) -> None:
+    recipe = _recipe(args, overrides, "keep the teacher's answers of")
+    from accelerate import PartialState
+
     from distilnlp.runs import cache
 
-    folder = cache(_recipe(args, overrides), overwrite=args.overwrite)
+    folder = cache(recipe, overwrite=args.overwrite)
     if PartialState().is_main_process:
         print(f"answers   {folder}")
 
 
 def _distill(args: argparse.Namespace, overrides: Mapping[str, Any]) -> None:
+    recipe = _recipe(args, overrides, "check" if args.dry_run else "distil")
+    from accelerate import PartialState
+
     from distilnlp.evaluation import summary_table
     from distilnlp.runs import dry_run, run
 
-    recipe = _recipe(args, overrides)
     if args.dry_run:
         print(dry_run(recipe, args.overwrite))
         return
@@ -143,21 +182,28 @@ def _distill(args: argparse.Namespace, overrides: Mapping[str, Any]) -> None:
 
 
 def _evaluate(args: argparse.Namespace, overrides: Mapping[str, Any]) -> None:
+    unknown = [key for key in overrides if not key.startswith("data.")]
+    if unknown:
+        raise DistillationError(
+            f"unknown flag {shown('--' + unknown[0])}: evaluate takes keys of data, such as --data.text_columns."
+        )
+    _check_writable(args.json)
+    data = {
+        "source": _structured("--data", getattr(args, "data.source")),
+        "test_split": getattr(args, "data.test_split"),
+        **{key[5:]: value for key, value in overrides.items()},
+    }
+    trusted = _structured("--trust-remote-code", args.trust_remote_code or "[]")
+    check_texts({"student": args.student, "teacher": args.teacher, "data": data})
+    _begin(f"measure {args.student}")
     from distilnlp.data import DataConfig
+    from distilnlp.data.sources import as_list
     from distilnlp.evaluation import summary_table, verdict
     from distilnlp.runs import evaluate_saved
     from distilnlp.validation import parse_section
 
-    unknown = [key for key in overrides if not key.startswith("data.")]
-    if unknown:
-        raise DistillationError(
-            f"unknown flag --{unknown[0]}: evaluate takes keys of data, such as --data.text_columns."
-        )
-    _check_writable(args.json)
-    source = _splits_of(getattr(args, "data.source")).get("data.source", getattr(args, "data.source"))
-    own = {"source": source, "test_split": getattr(args, "data.test_split")}
-    data = parse_section(DataConfig, {**own, **{key[5:]: value for key, value in overrides.items()}}, "data")
-    reports = evaluate_saved(args.student, data, args.teacher, args.task)
+    section = parse_section(DataConfig, data, "data")
+    reports = evaluate_saved(args.student, section, args.teacher, args.task, as_list(trusted))
     print(f"{_as_list(verdict(reports))}\n\n{summary_table(reports)}".lstrip())
     if args.json:
         args.json.write_text(json.dumps(reports, indent=2) + "\n", encoding="utf-8")
@@ -168,9 +214,9 @@ def _as_list(sentences: Sequence[str]) -> str:
     return "\n".join(textwrap.fill(said, 80, initial_indent="- ", subsequent_indent="  ") for said in sentences)
 
 
-def _splits_of(source: str | None) -> dict[str, Any]:
-    """Read `--data '{train: train.csv, test: test.csv}'`, which is YAML."""
-    return {"data.source": _read_yaml("--data", source)} if source and source.startswith("{") else {}
+def _structured(flag: str, value: str) -> Any:
+    """Read a value that may be a list or a mapping in YAML, `'{train: train.csv, test: test.csv}'`, or else a text."""
+    return _read_value(flag, value) if value.startswith(("{", "[")) else value
 
 
 def _check_writable(file: Path | None) -> None:
@@ -181,12 +227,8 @@ def _check_writable(file: Path | None) -> None:
         )
 
 
-def _read_yaml(flag: str, value: str) -> Any:
-    try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise DistillationError(f"the value of {flag}, {value!r}, is no valid YAML. Quote it: {reason}") from error
+def _read_value(flag: str, value: str) -> Any:
+    return read_yaml(value, f"the value of {shortened(flag, 200)}, {shown(value)},")
 
 
 def split_overrides(words: Sequence[str], flags: set[str]) -> tuple[list[str], dict[str, Any]]:
@@ -200,24 +242,32 @@ def split_overrides(words: Sequence[str], flags: set[str]) -> tuple[list[str], d
         The words that stay, and the values by dotted key, read as YAML.
 
     Raises:
-        DistillationError: a key without a value.
+        DistillationError: a key without a value, or a flag that is given twice.
     """
     own: list[str] = []
     overrides: dict[str, Any] = {}
+    given: set[str] = set()
     remaining = list(words)
     while remaining:
         word = remaining.pop(0)
         flag, has_value, value = word.partition("=")
-        if not flag.startswith("--") or flag in flags:
+        if not flag.startswith("--"):
             own.append(word)
             continue
-        if flag[2:] in overrides:
-            raise DistillationError(f"the flag {flag} is given twice. Several values are one list: {flag} '[a, b]'.")
+        if flag in given:
+            raise DistillationError(
+                f"the flag {shortened(flag, 200)} is given twice. Several values are one list: {flag[:200]} '[a, b]'."
+            )
+        given.add(flag)
+        if flag in flags:
+            own.append(word)
+            continue
         if not has_value:
             if not remaining or remaining[0].startswith("--"):
-                raise DistillationError(f"the flag {flag} has no value. Write {flag} VALUE.")
+                check_flags([flag[2:]], flags)
+                raise DistillationError(f"the flag {shortened(flag, 200)} has no value. Write {flag[:200]} VALUE.")
             value = remaining.pop(0)
-        overrides[flag[2:]] = _read_yaml(flag, value)
+        overrides[flag[2:]] = _read_value(flag, value)
     return own, overrides
 
 

@@ -1,11 +1,30 @@
 """The errors that a user of distilnlp sees. Each message says what was expected, what came, and the fix."""
 
 import difflib
+import re
 from collections.abc import Iterable
+from typing import Any
+
+LONGEST_MESSAGE = 2000  # characters; libraries put whole files and lists of all their models into theirs
+# Tokens of the Hub and of others by how they begin, what stands before the @ of a URL, and a URL's signed parameters.
+SECRET = re.compile(
+    r"\b(?:hf_|api_org_|ghp_|github_pat_|sk-)[A-Za-z0-9_-]{16,}"
+    r"|(?<=://)[^/\s@'\"]+(?=@)"
+    r"|(?<=[?&])[\w-]*(?:token|secret|signature|password|apikey|api_key)=[^&\s'\"]+",
+    re.IGNORECASE,
+)
 
 
 class DistillationError(ValueError):
-    """Something that the user gave cannot be distilled as it stands: a recipe, a model, a data set or an option."""
+    """Something that the user gave cannot be distilled as it stands: a recipe, a model, a data set or an option.
+
+    Args:
+        message: it is cut to a length that can be read, holds no tokens and passwords, and ends its sentences with one
+            full stop where the text of another error was put before one.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(_presentable(message))
 
 
 class UnreachableError(DistillationError):
@@ -24,3 +43,22 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `" Did you mean 'x'?"` for the known name nearest to `name`, or an empty string if none is near."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def shown(value: Any, limit: int = 200) -> str:
+    """Return a value as a message shows it: as Python writes it, its middle left out where it is long."""
+    return shortened(repr(value), limit)
+
+
+def shortened(text: str, limit: int) -> str:
+    """Return a text without its middle if it is longer than a limit: begin and end tell most."""
+    return text if len(text) <= limit else f"{text[: limit * 2 // 3]} … {text[-limit // 4 :]}"
+
+
+def redacted(text: str) -> str:
+    """Return a text without the tokens and passwords in it."""
+    return SECRET.sub("***", text)
+
+
+def _presentable(message: str) -> str:
+    return re.sub(r"(?<=[\w'\")\]`])\.\.(?=\s|$)", ".", redacted(shortened(message, LONGEST_MESSAGE)))

@@ -1,16 +1,12 @@
 """Recipes: YAML, with every key overridable, checked against the sections below before anything runs."""
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import torch
-import yaml
 from pydantic import (
     Field,
-    TypeAdapter,
     ValidationError,
     ValidatorFunctionWrapHandler,
     field_validator,
@@ -18,11 +14,13 @@ from pydantic import (
 )
 from transformers import TrainingArguments
 
+from distilnlp.argument_limits import checked_argument, known_arguments
 from distilnlp.arguments import DistillationTrainingArguments
 from distilnlp.augmentation import parse_augmentation
 from distilnlp.data import DataConfig
-from distilnlp.errors import DistillationError, did_you_mean
+from distilnlp.errors import DistillationError, did_you_mean, shown
 from distilnlp.hardware import bf16_is_fast
+from distilnlp.recipe_text import expanded, recipe_values
 from distilnlp.students import LayerStrategy
 from distilnlp.tasks import TASKS
 from distilnlp.teachers.ensemble import Average, relative_weights
@@ -34,6 +32,7 @@ RESERVED_ARGUMENTS = {
     "output_dir": "set `output` of the recipe",
     "resume_from_checkpoint": "run the same command again: it goes on where it stopped",
     "push_to_hub": "after the run: hf upload USER/NAME OUTPUT/student",
+    "hub_token": "set the environment variable HF_TOKEN, or log in once with `hf auth login`",
     "seed": "set `seed` of the recipe",
     "do_train": "leave it out",
     "do_eval": "leave it out",
@@ -126,6 +125,11 @@ class TeacherConfig(Section):
             raise ValueError("expected one name, or a list of different ones")
         return checked
 
+    @field_validator("model")
+    @classmethod
+    def _expand_home(cls, value: str | list[str] | None) -> str | list[str] | None:
+        return [expanded(name) for name in value] if isinstance(value, list) else value and expanded(value)
+
     @model_validator(mode="after")
     def _check_kind(self) -> "TeacherConfig":
         kept = {"column", "form"} if self.columns else {"model", "finetune", "text_columns", "max_length", "folds"}
@@ -164,6 +168,11 @@ class StudentConfig(Section):
         default=None, ge=1, description="neurons of a feed-forward network; null = the teacher's"
     )
     trim_vocabulary: bool = Field(default=False, description="keep only the pieces that the training texts need")
+
+    @field_validator("model")
+    @classmethod
+    def _expand_home(cls, value: str | None) -> str | None:
+        return value and expanded(value)
 
     @property
     def changes_width(self) -> bool:
@@ -210,7 +219,22 @@ class Recipe(Section):
         description="also train the same student on the labels alone: true, or arguments that differ from `training`",
     )
     evaluation: EvaluationConfig = EvaluationConfig()
+    trust_remote_code: list[str] = Field(
+        default_factory=list,
+        description="models of this recipe, as it names them, whose own Python code may run when they are loaded",
+    )
     seed: int = Field(default=0, ge=0, lt=2**32, description="seed of every stage")
+
+    @model_validator(mode="after")
+    def _check_trusted(self) -> "Recipe":
+        names = [*self.teacher.models, *filter(None, (self.student.model, self.data.augmentation_model))]
+        for name in self.trust_remote_code:
+            if name not in names:
+                hint = did_you_mean(name, names)
+                raise ValueError(
+                    f"trust_remote_code names {shown(name)}, but the models of this recipe are {names}.{hint}"
+                )
+        return self
 
     @model_validator(mode="after")
     def _check_student(self) -> "Recipe":
@@ -230,10 +254,12 @@ class Recipe(Section):
     @field_validator("output")
     @classmethod
     def _expand_home(cls, value: str) -> str:
-        try:
-            return str(Path(value).expanduser())
-        except RuntimeError as error:  # ~nobody
-            raise ValueError(f"{error}: {value}") from None
+        return expanded(value)
+
+    @field_validator("trust_remote_code", mode="before")
+    @classmethod
+    def _one_is_a_list_of_one(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
 
     @field_validator("data")
     @classmethod
@@ -262,31 +288,23 @@ def load_recipe(path: str | Path | None, overrides: Mapping[str, Any] | None = N
     Raises:
         DistillationError: no such file, no valid YAML, an unknown key, or a value that does not fit.
     """
-    values = {} if path is None else _read_yaml(Path(path))
-    for key, value in (overrides or {}).items():
-        _set(values, key.split("."), value)
-    return parse_section(Recipe, values)
+    return parse_section(Recipe, recipe_values(path, overrides or {}))
 
 
 def check_arguments(values: Mapping[str, Any], arguments: type[TrainingArguments]) -> dict[str, Any]:
     """Return the values in the types of the fields of an arguments class.
 
     Raises:
-        ValueError: an unknown or reserved name, or a value of another type.
+        ValueError: an unknown or reserved name, or a value of another type or out of range.
     """
-    # Not field.type: HfArgumentParser rewrites it in place.
-    hints = get_type_hints(arguments)
-    known = {field.name: hints[field.name] for field in fields(arguments) if field.init}
+    known = known_arguments(arguments)
     checked = {}
     for name, value in values.items():
         if name in RESERVED_ARGUMENTS:
             raise ValueError(f"{name} is decided by the runner; {RESERVED_ARGUMENTS[name]}")
         if name not in known:
-            raise ValueError(f"{name!r} is no argument of {arguments.__name__}.{did_you_mean(name, known)}")
-        try:
-            checked[name] = TypeAdapter(known[name]).validate_python(value)
-        except ValidationError as error:
-            raise ValueError(f"{name} = {value!r}: {error.errors()[0]['msg']}") from None
+            raise ValueError(f"{shown(name)} is no argument of {arguments.__name__}.{did_you_mean(name, known)}")
+        checked[name] = checked_argument(arguments, name, value)
     return checked
 
 
@@ -313,24 +331,12 @@ LABELS_ALONE: dict[str, Any] = {"soft_loss_weight": 0.0, "hard_loss_weight": 1.0
 TEACHER_ARGUMENTS = ("temperature", "losses", "teacher_dtype", "eval_soft_loss", "schedules", "balance_losses")
 
 
-POSITIVE = (
-    "per_device_train_batch_size",
-    "per_device_eval_batch_size",
-    "gradient_accumulation_steps",
-    "num_train_epochs",
-    "learning_rate",
-)
-
-
 def build_arguments(values: dict[str, Any], seed: int, output_dir: Path) -> DistillationTrainingArguments:
     """Build the arguments of one training, with what the hardware decides.
 
     Raises:
         DistillationError: arguments that do not fit together, or an objective that cannot be.
     """
-    for name in POSITIVE:
-        if not 0 < values.get(name, 1) < math.inf:
-            raise DistillationError(f"training.{name} must be positive and finite, but it is {values[name]}.")
     # The Trainer takes half precision on a CPU only if it is told that the CPU is meant.
     hardware = {"use_cpu": not torch.accelerator.is_available(), "seed": seed}
     if "bf16" not in values and "fp16" not in values:
@@ -339,27 +345,5 @@ def build_arguments(values: dict[str, Any], seed: int, output_dir: Path) -> Dist
         return DistillationTrainingArguments(output_dir=str(output_dir), **{**hardware, **values})
     except DistillationError:
         raise
-    except (ValueError, TypeError) as error:
+    except Exception as error:  # many kinds, also of packages that are not installed and files that are not there
         raise DistillationError(f"the training arguments do not fit together: {error}") from error
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        siblings = [item.name for item in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
-        raise DistillationError(f"there is no recipe {path}.{did_you_mean(path.name, siblings)} Check the path.")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DistillationError(f"{path} is no valid YAML in UTF-8: {error}") from error
-    if not isinstance(values, dict):
-        raise DistillationError(f"{path} must hold keys and values, but it holds {type(values).__name__}.")
-    return values
-
-
-def _set(values: dict[str, Any], keys: Sequence[str], value: Any) -> None:
-    for key in keys[:-1]:
-        inner = values.setdefault(key, {})
-        if not isinstance(inner, dict):  # `finetune: true` gives way to `--teacher.finetune.learning_rate`
-            inner = values[key] = {}
-        values = inner
-    values[keys[-1]] = value

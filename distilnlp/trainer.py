@@ -17,6 +17,7 @@ from distilnlp.component_log import ComponentLog
 from distilnlp.data.pairs import TEACHER
 from distilnlp.evaluation_log import EvaluationLog
 from distilnlp.forward import forward
+from distilnlp.hub import hub_errors
 from distilnlp.labels import LABEL_COLUMNS, LABEL_INPUTS
 from distilnlp.objective import HardLoss, LossBalance, Objective
 from distilnlp.projections import attached, refuse_unused, split_projected
@@ -390,6 +391,11 @@ class DistillationTrainer(Trainer):
         super()._load_optimizer_and_scheduler(checkpoint)
 
     # ---- Hub ----
+
+    def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:
+        """Push as the Trainer does; what the network or the Hub refuses is a `DistillationError`."""
+        with hub_errors():
+            return super().push_to_hub(*args, **kwargs)
 
     def create_model_card(self, **kwargs: Any) -> None:  # type: ignore[override]
         """Write the Trainer's model card, tagged as distilled. Takes what `Trainer.create_model_card` takes."""

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from distilnlp.errors import DistillationError, did_you_mean
+from distilnlp.errors import DistillationError, did_you_mean, shown
 
 
 class Section(BaseModel):
@@ -40,11 +40,12 @@ def _describe(section: type[Section], problem: Any, where: str) -> str:
     place = ".".join(part for part in [where, *location] if part)
     if problem["type"] == "extra_forbidden":
         known = sorted(_fields_at(section, location[:-1]))
-        return f"unknown key {place!r}.{did_you_mean(location[-1], known)} The keys there are: {', '.join(known)}."
+        return f"unknown key {shown(place)}.{did_you_mean(location[-1], known)} The keys there are: {', '.join(known)}."
     if problem["type"] == "missing":
         return f"{place!r} is missing: it is required."
     message = problem["msg"].removeprefix("Value error, ")
-    return f"{place!r} = {problem['input']!r} does not fit: {message}."
+    came = "" if isinstance(problem["input"], Mapping) else f" = {shown(problem['input'])}"
+    return f"{shown(place)}{came} does not fit: {message}."
 
 
 def _fields_at(section: type[Section], path: list[str]) -> list[str]:
@@ -82,5 +83,5 @@ def known_name(values: Any, where: str, known: Iterable[str], kind: str) -> str:
     name = parse_section(_Named, values, where).name
     names = sorted(known)
     if name not in names:
-        raise DistillationError(f"{where} names no {kind}: {name!r}.{did_you_mean(name, names)} Known: {names}.")
+        raise DistillationError(f"{where} names no {kind}: {shown(name)}.{did_you_mean(name, names)} Known: {names}.")
     return name

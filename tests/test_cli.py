@@ -21,7 +21,7 @@ def test_flags_are_read_as_yaml() -> None:
     own, overrides = cli.split_overrides(["distill", *words, "recipe.yaml", "--dry-run"], {"--dry-run"})
     assert own == ["distill", "recipe.yaml", "--dry-run"]
     assert overrides == {
-        "training.learning_rate": "3e-5",
+        "training.learning_rate": 3e-5,
         "data.text_columns": ["a", "b"],
         "baseline": True,
         "student.num_layers": 2,
@@ -87,9 +87,9 @@ def test_evaluate_refuses_a_student_that_is_not_there(tmp_path: Path, capsys: An
 
 
 def test_splits_can_be_named_on_the_command_line() -> None:
-    named = cli._splits_of("{train: a.csv, test: [b.csv, c.csv]}")
-    assert named == {"data.source": {"train": "a.csv", "test": ["b.csv", "c.csv"]}}
-    assert cli._splits_of("train.csv") == {}
+    named = cli._structured("--data", "{train: a.csv, test: [b.csv, c.csv]}")
+    assert named == {"train": "a.csv", "test": ["b.csv", "c.csv"]}
+    assert cli._structured("--data", "train.csv") == "train.csv"
 
 
 @pytest.mark.parametrize("words", [["--baseline", "--dry-run"], ["--seed", "1", "--seed", "2"], ["--losses", "[a"]])

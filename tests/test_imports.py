@@ -16,7 +16,7 @@ PACKAGE = Path(distilnlp.__file__).parent
 
 # From the ground up. A new module or folder of the package gets its place here, as low as it can stand.
 FLOORS = [
-    {"errors", "validation", "files", "losses"},
+    {"errors", "validation", "files", "losses", "recipe_text", "recipe_keys", "hub"},
     {"signals", "labels", "hardware", "layer_mapping", "checkpoints", "launching"},
     {"families", "eval_mode", "fingerprints"},
     {"captures", "selected_head", "teacher_protocol"},
@@ -27,12 +27,13 @@ FLOORS = [
     {"students", "augmentation"},
     {"cache"},
     {"teachers"},
-    {"arguments"},
+    {"argument_limits", "arguments"},
     {"evaluation_log", "teacher_cache"},
     {"trainer", "trainer_checks"},
     {"recipe"},
     {"runs"},
     {"cli"},
+    {"__main__"},
 ]
 FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 ROOT = "distilnlp"

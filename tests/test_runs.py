@@ -262,7 +262,7 @@ def test_an_output_that_cannot_be_a_folder_is_refused(folder: Path) -> None:
     (folder / "file").write_text("")
     (folder / "link").symlink_to(folder / "nowhere")
     for name in ("file", "file/below", "link", "x" * 300, "nul\0"):
-        with pytest.raises(DistillationError, match="output must be a folder"):
+        with pytest.raises(DistillationError, match=r"output.* must be a (folder|text)"):
             run(recipe(folder, output=f"{folder}/{name}"))
 
 
@@ -278,7 +278,7 @@ def test_an_output_that_cannot_be_a_folder_is_refused(folder: Path) -> None:
     ],
 )
 def test_what_the_trainer_cannot_do_is_known_before_training(folder: Path, options: dict[str, Any]) -> None:
-    with pytest.raises(DistillationError, match=r"cannot be honoured|do not fit together"):
+    with pytest.raises(DistillationError, match=r"cannot be honoured|do not fit together|does not fit"):
         make_plan(recipe(folder, **{f"training.{name}": value for name, value in options.items()}))
 
 

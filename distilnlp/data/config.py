@@ -60,7 +60,11 @@ class DataConfig(Section):
     label_names: list[str] | None = Field(
         default=None, description="names of the label ids 0, 1, …, or of the 0/1 targets, where the data holds numbers"
     )
-    max_length: int = Field(default=256, ge=2, description="texts are cut after this many tokens")
+    max_length: int | None = Field(
+        default=None,
+        ge=2,
+        description="texts are cut after this many tokens; null = 256, or what the models read if that is less",
+    )
     stride: int = Field(
         default=128,
         ge=0,

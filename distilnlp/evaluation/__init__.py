@@ -26,7 +26,7 @@ from distilnlp.evaluation.size import ModelSize, measure_size
 from distilnlp.evaluation.table import LOWER_IS_BETTER, summary_table
 from distilnlp.evaluation.task import EvaluationTask
 from distilnlp.evaluation.tokens import TOKEN_EVALUATION
-from distilnlp.evaluation.verdict import CUT_TEACHER, verdict
+from distilnlp.evaluation.verdict import CUT_TEACHER, teacher_warnings, verdict
 
 __all__ = [
     "CHOICE_EVALUATION",
@@ -63,6 +63,7 @@ __all__ = [
     "predict_logits",
     "predict_rows",
     "summary_table",
+    "teacher_warnings",
     "verdict",
     "weighted_scorer",
 ]

@@ -107,6 +107,12 @@ def softmax_confidences(logits: NDArray, labels: NDArray) -> tuple[NDArray, NDAr
     return probabilities.max(-1), probabilities.argmax(-1) == labels[labelled]
 
 
+def answered_classes(logits: NDArray, labels: NDArray) -> tuple[NDArray, NDArray]:
+    """Return the answered and the labelled class ids `[rows]` of the rows with a label."""
+    labelled = labels != NO_LABEL
+    return logits[labelled].argmax(-1), labels[labelled]
+
+
 SINGLE_LABEL_EVALUATION = EvaluationTask(
     read_labels=read_class_ids,
     predict=predict_logits,
@@ -119,4 +125,5 @@ SINGLE_LABEL_EVALUATION = EvaluationTask(
     class_counts=rows_per_class,
     compute_metrics=lambda config: compute_classification_metrics,
     training_metrics=lambda config: ("accuracy", "macro_f1", "mcc"),
+    classes=answered_classes,
 )

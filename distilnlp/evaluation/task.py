@@ -33,6 +33,8 @@ class EvaluationTask:
         compute_metrics: `(config) -> ` what a Trainer calls with logits and labels; None where it cannot.
         training_metrics: `(config) -> ` the names of what that gives, the most telling one first.
         class_counts: `(labels, number of classes) -> ` how many items have each class; None where there are no classes.
+        classes: `(predictions, labels) -> (answered classes, labelled classes)`, `[items]` each, of the items with a
+            label; None where classes have no names.
         columns: columns of the rows that a batch needs beside the inputs of a model.
     """
 
@@ -47,6 +49,7 @@ class EvaluationTask:
     compute_metrics: Callable[[PreTrainedConfig], ComputeMetrics | None]
     training_metrics: Callable[[PreTrainedConfig], Sequence[str]]
     class_counts: Callable[[Any, int], NDArray] | None = None
+    classes: Callable[[Any, Any], tuple[NDArray, NDArray]] | None = None
     columns: Sequence[str] = ()
 
 

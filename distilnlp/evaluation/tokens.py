@@ -12,7 +12,7 @@ from transformers import EvalPrediction, PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import DistillationError
 from distilnlp.evaluation.calibration import mean_gap
-from distilnlp.evaluation.classification import softmax_confidences
+from distilnlp.evaluation.classification import answered_classes, softmax_confidences
 from distilnlp.evaluation.fidelity import kl_of_rows, mean_divergence, same_share
 from distilnlp.evaluation.intervals import Scorer, ratio, weighted_scorer
 from distilnlp.evaluation.labels import check_label_ids, class_order, label_values, require_columns
@@ -185,6 +185,11 @@ def word_calibration(logits: WordLogits, labels: WordLabels) -> float:
     return mean_gap(softmax_confidences(*row) for row in zip(logits, labels.ids, strict=True))
 
 
+def answered_tags(logits: WordLogits, labels: WordLabels) -> tuple[NDArray, NDArray]:
+    """Return the answered and the labelled tag ids of all words with a tag."""
+    return answered_classes(np.concatenate(logits), np.concatenate(labels.ids))
+
+
 TOKEN_EVALUATION = EvaluationTask(
     read_labels=read_word_labels,
     predict=predict_words,
@@ -198,4 +203,5 @@ TOKEN_EVALUATION = EvaluationTask(
     compute_metrics=compute_token_metrics,
     training_metrics=token_metrics,
     columns=COLUMNS,
+    classes=answered_tags,
 )

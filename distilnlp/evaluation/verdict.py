@@ -63,6 +63,17 @@ def verdict(results: Mapping[str, ModelReport]) -> list[str]:
     return [text for _, text in sorted(said, key=lambda one: one[0])]
 
 
+def teacher_warnings(results: Mapping[str, ModelReport]) -> list[str]:
+    """Say in sentences what is wrong with a teacher, alone or beside the labels alone; nothing on too few rows.
+
+    Args:
+        results: what `evaluate_models` returned of a `teacher` and perhaps a `baseline`.
+    """
+    if results["teacher"]["units"] < FEWEST_ROWS:
+        return []
+    return [text for part in (_at_chance, _teacher_below) for _, text in part(results)]
+
+
 def _few_rows(results: Mapping[str, ModelReport]) -> Said:
     """Say how well the student's figure is known."""
     student = results["student"]
@@ -238,7 +249,7 @@ def _savings(results: Mapping[str, ModelReport]) -> Said:
 
 
 def _metric(results: Mapping[str, ModelReport]) -> str:
-    return next(iter(results["student"]["metrics"]))
+    return next(iter(next(iter(results.values()))["metrics"]))
 
 
 def _first(report: ModelReport) -> Interval:

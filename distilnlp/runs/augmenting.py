@@ -14,7 +14,7 @@ from distilnlp.data.rows import LABEL, TEXT, TEXT_PAIR, Layout
 from distilnlp.data.sequence import TextRows
 from distilnlp.errors import DistillationError
 from distilnlp.recipe import Recipe
-from distilnlp.runs.models import load_pretrained
+from distilnlp.runs.loading import load_pretrained
 
 MASKED_LM_METHOD = "replace_with_masked_lm"
 
@@ -56,8 +56,8 @@ def _new_rows(
     by_model = [method for method in methods if method.name == MASKED_LM_METHOD]
     parts = [augment(rows, plain, text_columns=texts, tokenizer=tokenizer, seed=seed)] if plain else []
     if by_model:
-        name = str(recipe.data.augmentation_model)
-        own, model = load_pretrained(AutoTokenizer, name), load_pretrained(AutoModelForMaskedLM, name)
+        name, trusted = str(recipe.data.augmentation_model), recipe.trust_remote_code
+        own, model = (load_pretrained(kind, name, trusted) for kind in (AutoTokenizer, AutoModelForMaskedLM))
         parts.append(augment(rows, by_model, text_columns=texts, tokenizer=own, masked_lm=model, seed=seed))
     return parts
 

@@ -33,7 +33,18 @@ def dry_run(recipe: Recipe, overwrite: bool = False) -> str:
             plan = f"{describe(made)}\n\n{yaml.safe_dump({'trainings': made.trainings}, sort_keys=False).rstrip()}"
         except UnreachableError as error:
             plan = f"NOT CHECKED, for it is not on this machine: {error}{_check_data_alone(recipe)}"
-    return f"{plan}\n\nNothing was trained or written: this was a dry run."
+    return f"{plan}\n\n{_what_was_done(recipe)}"
+
+
+def _what_was_done(recipe: Recipe) -> str:
+    """Say what a dry run leaves, and whose code it ran."""
+    named = recipe.data.source if isinstance(recipe.data.source, str) else ""
+    code = [source for source in (named, *recipe.data.unlabelled) if ":" in source]
+    ran = f" The Python code of {', '.join(code)} was run, whatever it does." if code else ""
+    return (
+        "Nothing was trained, and nothing was written but rows in the cache of the datasets library "
+        f"({datasets.config.HF_DATASETS_CACHE}): this was a dry run.{ran}"
+    )
 
 
 def _check_data_alone(recipe: Recipe) -> str:

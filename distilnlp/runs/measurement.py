@@ -1,6 +1,6 @@
 """Measure models on labelled rows, each as it reads them; `distilnlp evaluate` does it for a saved student."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -16,15 +16,9 @@ from distilnlp.data.tokens import TokenRows
 from distilnlp.data.views import student_view, teacher_view
 from distilnlp.evaluation import CUT_TEACHER, ModelReport, TextLength, evaluate_models
 from distilnlp.runs.encoding import EncodedRows
-from distilnlp.runs.models import (
-    collator_of,
-    find_task,
-    label_list,
-    load_finished,
-    load_pretrained,
-    readable_length,
-    same_vocabulary,
-)
+from distilnlp.runs.lengths import readable_length
+from distilnlp.runs.loading import load_pretrained
+from distilnlp.runs.models import collator_of, find_task, label_list, load_finished, same_vocabulary
 from distilnlp.runs.plan import Plan
 from distilnlp.tasks import Task
 
@@ -46,7 +40,11 @@ class Reading(NamedTuple):
 
 
 def evaluate_saved(
-    student: str, data: DataConfig, teacher: str | None = None, task: str | None = None
+    student: str,
+    data: DataConfig,
+    teacher: str | None = None,
+    task: str | None = None,
+    trusted: Collection[str] = (),
 ) -> dict[str, ModelReport]:
     """Measure a student, and its teacher if given, on labelled rows, each with its own tokenizer and length.
 
@@ -57,18 +55,19 @@ def evaluate_saved(
         data: where the rows are; of `test_split`, else of test, validation or train.
         teacher: local folder or Hub id; it comes first in the report and fidelity is measured against it.
         task: of both; None = what the student's head is for.
+        trusted: names of the models whose own Python code may run.
 
     Raises:
         DistillationError: a model or the data cannot be loaded, or they do not fit together.
     """
     names = {"teacher": teacher, "student": student} if teacher else {"student": student}
-    kind = find_task(task, student)
-    models = {role: load_finished(name, kind) for role, name in names.items()}
-    tokenizers = {role: load_pretrained(AutoTokenizer, name) for role, name in names.items()}
+    kind = find_task(task, student, trusted)
+    models = {role: load_finished(name, kind, trusted) for role, name in names.items()}
+    tokenizers = {role: load_pretrained(AutoTokenizer, name, trusted) for role, name in names.items()}
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for model in models.values():
         model.to(device)  # type: ignore[arg-type]  # transformers wraps `to` in a way that hides its signature
-    lengths = {role: readable_length(data.max_length, tokenizers[role], model.config) for role, model in models.items()}
+    lengths = {role: readable_length(data.max_length, tokenizers[role], model) for role, model in models.items()}
     if isinstance(kind.rows, MaskedLMRows):  # what is masked depends on the length
         lengths = dict.fromkeys(lengths, min(lengths.values()))
     rows = evaluation_split(data, kind.rows, label_list(next(iter(models.values())), kind))
@@ -124,9 +123,9 @@ def _own_length(plan: Plan) -> int:
     if is_settled or is_of_other_words or not _reads_as_student(plan):
         return first.max_length
     # A member may share the student's tokenizer, which tells how much the student reads.
-    tokenizers = [load_pretrained(AutoTokenizer, own.source) for own in plan.members]
+    tokenizers = [load_pretrained(AutoTokenizer, own.source, recipe.trust_remote_code) for own in plan.members]
     return min(
-        readable_length(recipe.data.max_length, tokenizer, own.model.config)
+        readable_length(recipe.data.max_length, tokenizer, own.model)
         for tokenizer, own in zip(tokenizers, plan.members, strict=True)
     )
 

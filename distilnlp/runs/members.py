@@ -11,7 +11,8 @@ from distilnlp.data.sequence import TextRows
 from distilnlp.errors import DistillationError
 from distilnlp.labels import label_order
 from distilnlp.recipe import Recipe
-from distilnlp.runs.models import named, readable_length, same_vocabulary
+from distilnlp.runs.lengths import readable_length
+from distilnlp.runs.models import named, same_vocabulary
 from distilnlp.signals import label_names_of
 from distilnlp.tasks import Task
 from distilnlp.teachers import ColumnTeacher
@@ -73,7 +74,7 @@ def make_members(
     for index, (source, model, own) in enumerate(zip(config.models, models, tokenizers, strict=True)):
         tokenizer = next((other for other in known if same_vocabulary(own, other)), own)
         try:
-            readable = readable_length(own_length or recipe.data.max_length, tokenizer, model.config, key)
+            readable = readable_length(own_length or recipe.data.max_length, tokenizer, model, key)
         except DistillationError as error:
             raise DistillationError(f"teacher {source}: {error}") from error
         member = Member(source, model, tokenizer, readable if own_length else min(readable, student_length))

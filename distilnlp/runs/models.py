@@ -1,6 +1,7 @@
 """The models of a run: loaded, checked, named after the data's labels, and the student built from its teacher."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,37 +14,20 @@ from distilnlp.data.questions import EXAMPLE, OFFSETS
 from distilnlp.data.rows import ANSWER
 from distilnlp.data.views import student_view
 from distilnlp.data.words import WORD_IDS
-from distilnlp.errors import DistillationError, UnreachableError, did_you_mean
+from distilnlp.errors import DistillationError
 from distilnlp.recipe import Recipe
+from distilnlp.runs.loading import load_pretrained
 from distilnlp.signals import label_names_of
 from distilnlp.students import build_student, trim_vocabulary
 from distilnlp.tasks import MASKED_LM, SINGLE_LABEL_CLASSIFICATION, TASKS, Task, task_named, task_of
 from distilnlp.teachers import has_untrained_head
 
 NOT_FOR_MODELS = ("length", EXAMPLE, OFFSETS, WORD_IDS, FOLD, ANSWER)
+LAYER = re.compile(r"\.(?:layers?|h|blocks?)\.(\d+)\.")  # in the name of a weight
 SAMPLE_ROWS = 64  # by which heads and neurons are ranked
 
 
-def load_pretrained(auto_class: Any, name: str, **kwargs: Any) -> Any:
-    """Load with an auto class of transformers.
-
-    Raises:
-        UnreachableError: the name is no local path and the Hub did not give it.
-        DistillationError: the local folder cannot be loaded.
-    """
-    try:
-        return auto_class.from_pretrained(name, **kwargs)
-    except Exception as error:  # transformers, tokenizers and safetensors raise many kinds, also plain ones
-        is_path = name.startswith((".", "/", "~")) or Path(name).exists()
-        kind = DistillationError if is_path else UnreachableError
-        near = did_you_mean(name, [path.name for path in Path.cwd().iterdir() if path.is_dir()])
-        raise kind(
-            f"cannot load the model {name!r}: it must be a local folder (seen from {Path.cwd()}) or a Hub id that can "
-            f"be reached or is in the cache.{near} {type(error).__name__}: {error}"
-        ) from error
-
-
-def find_task(task: str | None, finished: str | None) -> Task:
+def find_task(task: str | None, finished: str | None, trusted: Collection[str] = ()) -> Task:
     """Return the task that a recipe names, or else the one that a finished model's config tells of, if there is one.
 
     A masked language model must be named: most encoders are published as one, to be fine-tuned for something else.
@@ -52,7 +36,7 @@ def find_task(task: str | None, finished: str | None) -> Task:
         return task_named(task)
     if finished is None:
         return SINGLE_LABEL_CLASSIFICATION
-    config = load_pretrained(AutoConfig, finished)
+    config = load_pretrained(AutoConfig, finished, trusted)
     for candidate in TASKS.values():
         if _saved_head(config, candidate) and candidate.fits(config) and candidate is not MASKED_LM:
             return candidate
@@ -65,14 +49,15 @@ def _saved_head(config: Any, task: Task) -> str | None:
     return head if head in (config.architectures or ()) else None
 
 
-def load_finished(name: str, task: Task) -> PreTrainedModel:
+def load_finished(name: str, task: Task, trusted: Collection[str] = ()) -> PreTrainedModel:
     """Load a fine-tuned model with its head.
 
     Raises:
-        DistillationError: the head is new, weights are missing, or the model is for another task.
+        DistillationError: the head is new, weights are missing or left over, or the model is for another task.
     """
-    _check_saved_head(name, task)
-    model, report = load_pretrained(task.auto_class, name, output_loading_info=True)
+    _check_saved_head(name, task, trusted)
+    model, report = load_pretrained(task.auto_class, name, trusted, output_loading_info=True)
+    _check_layers(name, model, report)
     missing = sorted(report["missing_keys"])
     prefix = f"{model.base_model_prefix}."
     if has_untrained_head(model) or any(not key.startswith(prefix) for key in missing):
@@ -94,9 +79,20 @@ def load_finished(name: str, task: Task) -> PreTrainedModel:
     return model
 
 
-def _check_saved_head(name: str, task: Task) -> None:
+def _check_layers(name: str, model: PreTrainedModel, report: Mapping[str, Any]) -> None:
+    """Refuse weights of layers that the config does not have: the model would be cut without a word."""
+    left_over = [key for key in report["unexpected_keys"] if LAYER.search(key)]
+    if left_over:
+        layers = {LAYER.findall(key)[0] for key in left_over}
+        raise DistillationError(
+            f"the config of {name} has {model.config.num_hidden_layers} layers, but its weights are of "
+            f"{len(layers)} more, such as {min(left_over)}. Restore the config that was saved with these weights."
+        )
+
+
+def _check_saved_head(name: str, task: Task, trusted: Collection[str]) -> None:
     """Refuse a model that was saved with the head of another task: its weights might happen to fit."""
-    config = load_pretrained(AutoConfig, name)
+    config = load_pretrained(AutoConfig, name, trusted)
     for other in TASKS.values():
         head = _saved_head(config, other)
         if head and other.model_classes is not task.model_classes:
@@ -106,14 +102,22 @@ def _check_saved_head(name: str, task: Task) -> None:
             )
 
 
-def load_labelled(folder: Path | str, task: Task, label_names: Sequence[str], **options: Any) -> PreTrainedModel:
-    """Load a checked model of the run; if it has no label names of its own, it gets those of the data."""
-    model = task.auto_class.from_pretrained(str(folder), **options)
+def load_labelled(
+    folder: Path | str, task: Task, label_names: Sequence[str], trusted: Collection[str] = (), **options: Any
+) -> PreTrainedModel:
+    """Load a checked model of the run; if it has no label names of its own, it gets those of the data.
+
+    A `Path` is a folder that the run wrote: code of its own in it is that of a trusted model, if there is one.
+    """
+    may_run_code = bool(trusted) if isinstance(folder, Path) else folder in trusted
+    model = task.auto_class.from_pretrained(str(folder), trust_remote_code=may_run_code, **options)
     has_names = label_names and set(label_names_of(model.config) or ()) == set(label_names)
     return model if has_names else named(model, label_names)
 
 
-def new_head(name: str, task: Task, label_names: Sequence[str], seed: int) -> PreTrainedModel:
+def new_head(
+    name: str, task: Task, label_names: Sequence[str], seed: int, trusted: Collection[str] = ()
+) -> PreTrainedModel:
     """Load an encoder with a new head for a task, in float32, for it is to be trained."""
     set_seed(seed)  # the new head is random
     options: dict[str, Any] = {}
@@ -121,7 +125,9 @@ def new_head(name: str, task: Task, label_names: Sequence[str], seed: int) -> Pr
         options["problem_type"] = task.problem_type
     if task.has_label_names or task.num_outputs is not None:
         options["num_labels"] = task.num_outputs or len(label_names)
-    model = load_pretrained(task.auto_class, name, ignore_mismatched_sizes=True, dtype=torch.float32, **options)
+    options |= {"ignore_mismatched_sizes": True, "dtype": torch.float32, "output_loading_info": True}
+    model, report = load_pretrained(task.auto_class, name, trusted, **options)
+    _check_layers(name, model, report)
     return named(model, label_names)
 
 
@@ -143,8 +149,8 @@ def pretrained_student(
     recipe: Recipe, task: Task, label_names: Sequence[str]
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Return the small pretrained model that a recipe names, with a new head, and its tokenizer."""
-    name = str(recipe.student.model)
-    return new_head(name, task, label_names, recipe.seed), load_pretrained(AutoTokenizer, name)
+    name, trusted = str(recipe.student.model), recipe.trust_remote_code
+    return new_head(name, task, label_names, recipe.seed, trusted), load_pretrained(AutoTokenizer, name, trusted)
 
 
 def cut_student(
@@ -201,40 +207,3 @@ def collator_of(task: Task, tokenizer: PreTrainedTokenizerBase, config: DataConf
 def same_vocabulary(first: PreTrainedTokenizerBase, second: PreTrainedTokenizerBase) -> bool:
     """Whether two tokenizers give the same ids for the same text, as far as their vocabularies tell."""
     return first is second or (type(first) is type(second) and first.get_vocab() == second.get_vocab())
-
-
-def longest_text(tokenizer: PreTrainedTokenizerBase, config: Any) -> int:
-    """Return how many tokens a model can read."""
-    # RoBERTa and MPNet number positions from padding_idx + 1, so that some of their positions hold no token.
-    offset = config.pad_token_id + 1 if config.model_type in ("roberta", "mpnet") else 0
-    return min(tokenizer.model_max_length, config.max_position_embeddings - offset)
-
-
-def readable_length(
-    max_length: int, tokenizer: PreTrainedTokenizerBase, config: Any, key: str = "data.max_length"
-) -> int:
-    """Return the length that a recipe's key gives, or what the model reads if that is shorter and none was asked for.
-
-    Raises:
-        DistillationError: a longer one was asked for, or the tokenizer is not the model's.
-    """
-    is_empty = len(tokenizer) <= len(tokenizer.all_special_ids)  # what transformers makes up where a folder has none
-    if len(tokenizer) > config.vocab_size or tokenizer.pad_token is None or is_empty:
-        raise DistillationError(
-            f"the tokenizer must fit the model, but it has {len(tokenizer)} tokens and the pad token "
-            f"{tokenizer.pad_token!r}, and the model has {config.vocab_size} embeddings. Put the model's own tokenizer "
-            "into its folder."
-        )
-    limit = longest_text(tokenizer, config)
-    special = tokenizer.num_special_tokens_to_add(pair=True)
-    if min(max_length, limit) <= special + 1:
-        raise DistillationError(
-            f"{key} must leave room for text beside the {special} special tokens of a pair, but it is "
-            f"{min(max_length, limit)}. Raise it."
-        )
-    is_default = key == "data.max_length" and max_length == DataConfig.model_fields["max_length"].default
-    if max_length > limit and not is_default:
-        raise DistillationError(
-            f"{key} must be at most {limit}, the longest text that the model reads, but it is {max_length}. Lower it."
-        )
-    return min(max_length, limit)

@@ -15,7 +15,7 @@ from distilnlp.data.words import WORD_IDS, add_words
 from distilnlp.errors import DistillationError
 from distilnlp.objective import Objective
 from distilnlp.runs.encoding import EncodedRows
-from distilnlp.runs.models import longest_text
+from distilnlp.runs.lengths import longest_text
 from distilnlp.runs.plan import Plan
 from distilnlp.tasks.collators import other_tokens
 
@@ -39,7 +39,7 @@ def side_by_side(plan: Plan, student: EncodedRows, teacher: EncodedRows) -> tupl
 
 def _with_shown_windows(plan: Plan, student: EncodedRows, teacher: EncodedRows) -> EncodedRows:
     member, is_given = plan.members[0], plan.recipe.teacher.max_length is not None
-    longest = min(longest_text(one.tokenizer, one.model.config) for one in plan.members)
+    longest = min(longest_text(one.model) for one in plan.members)
     limit = member.max_length if is_given else longest
 
     def shown(part: str) -> Any:

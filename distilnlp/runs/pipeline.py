@@ -10,11 +10,9 @@ from typing import Any
 import numpy as np
 from accelerate import PartialState
 from datasets import Dataset
-from transformers import PreTrainedModel
 
 from distilnlp.cache import DiskFullError, damaged_shards
-from distilnlp.checkpoints import last_complete_checkpoint
-from distilnlp.data import FOLD, fingerprint, labelled_rows, pair_encodings
+from distilnlp.data import FOLD, fingerprint, pair_encodings
 from distilnlp.data.pairs import TEACHER
 from distilnlp.errors import DistillationError, NotKeptError
 from distilnlp.evaluation import CUT_TEACHER, ModelReport, SpeedPlan, verdict
@@ -24,25 +22,21 @@ from distilnlp.objective import Objective
 from distilnlp.recipe import Recipe, build_arguments
 from distilnlp.runs.encoding import EncodedRows
 from distilnlp.runs.environment import describe_environment
-from distilnlp.runs.folder import CACHE, FOLDS, HISTORY, MEMBERS, check_folder, claimed, naming_the_disk
-from distilnlp.runs.history import HistoryCallback, keep_logs
+from distilnlp.runs.folder import CACHE, FOLDS, MEMBERS, check_folder, claimed, naming_the_disk
+from distilnlp.runs.judging import warn_of_teacher
 from distilnlp.runs.measurement import measure, readings_of_run
 from distilnlp.runs.model_card import CARD, write_model_card
 from distilnlp.runs.models import cut_student, load_labelled, new_head, pretrained_student
 from distilnlp.runs.pairing import paired_training_rows, side_by_side
 from distilnlp.runs.plan import Plan, describe, make_plan
 from distilnlp.runs.stages import Stage
-from distilnlp.runs.stopping import StopAtBest, hold_out
 from distilnlp.runs.teacher import FinishedTeacher
+from distilnlp.runs.training import FINISHED, distil, learn_labels
 from distilnlp.tasks import profile_of
-from distilnlp.tasks.collators import AllEncodings
 from distilnlp.teacher_cache import AUTO, OFF, Questions, keep_answers, reads_again
-from distilnlp.teachers import CachedTeacher, Teacher
-from distilnlp.trainer import DistillationTrainer
+from distilnlp.teachers import CachedTeacher
 
 logger = logging.getLogger(__name__)
-
-FINISHED = "finished"
 
 
 def run(recipe: Recipe, overwrite: bool = False) -> dict[str, Any]:
@@ -115,8 +109,8 @@ class Pipeline:
         """Run every stage that is not up to date, and return the results."""
         teacher = self._finished_teacher()
         initial = self._build_student(teacher)
-        student = self._train_student("student", initial, teacher, self._keep_answers(teacher))
-        baseline = self._train_student("baseline", initial, None) if self.recipe.baseline else None
+        baseline = self._train_baseline(initial) if self.recipe.baseline else None
+        student = self._distil(initial, teacher, self._keep_answers(teacher), baseline)
         return self._evaluate(teacher, student, baseline)
 
     def cache(self) -> Path:
@@ -158,8 +152,9 @@ class Pipeline:
         stage = self._stage(name, output, inputs)
 
         def make(work: Path) -> Path:
-            encoder_with_head = new_head(member.source, plan.task, plan.data.label_names, self.recipe.seed)
-            return self._learn_labels("teacher", work, encoder_with_head, labelled, self.member_rows[index])
+            seed, trusted = self.recipe.seed, self.recipe.trust_remote_code
+            encoder_with_head = new_head(member.source, plan.task, plan.data.label_names, seed, trusted)
+            return learn_labels(plan, "teacher", work, encoder_with_head, labelled, self.member_rows[index])
 
         stage.run(make)
         return stage
@@ -241,27 +236,40 @@ class Pipeline:
         stage.run(make)
         return stage
 
-    def _train_student(
-        self, name: str, initial: Stage, teacher: FinishedTeacher | None, answers: Path | None = None
-    ) -> Stage:
-        """Distil the student, or without a teacher train the baseline: the same student on the labels alone."""
-        rows = self.plan.data.labelled if teacher is None else self.plan.data.train
-        values = self.plan.trainings[name]
-        inputs = {"initial_student": initial.digest, "arguments": values, **self._data_inputs(rows)}
-        stage = self._stage(name, name, inputs)
+    def _train_baseline(self, initial: Stage) -> Stage:
+        """Train the student on the labels alone."""
+        stage = self._training_stage("baseline", initial, self.plan.data.labelled)
 
         def make(work: Path) -> Path:
-            model = load_labelled(initial.result, self.plan.task, self.plan.data.label_names)
-            if teacher is None:
-                return self._learn_labels(name, work, model, rows, self.student_rows)
-            kept = None if answers is None else CachedTeacher(answers, verify=False)
-            asked = kept or teacher.live(self.student_args.teacher_dtype)
-            # Whether answers are kept was decided above, once, and is not decided again by the trainer.
-            settled = {**values, "teacher_cache": OFF}
-            return self._train(work, model, asked, settled, self.train, self.validation, self.student_rows)
+            model = self._load(initial.result)
+            return learn_labels(self.plan, "baseline", work, model, self.plan.data.labelled, self.student_rows)
 
         stage.run(make)
         return stage
+
+    def _distil(self, initial: Stage, teacher: FinishedTeacher, answers: Path | None, baseline: Stage | None) -> Stage:
+        """Train the student on the teacher's answers, kept or live, and on the labels."""
+        stage = self._training_stage("student", initial, self.plan.data.train)
+
+        def make(work: Path) -> Path:
+            if self.state.is_main_process:
+                self._judge(teacher, baseline)
+            kept = None if answers is None else CachedTeacher(answers, verify=False)
+            asked = kept or teacher.live(self.student_args.teacher_dtype)
+            rows = self.train, self.validation, self.student_rows, self.teacher_rows
+            return distil(self.plan, work, self._load(initial.result), asked, *rows)
+
+        stage.run(make)
+        return stage
+
+    def _judge(self, teacher: FinishedTeacher, baseline: Stage | None) -> None:
+        """Warn of a teacher that is worth little, on rows that no training has learned."""
+        models: dict[str, Any] = {"teacher": teacher.judged()} if teacher.folders else {}
+        if baseline is not None:
+            models["baseline"] = self._load(baseline.result)
+        for model in models.values():
+            model.to(self.state.device)
+        warn_of_teacher(self.plan, models, {"teacher": self.teacher_rows, "baseline": self.student_rows})
 
     def _evaluate(self, teacher: FinishedTeacher, student: Stage, baseline: Stage | None) -> dict[str, Any]:
         stages = {"student": student} | ({} if baseline is None else {"baseline": baseline})
@@ -292,6 +300,11 @@ class Pipeline:
     def _stage(self, name: str, output: str, inputs: dict[str, Any]) -> Stage:
         return Stage(self.folder, name, output, inputs, self.state)
 
+    def _training_stage(self, name: str, initial: Stage, rows: Dataset) -> Stage:
+        arguments = self.plan.trainings[name]
+        inputs = {"initial_student": initial.digest, "arguments": arguments, **self._data_inputs(rows)}
+        return self._stage(name, name, inputs)
+
     def _data_inputs(self, rows: Dataset) -> dict[str, Any]:
         plan = self.plan
         data = [fingerprint(rows), fingerprint(plan.data.validation), plan.data.label_names]
@@ -321,64 +334,15 @@ class Pipeline:
         numbers, rows = np.unique(self.plan.data.train[FOLD][:], return_counts=True)
         return {"folds": {str(number): int(count) for number, count in zip(numbers, rows, strict=True)}}
 
-    def _learn_labels(
-        self, name: str, work: Path, model: PreTrainedModel, labelled: Dataset, encoded: EncodedRows
-    ) -> Path:
-        """Train on the labels alone, until the score on rows that are not learned stops rising where that is told."""
-        learned, judged_on = labelled, encoded.validation
-        if name in self.plan.stopped and judged_on is None:
-            learned, held = hold_out(labelled, self.plan.task.rows, self.recipe.seed)
-            judged_on = encoded.encode(held, "held-out", for_evaluation=True)
-        rows = labelled_rows(encoded.encode(learned, "labelled"), self.plan.task.rows)
-        return self._train(work, model, None, self.plan.trainings[name], rows, judged_on, encoded, name)
-
-    def _train(
-        self,
-        work: Path,
-        model: PreTrainedModel,
-        teacher: Teacher | None,
-        values: dict[str, Any],
-        rows: Dataset,
-        evaluated: Dataset | None,
-        encoded: EncodedRows,
-        name: str = "student",
-    ) -> Path:
-        """Train, or go on from the last checkpoint, and save the finished model with its tokenizer."""
-        encoded.tokenizer.model_max_length = encoded.max_length  # saved with the model: it is served as it was trained
-        needs_both = teacher is not None and self.plan.has_two_views
-        history = self.folder / HISTORY / f"{work.name}.jsonl"
-        trainer = DistillationTrainer(
-            model=model,
-            teacher_model=teacher,
-            args=build_arguments(values, self.recipe.seed, work),
-            data_collator=AllEncodings(encoded.collate, {TEACHER: self.teacher_rows.collate})
-            if needs_both
-            else encoded.collate,
-            train_dataset=rows,
-            eval_dataset=evaluated,
-            processing_class=encoded.tokenizer,
-            teacher_processing_class=self.teacher_rows.tokenizer if needs_both else None,
-            compute_metrics=self.plan.task.evaluation.compute_metrics(model.config),
-            callbacks=[HistoryCallback(history), *([StopAtBest()] if name in self.plan.stopped else [])],
-        )
-        trainer.train(resume_from_checkpoint=last_complete_checkpoint(work))
-        if self.state.is_main_process:
-            remove(work / FINISHED)  # a kill may have left half of it
-        trainer.save_model(str(work / FINISHED))
-        if self.state.is_main_process:
-            # A pickle has no place in a deployed folder.
-            (work / FINISHED / "training_args.bin").unlink(missing_ok=True)
-            keep_logs(work, history.with_suffix(""), FINISHED)
-        return work / FINISHED
+    def _load(self, folder: Path) -> Any:
+        return load_labelled(folder, self.plan.task, self.plan.data.label_names, self.recipe.trust_remote_code)
 
     def _measure(self, teacher: FinishedTeacher, folders: dict[str, Path]) -> dict[str, Any]:
         is_measured = self.teacher_rows.test is not None and bool(teacher.folders)
         if not is_measured:
             logger.info("the test rows lack what the teacher reads, or its answers, so it is not measured")
         models: dict[str, Any] = {"teacher": teacher.judged()} if is_measured else {}
-        models |= {
-            name: load_labelled(folder, self.plan.task, self.plan.data.label_names) for name, folder in folders.items()
-        }
+        models |= {name: self._load(folder) for name, folder in folders.items()}
         for model in models.values():
             model.to(self.state.device)
         models[CUT_TEACHER] = models.get("teacher")

@@ -1,39 +1,44 @@
 """The plan of a run: everything resolved and checked before anything is trained."""
 
 import math
+import sys
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from accelerate import PartialState
 from datasets import Dataset
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, default_data_collator
 
 from distilnlp.data import FOLD, NO_FOLD, PreparedData, assign_folds, prepare_data
 from distilnlp.data.rows import ANSWER, SOURCE_ROW, TEACHER_TEXT
 from distilnlp.data.sequence import TextRows
-from distilnlp.errors import DistillationError
+from distilnlp.errors import DistillationError, did_you_mean, shortened, shown
 from distilnlp.evaluation.task import best_checkpoint_metric
 from distilnlp.recipe import LABELS_ALONE, Recipe, baseline_values, build_arguments, distill_values, finetune_values
 from distilnlp.runs.augmenting import augmented
+from distilnlp.runs.lengths import readable_length, warn_of_misfit
+from distilnlp.runs.loading import load_pretrained
 from distilnlp.runs.members import Member, column_teacher, in_labels_of_data, make_members
 from distilnlp.runs.models import (
     cut_student,
     find_task,
     label_list,
     load_finished,
-    load_pretrained,
     new_head,
     pretrained_student,
-    readable_length,
 )
 from distilnlp.runs.stopping import OWN_LENGTH, can_hold_out, learning_rate, longest_training, stopping_arguments
+from distilnlp.runs.teacher_sample import check_finished_teacher
 from distilnlp.signals import SignalProfile
 from distilnlp.students import estimate_cost
 from distilnlp.tasks import Task, profile_of
 from distilnlp.trainer import DistillationTrainer
 from distilnlp.trainer_checks import check_batch_size, check_own_encoding
+
+SHOWN_LABELS = 20  # of the plan
 
 
 @dataclass(frozen=True)
@@ -85,26 +90,31 @@ def make_plan(recipe: Recipe) -> Plan:
     """
     _check_arguments(recipe)
     names, is_finished = recipe.teacher.models, not recipe.teacher.finetune
-    task = find_task(recipe.task, names[0] if names and is_finished else None)
+    trusted = recipe.trust_remote_code
+    task = find_task(recipe.task, names[0] if names and is_finished else None, trusted)
     if task.head_positions is not None and (len(names) > 1 or recipe.teacher.folds):
         raise DistillationError(
             f"{task.name} is answered at positions that are drawn, so its teacher is one model in a recipe, but there "
             "are several or teacher.folds. Name one model and remove folds."
         )
-    tokenizers = [load_pretrained(AutoTokenizer, name) for name in names]
-    models = [load_finished(name, task) for name in names] if is_finished else []
+    tokenizers = [load_pretrained(AutoTokenizer, name, trusted) for name in names]
+    models = [load_finished(name, task, trusted) for name in names] if is_finished else []
     data = _prepare(recipe, task, label_list(models[0], task) if models else None, tokenizers)
     if models:
         models = in_labels_of_data(models, data.label_names, recipe.data.label_names)
     else:
-        models = [new_head(name, task, data.label_names, recipe.seed) for name in names]
+        models = [new_head(name, task, data.label_names, recipe.seed, trusted) for name in names]
     student, tokenizer, max_length = _student(recipe, task, data, models, tokenizers)
     members = make_members(recipe, task, models, tokenizers, tokenizer, max_length)
     if recipe.teacher.columns:
         _check_answers(recipe, task, data)
+    elif is_finished and PartialState().is_main_process:
+        check_finished_teacher(task, data, members, recipe.data)
     trainings, stopped = _resolve_trainings(recipe, task, data, [*models, student])
     for name, values in trainings.items():
-        _check_training(values, recipe.seed, data.validation is not None or name in stopped, student)
+        _check_training(values, recipe.seed, data.validation is not None or name in stopped, student, task)
+    for reader, length in dict.fromkeys([(tokenizer, max_length), *(member.view for member in members)]):
+        warn_of_misfit(reader, length, task.rows.texts(data.train))
     for model in (*models, student):
         model.to("meta")  # type: ignore[arg-type]  # the stages load the weights: from here on only shapes count
     plan = Plan(recipe, task, tokenizer, data, members, student, max_length, trainings, stopped)
@@ -133,14 +143,13 @@ def _student(
     tokenizers: list[PreTrainedTokenizerBase],
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, int]:
     """Return the student's shape, its tokenizer and the length of its texts."""
-    max_length = recipe.data.max_length
-    if models:
-        max_length = readable_length(max_length, tokenizers[0], models[0].config)
+    asked = recipe.data.max_length
+    longest = readable_length(asked, tokenizers[0], models[0]) if models else sys.maxsize
     if recipe.student.model is not None:
         student, tokenizer = pretrained_student(recipe, task, data.label_names)
     else:
-        student, tokenizer = cut_student(recipe, models[0], tokenizers[0], task, data.train, max_length)
-    return student, tokenizer, min(max_length, readable_length(recipe.data.max_length, tokenizer, student.config))
+        student, tokenizer = cut_student(recipe, models[0], tokenizers[0], task, data.train, longest)
+    return student, tokenizer, min(longest, readable_length(asked, tokenizer, student))
 
 
 def _check_answers(recipe: Recipe, task: Task, data: PreparedData) -> None:
@@ -268,13 +277,36 @@ def _own_keys(asked: bool | dict[str, Any]) -> set[str]:
     return set(asked) if isinstance(asked, dict) else set()
 
 
-def _check_training(values: dict[str, Any], seed: int, has_validation: bool, student: PreTrainedModel) -> None:
+def _check_training(
+    values: dict[str, Any], seed: int, has_validation: bool, student: PreTrainedModel, task: Task
+) -> None:
+    _check_best_metric(values, student, task)
     if not has_validation and _evaluates(values):
         raise DistillationError(
             "eval_strategy asks for evaluation during training, but there is no validation split. Set "
             "data.validation_split, or remove eval_strategy: the test split is kept for the end."
         )
     _rehearse(values, seed, student)
+
+
+def _check_best_metric(values: dict[str, Any], student: PreTrainedModel, task: Task) -> None:
+    """Refuse a metric to choose the best checkpoint by that no evaluation gives."""
+    given = values.get("metric_for_best_model")
+    if given is None:
+        return
+    names = [
+        *task.evaluation.training_metrics(student.config),
+        "loss",
+        *(["soft_loss"] if values.get("eval_soft_loss") else []),
+    ]
+    name = given.removeprefix("eval_")
+    if name not in names:
+        near = [known for known in names if name in known]
+        hint = f" Did you mean {near[0]!r}?" if near else did_you_mean(name, names)
+        raise DistillationError(
+            f"metric_for_best_model must be one of {names}, what an evaluation during this training gives, but it is "
+            f" {shown(given)}.{hint}"
+        )
 
 
 def describe(plan: Plan) -> str:
@@ -324,8 +356,10 @@ def _teachers_view(plan: Plan) -> str:
 
 
 def labels_text(data: PreparedData) -> str:
-    """Return the label names for a plan; nothing where there are none."""
-    return f", labels {', '.join(data.label_names)}" if data.label_names else ""
+    """Return the label names for a plan, the first of many; nothing where there are none."""
+    names, further = data.label_names[:SHOWN_LABELS], len(data.label_names) - SHOWN_LABELS
+    text = ", ".join(shortened(name, 50) for name in names) + (f" and {further:,} more" if further > 0 else "")
+    return f", labels {text}" if names else ""
 
 
 def _shape(model: PreTrainedModel) -> str:

@@ -57,7 +57,8 @@ class FinishedTeacher:
         return [self._load(folder) for folder in self.folders]
 
     def _load(self, folder: Path | str, **options: Any) -> PreTrainedModel:
-        return load_labelled(folder, self.plan.task, self.plan.data.label_names, **options)
+        plan = self.plan
+        return load_labelled(folder, plan.task, plan.data.label_names, plan.recipe.trust_remote_code, **options)
 
     def _members(self, models: list[PreTrainedModel], dtype: str | None) -> list[Teacher]:
         """Return a teacher for each model; the models of several folds all read what the one encoder reads."""

@@ -1,0 +1,8 @@
+"""`python -m distilnlp` is the command `distilnlp`."""
+
+import sys
+
+from distilnlp.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""What a model and its tokenizer can read, and whether they belong together."""
+
+import logging
+import sys
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from distilnlp.errors import DistillationError
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_LENGTH = 256  # tokens
+SAMPLE_TEXTS = 200
+MOST_UNKNOWN = 0.3  # share of the tokens; text of the model's own language has hardly any
+
+
+def longest_text(model: PreTrainedModel) -> int:
+    """Return how many tokens a model has positions for."""
+    for name, module in model.named_modules():
+        if name.rpartition(".")[2] == "position_embeddings" and hasattr(module, "weight"):
+            # RoBERTa and its kin number positions from the padding id on, so that the first ones hold no token.
+            padding = getattr(module, "padding_idx", None)
+            return module.weight.shape[0] - (0 if padding is None else padding + 1)
+    limit = getattr(model.config, "max_position_embeddings", None)
+    return limit if limit and limit > 0 else sys.maxsize
+
+
+def readable_length(
+    asked: int | None, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, key: str = "data.max_length"
+) -> int:
+    """Return the length that a recipe's key gives, or where it gives none 256 or what model and tokenizer read.
+
+    Raises:
+        DistillationError: a longer one than the model reads was asked for, or the tokenizer is not the model's.
+    """
+    _check_tokenizer(tokenizer, model)
+    limit = longest_text(model)
+    length = min(DEFAULT_LENGTH, limit, tokenizer.model_max_length) if asked is None else asked
+    if length > limit:
+        raise DistillationError(
+            f"{key} must be at most {limit}, the longest text that the model reads, but it is {asked}. Lower it."
+        )
+    special = tokenizer.num_special_tokens_to_add(pair=True)
+    if length <= special + 1:
+        raise DistillationError(
+            f"{key} must leave room for text beside the {special} special tokens of a pair, but it is {length}. Raise "
+            "it."
+        )
+    return length
+
+
+def warn_of_misfit(tokenizer: PreTrainedTokenizerBase, length: int, texts: Iterable[str]) -> None:
+    """Warn of texts longer than a tokenizer is made for, and of words that it does not know.
+
+    Args:
+        tokenizer: of a model.
+        length: where its texts are cut, in tokens.
+        texts: some of them.
+    """
+    if length > tokenizer.model_max_length:
+        logger.warning(
+            "texts are cut after %d tokens, as asked, but the tokenizer of %s says that its model was made for %d; "
+            "without max_length they are cut there",
+            length,
+            tokenizer.name_or_path,
+            tokenizer.model_max_length,
+        )
+    sample = list(islice(texts, SAMPLE_TEXTS))
+    options: Any = {"add_special_tokens": False, "truncation": True, "max_length": length}
+    ids = [tokenizer(text, **options)["input_ids"] for text in sample]
+    tokens = sum(map(len, ids))
+    unknown = sum(row.count(tokenizer.unk_token_id) for row in ids)
+    if unknown > MOST_UNKNOWN * tokens:
+        logger.warning(
+            "to the tokenizer of %s %d%% of the tokens of %d training texts are unknown; is it the model's own, made "
+            "for this language?",
+            tokenizer.name_or_path,
+            round(100 * unknown / tokens),
+            len(sample),
+        )
+
+
+def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+    vocab_size: int = model.config.vocab_size
+    is_empty = len(tokenizer) <= len(tokenizer.all_special_ids)  # what transformers makes up where a folder has none
+    if len(tokenizer) > vocab_size or tokenizer.pad_token is None or is_empty:
+        raise DistillationError(
+            f"the tokenizer must fit the model, but it has {len(tokenizer)} tokens and the pad token "
+            f"{tokenizer.pad_token!r}, and the model has {vocab_size} embeddings. Put the model's own tokenizer into "
+            "its folder."
+        )

@@ -1,0 +1,55 @@
+"""What a finished teacher is worth: it answers some labelled rows before anything is trained."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from accelerate import PartialState
+from datasets import Dataset
+
+from distilnlp.data import DataConfig, PreparedData
+from distilnlp.data.views import teacher_view
+from distilnlp.evaluation import evaluate_models, teacher_warnings
+from distilnlp.evaluation.label_order import order_that_fits
+from distilnlp.runs.members import Member
+from distilnlp.runs.models import collator_of
+from distilnlp.tasks import Task
+
+logger = logging.getLogger(__name__)
+
+SAMPLE = 64  # labelled rows that a finished teacher answers before anything is trained
+RESAMPLES = 500
+
+
+def check_finished_teacher(task: Task, data: PreparedData, members: Sequence[Member], config: DataConfig) -> None:
+    """Warn of models that answer a sample of the labelled rows no better than chance, or in another order of labels.
+
+    Args:
+        task: of all.
+        data: checked and split.
+        members: finished models, with their weights.
+        config: the recipe's `data` section.
+
+    Raises:
+        DistillationError: a model's logits are NaN or infinite.
+    """
+    rows = _sample(data.labelled if len(data.labelled) else data.test)
+    for member in members:
+        collate = collator_of(task, member.tokenizer, config)
+        options: dict[str, Any] = {"config": config, "for_evaluation": True}
+        encoded = task.rows.encode(teacher_view(rows), member.tokenizer, member.max_length, "A sample", **options)
+        examples = list(encoded)
+        member.model.to(PartialState().device)
+        reports = evaluate_models(
+            {"teacher": member.model}, examples, collate, task=task.evaluation, resamples=RESAMPLES, speed_plan=None
+        )
+        for said in teacher_warnings(reports):
+            logger.warning("%s, asked about %d labelled rows: %s", member.source, len(rows), said)
+        if order := order_that_fits(member.model, examples, collate, task.evaluation):
+            logger.warning("%s: %s", member.source, order)
+
+
+def _sample(rows: Dataset) -> Dataset:
+    """Return some rows, spread evenly."""
+    step = max(1, len(rows) // SAMPLE)
+    return rows.select(range(0, min(len(rows), step * SAMPLE), step))

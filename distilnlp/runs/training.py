@@ -1,0 +1,107 @@
+"""The trainings of a run: a model learns the labels, or a student learns from its teacher."""
+
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from datasets import Dataset
+from transformers import PreTrainedModel
+
+from distilnlp.checkpoints import last_complete_checkpoint
+from distilnlp.data import labelled_rows
+from distilnlp.data.pairs import TEACHER
+from distilnlp.files import remove
+from distilnlp.recipe import build_arguments
+from distilnlp.runs.encoding import EncodedRows
+from distilnlp.runs.folder import HISTORY
+from distilnlp.runs.history import HistoryCallback, keep_logs
+from distilnlp.runs.plan import Plan
+from distilnlp.runs.stopping import StopAtBest, hold_out
+from distilnlp.tasks.collators import AllEncodings
+from distilnlp.teacher_cache import OFF
+from distilnlp.teachers import Teacher
+from distilnlp.trainer import DistillationTrainer
+
+FINISHED = "finished"
+
+
+def learn_labels(
+    plan: Plan, name: str, work: Path, model: PreTrainedModel, labelled: Dataset, encoded: EncodedRows
+) -> Path:
+    """Train on the labels alone, until the score on rows that are not learned stops rising where the plan says so.
+
+    Args:
+        plan: of the run.
+        name: of the training, `teacher` or `baseline`.
+        work: folder of what is unfinished.
+        model: what learns.
+        labelled: normalised rows.
+        encoded: what the model reads.
+
+    Returns:
+        The folder of the finished model.
+    """
+    learned, judged_on = labelled, encoded.validation
+    if name in plan.stopped and judged_on is None:
+        learned, held = hold_out(labelled, plan.task.rows, plan.recipe.seed)
+        judged_on = encoded.encode(held, "held-out", for_evaluation=True)
+    rows = labelled_rows(encoded.encode(learned, "labelled"), plan.task.rows)
+    data = {"train_dataset": rows, "eval_dataset": judged_on, "data_collator": encoded.collate}
+    return _train(plan, name, work, encoded, plan.trainings[name], model=model, **data)
+
+
+def distil(
+    plan: Plan,
+    work: Path,
+    model: PreTrainedModel,
+    teacher: Teacher,
+    train: Dataset,
+    validation: Dataset | None,
+    student: EncodedRows,
+    read_by_teacher: EncodedRows,
+) -> Path:
+    """Train a student on a teacher's answers and on the labels.
+
+    Args:
+        plan: of the run.
+        work: folder of what is unfinished.
+        model: the student.
+        teacher: live, or its kept answers.
+        train: rows, with both encodings where teacher and student read others.
+        validation: of the same form.
+        student: what the student reads.
+        read_by_teacher: what the teacher reads.
+
+    Returns:
+        The folder of the finished student.
+    """
+    # Whether answers are kept was decided before, once, and is not decided again by the trainer.
+    values = {**plan.trainings["student"], "teacher_cache": OFF}
+    data: dict[str, Any] = {"train_dataset": train, "eval_dataset": validation, "data_collator": student.collate}
+    if plan.has_two_views:
+        data["data_collator"] = AllEncodings(student.collate, {TEACHER: read_by_teacher.collate})
+        data["teacher_processing_class"] = read_by_teacher.tokenizer
+    return _train(plan, "student", work, student, values, model=model, teacher_model=teacher, **data)
+
+
+def _train(plan: Plan, name: str, work: Path, encoded: EncodedRows, values: dict[str, Any], **options: Any) -> Path:
+    """Train, or go on from the last checkpoint, and save the finished model with its tokenizer."""
+    encoded.tokenizer.model_max_length = encoded.max_length  # saved with the model: it is served as it was trained
+    history = Path(plan.recipe.output) / HISTORY / f"{work.name}.jsonl"
+    trainer = DistillationTrainer(
+        args=build_arguments(values, plan.recipe.seed, work),
+        processing_class=encoded.tokenizer,
+        compute_metrics=plan.task.evaluation.compute_metrics(options["model"].config),
+        callbacks=[HistoryCallback(history), *([StopAtBest()] if name in plan.stopped else [])],
+        **options,
+    )
+    trainer.train(resume_from_checkpoint=last_complete_checkpoint(work))
+    is_main = PartialState().is_main_process
+    if is_main:
+        remove(work / FINISHED)  # a kill may have left half of it
+    trainer.save_model(str(work / FINISHED))
+    if is_main:
+        # A pickle has no place in a deployed folder.
+        (work / FINISHED / "training_args.bin").unlink(missing_ok=True)
+        keep_logs(work, history.with_suffix(""), FINISHED)
+    return work / FINISHED
