@@ -227,7 +227,8 @@ def test_every_task_tells_good_from_bad(name):
     labels = make(1)[1]
 
     def said(**shares):
-        return verdict(reports(task, {model: make(share)[0] for model, share in shares.items()}, labels))
+        found = reports(task, {model: make(share)[0] for model, share in shares.items()}, labels)
+        return [one for one in verdict(found) if "tell little" not in one]
 
     assert not any("no better" in one or "barely" in one for one in said(teacher=0.95, student=0.85))
     assert said(teacher=0.95, student=0.0)[0].startswith(f"The student is no better than {answer}")

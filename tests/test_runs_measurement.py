@@ -68,7 +68,8 @@ def test_a_teacher_is_measured_at_its_own_length_and_at_the_students(tmp_path: P
     assert found[CUT_TEACHER]["text"] == found["student"]["text"]
     if task != "token_classification":  # of which the words are measured that the student reads too
         assert found["teacher"]["metrics"] == alone["metrics"]
-        assert found[CUT_TEACHER]["metrics"] != alone["metrics"]
+        fidelity = found[CUT_TEACHER]["fidelity"]
+        assert fidelity.get("kl", 0) > 0 or fidelity["agreement"] < 1  # it read something else
     assert {report["units"] for report in found.values()} == {alone["units"]}
 
 
