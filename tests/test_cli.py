@@ -1,5 +1,11 @@
 """The command line: flags, exit codes and messages."""
 
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -116,3 +122,74 @@ def test_what_cannot_be_read_or_written_is_refused_in_one_line_before_any_work(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+# ---- At once ----
+
+HEAVY = ("torch", "transformers", "datasets", "sklearn", "pandas", "pydantic", "accelerate", "scipy")
+LOADED = f"""
+import sys
+from distilnlp import cli
+try:
+    status = cli.main(sys.argv[1:])
+except SystemExit as ended:
+    status = ended.code
+print(status, [name for name in {HEAVY} if name in sys.modules])
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (["--help"], 0),
+        (["distill", "--help"], 0),
+        (["--version"], 0),
+        (["distill", "--traning.learning_rate", "1"], 2),
+        (["distill", "--training.learning_rat", "1"], 2),
+        (["distill", "nowhere.yaml"], 2),
+        (["distill", "--data", "a", "--data", "b"], 2),
+        (["evaluate", "x", "--data", "y", "--data.txt_columns", "z"], 2),
+    ],
+)
+def test_what_needs_no_model_loads_no_library(words: list[str], status: int) -> None:
+    done = subprocess.run([sys.executable, "-c", LOADED, *words], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == f"{status} []"
+    assert "Traceback" not in done.stderr
+
+
+def test_an_interrupt_while_the_libraries_load_ends_with_130() -> None:
+    words = ["distill", "--teacher", "t", "--data", "d", "--output", "o", "--dry-run"]
+    process = subprocess.Popen([sys.executable, "-m", "distilnlp", *words], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert "check o" in process.stderr.readline()  # before anything is loaded
+    time.sleep(0.3)
+    os.kill(process.pid, signal.SIGINT)
+    rest = process.stderr.read()
+    assert process.wait() == 130
+    assert "interrupted" in rest
+    assert "Traceback" not in rest
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["distill", "--data", "a", "--data", "b"],
+        ["distill", "--teacher=x", "--teacher", "y"],
+        ["distill", "--data", "a", "--data.source", "b"],
+        ["evaluate", "s", "--task", "a", "--task", "b"],
+    ],
+)
+def test_a_flag_given_twice_is_refused(words: list[str], capsys: Any) -> None:
+    assert cli.main(words) == 2
+    assert re.search("given twice. Several values are one list|given by two flags", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["distill", "--training.hub_token", "x"], ["evaluate", "hf_" + "aB3" * 11, "--data", "d"]],
+)
+def test_a_token_on_the_command_line_is_refused_and_not_shown(words: list[str], capsys: Any) -> None:
+    assert cli.main([*words]) == 2
+    error = capsys.readouterr().err
+    assert "hf auth login" in error
+    assert "hf_aB3" not in error

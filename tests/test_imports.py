@@ -112,6 +112,19 @@ def test_the_tests_have_no_network() -> None:
 # ---- The public names ----
 
 
+def test_the_public_names_are_imported_when_they_are_asked_for() -> None:
+    assert sorted(distilnlp._MODULE_OF) == sorted(distilnlp.__all__)
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    for_checkers = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module != "typing"]
+    names = {
+        alias.name: node.module for node in for_checkers for alias in node.names if alias.name in distilnlp.__all__
+    }
+    assert names == {name: f"{ROOT}.{module}" for name, module in distilnlp._MODULE_OF.items()}
+    assert {"__version__", *distilnlp.__all__} <= {*dir(distilnlp)}
+    with pytest.raises(AttributeError, match="no attribute 'Distill'"):
+        _ = distilnlp.Distill
+
+
 def test_the_public_names_are_sorted_and_exist() -> None:
     assert distilnlp.__all__ == sorted(distilnlp.__all__, key=lambda name: (not name.isupper(), name))
     assert all(hasattr(distilnlp, name) for name in distilnlp.__all__)
