@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class DistillationError(ValueError):
@@ -24,3 +25,18 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `" Did you mean 'x'?"` for the known name nearest to `name`, or an empty string if none is near."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def shown(value: Any, limit: int = 80) -> str:
+    """Return how a message quotes a value: its `repr` cut after `limit` characters, of a long list the first entries.
+
+    What a user's data holds may be a whole article, or 20,000 names: with this a message stays readable.
+    """
+    if not isinstance(value, list | tuple):
+        text = repr(value)
+        return text if len(text) <= limit else f"{text[:limit]}…"
+    entries: list[str] = []
+    while len(entries) < len(value) and sum(map(len, entries)) < 4 * limit:
+        entries.append(shown(value[len(entries)], limit))
+    left = len(value) - len(entries)
+    return f"[{', '.join(entries)}{f', … and {left:,} more' if left else ''}]"

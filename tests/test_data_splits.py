@@ -72,12 +72,12 @@ def test_text_that_is_no_number_is_named_in_a_test_split_too(tmp_path: Path) -> 
 def test_a_split_that_nothing_reads_is_refused(train: str) -> None:
     with pytest.raises(DistillationError, match=r"names the split 'tets', but only .* Did you mean 'test'"):
         prepared({"train": train, "tets": train}, NAMES)
-    with pytest.raises(DistillationError, match=r"names the split 'dev'.*name it in data\.train_split"):
-        prepared({"train": train, "dev": train}, NAMES)
-    assert len(prepared({"train": train, "dev": train}, NAMES, test_split="dev").test) == 10
-    assert len(evaluation_split(config({"dev": train}, test_split="dev"), SINGLE_LABEL_ROWS, NAMES)) == 10
-    with pytest.raises(DistillationError, match="names the split 'dev'"):
-        evaluation_split(config({"train": train, "dev": train}), SINGLE_LABEL_ROWS, NAMES)
+    with pytest.raises(DistillationError, match=r"names the split 'more'.*name it in data\.train_split"):
+        prepared({"train": train, "more": train}, NAMES)
+    assert len(prepared({"train": train, "more": train}, NAMES, test_split="more").test) == 10
+    assert len(evaluation_split(config({"more": train}, test_split="more"), SINGLE_LABEL_ROWS, NAMES)) == 10
+    with pytest.raises(DistillationError, match="names the split 'more'"):
+        evaluation_split(config({"train": train, "more": train}), SINGLE_LABEL_ROWS, NAMES)
 
 
 @pytest.mark.parametrize("source", [{"train": "x", "test": [1]}, 3, {"train": {"a": "b"}}])

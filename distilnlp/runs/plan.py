@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from distilnlp.data import FOLD, NO_FOLD, PreparedData, assign_folds, prepare_data
 from distilnlp.data.rows import ANSWER, SOURCE_ROW, TEACHER_TEXT
 from distilnlp.data.sequence import TextRows
-from distilnlp.errors import DistillationError
+from distilnlp.errors import DistillationError, shown
 from distilnlp.recipe import LABELS_ALONE, Recipe, baseline_values, build_arguments, distill_values, finetune_values
 from distilnlp.runs.augmenting import augmented
 from distilnlp.runs.members import Member, column_teacher, in_labels_of_data, make_members
@@ -33,6 +33,7 @@ from distilnlp.tasks import Task, profile_of
 from distilnlp.trainer import DistillationTrainer
 from distilnlp.trainer_checks import check_batch_size, check_own_encoding
 
+MOST_LABELS = 10  # that a plan names
 FINETUNE_STEPS = 300  # a teacher takes at least about as many, unless the recipe says how long it trains
 
 
@@ -250,8 +251,9 @@ def _with_length(values: dict[str, Any], own: bool | dict[str, Any], epochs: int
 def _check_training(values: dict[str, Any], seed: int, data: PreparedData, student: PreTrainedModel) -> None:
     if data.validation is None and _evaluates(values):
         raise DistillationError(
-            "eval_strategy asks for evaluation during training, but there is no validation split. Set "
-            "data.validation_split, or remove eval_strategy: the test split is kept for the end."
+            "eval_strategy asks for evaluation during training, but there is no labelled validation split beside the "
+            "test split, which is kept for the end (a validation split alone stands in for it). Add one, name it in "
+            "data.validation_split, or remove eval_strategy."
         )
     _rehearse(values, seed, student)
 
@@ -303,8 +305,11 @@ def _teachers_view(plan: Plan) -> str:
 
 
 def labels_text(data: PreparedData) -> str:
-    """Return the label names for a plan; nothing where there are none."""
-    return f", labels {', '.join(data.label_names)}" if data.label_names else ""
+    """Return what each label id of the data means, the first of many, for a plan; nothing where there are no names."""
+    names = data.id_names or data.label_names
+    meaning = ", ".join(f"{index} = {shown(name)[1:-1]}" for index, name in enumerate(names[:MOST_LABELS]))
+    more = f", … ({len(names):,} labels)" if len(names) > MOST_LABELS else ""
+    return f", labels {meaning}{more}" if names else ""
 
 
 def _shape(model: PreTrainedModel) -> str:
