@@ -105,5 +105,5 @@ def _usual_split(
     # Files that the user names as a split are meant, whatever they hold: what is wrong with them is an error.
     if not names or isinstance(config.source, dict) or has_labels(splits[names[0]], rows, label):
         return names[0] if names else None
-    logger.warning("the split %s has no labels, or hidden ones, in %r, so it is not tested on", names[0], label)
+    logger.warning("the split %s has no labels, or hidden ones, in %r, so it is passed over", names[0], label)
     return None
