@@ -387,7 +387,7 @@ STARS = tuple(f"{number} star" for number in range(1, 6))
 def test_ids_that_may_be_one_off_are_said(
     tmp_path: Path, ids: tuple[int, ...], names: tuple[str, ...], warning: str | None, caplog: Any
 ) -> None:
-    rows = [{"text": f"text {index}", "label": ids[index % len(ids)]} for index in range(20)]
+    rows = [{"text": f"text {index}", "label": ids[index % len(ids)]} for index in range(30)]
     data = prepared(write_rows(tmp_path, "rows.jsonl", *rows), names)
     assert tuple(data.id_names) == names
     assert ("positions counted from 0" in caplog.text) == (warning is not None)
