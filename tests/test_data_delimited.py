@@ -100,7 +100,7 @@ def test_tsv_that_is_quoted_throughout_is_read_so(tmp_path: Path, rows: str, tex
 
 
 def test_a_tab_too_many_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DistillationError, match=r"line 3 .* has 3 fields, .*Put a space in place of a tab"):
+    with pytest.raises(DistillationError, match=r"line 3 .* has 3 fields, .*Put a space for a tab"):
         read(tmp_path, 'text\tlabel\n"a\tx\nb\tc\tx\n', "rows.tsv")
 
 

@@ -116,11 +116,13 @@ def _count_carefully(path: Path, rules: _Rules) -> int:
 
 def _wrong_number(path: Path, line: int, row: list[str], header: list[str], rules: _Rules) -> str:
     separator = "tab" if rules.delimiter == "\t" else "comma"
-    fix = f"End a row that lacks a value with a {separator}, and put a text of several lines in quotation marks."
-    if len(row) > len(header):
-        fix = f"Put a text that holds a {separator} in quotation marks."
-        if not rules.quotes:
-            fix = "Put a space in place of a tab in a text."
+    if len(row) < len(header):
+        lines = ", and put a text of several lines in quotation marks" if rules.quotes else ""
+        fix = f"End a row that lacks a value with a {separator}{lines}."
+    else:
+        fix = (
+            "Put a text that holds a comma in quotation marks." if rules.quotes else "Put a space for a tab in a text."
+        )
     fields = f"{len(row)} field{'s' * (len(row) != 1)}"
     return (
         f"line {line} of {path} has {fields}, {shown(row, 30)}, but the header has {len(header)}: "
