@@ -109,25 +109,26 @@ def _count_carefully(path: Path, rules: _Rules) -> int:
                 elif count == 2:
                     expected = len(header) if any(row[len(header) :]) else max(len(header), len(row))
                 if count > 1 and (len(row) != expected or any(row[len(header) :])):
-                    raise DistillationError(_wrong_number(path, line, row, header, rules))
+                    raise DistillationError(_wrong_number(path, line, row, header, expected, rules))
             line = rows.line_num + 1
     return count
 
 
-def _wrong_number(path: Path, line: int, row: list[str], header: list[str], rules: _Rules) -> str:
+def _wrong_number(path: Path, line: int, row: list[str], header: list[str], expected: int, rules: _Rules) -> str:
     separator = "tab" if rules.delimiter == "\t" else "comma"
-    if len(row) < len(header):
-        lines = ", and put a text of several lines in quotation marks" if rules.quotes else ""
-        fix = f"End a row that lacks a value with a {separator}{lines}."
-    else:
+    other = f"the header has {len(header)}: {shown(header, 30)}"
+    if len(row) > len(header):
         fix = (
             "Put a text that holds a comma in quotation marks." if rules.quotes else "Put a space for a tab in a text."
         )
+    elif expected > len(header):
+        other = f"the rows above have {expected}, the last of them empty"
+        fix = f"End every line with a {separator}, or none."
+    else:
+        lines = ", and put a text of several lines in quotation marks" if rules.quotes else ""
+        fix = f"End a row that lacks a value with a {separator}{lines}."
     fields = f"{len(row)} field{'s' * (len(row) != 1)}"
-    return (
-        f"line {line} of {path} has {fields}, {shown(row, 30)}, but the header has {len(header)}: "
-        f"{shown(header, 30)}. {fix}"
-    )
+    return f"line {line} of {path} has {fields}, {shown(row, 30)}, but {other}. {fix}"
 
 
 def _compare(path: Path, lines: int, rows: int, rules: _Rules) -> None:
