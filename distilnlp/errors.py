@@ -46,8 +46,17 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def shown(value: Any, limit: int = 200) -> str:
-    """Return a value as a message shows it: as Python writes it, its middle left out where it is long."""
-    return shortened(repr(value), limit)
+    """Return a value as a message quotes it: its `repr` without the middle if it is long, of a long list the first.
+
+    What a user's data holds may be a whole article, or 20,000 names: with this a message stays readable.
+    """
+    if not isinstance(value, list | tuple):
+        return shortened(repr(value), limit)
+    entries: list[str] = []
+    while len(entries) < len(value) and sum(map(len, entries)) < 2 * limit:
+        entries.append(shown(value[len(entries)], limit))
+    left = len(value) - len(entries)
+    return f"[{', '.join(entries)}{f', … and {left:,} more' if left else ''}]"
 
 
 def shortened(text: str, limit: int) -> str:

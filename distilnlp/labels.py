@@ -5,7 +5,7 @@ from typing import Any
 
 from datasets import ClassLabel, Dataset, IterableDataset, Value
 
-from distilnlp.errors import DistillationError
+from distilnlp.errors import DistillationError, shown
 
 NO_LABEL = -100
 LABEL_COLUMNS = ("label", "labels", "label_ids")
@@ -42,9 +42,9 @@ def label_order(source: Sequence[str], target: Sequence[str], source_owner: str,
         only_source = sorted(set(source) - set(target))
         only_target = sorted(set(target) - set(source))
         raise DistillationError(
-            f"{source_owner} and {target_owner} must name the same labels, but only {source_owner} has {only_source} "
-            f"and only {target_owner} has {only_target}. Rename the labels in the data or in the config's id2label, so "
-            "that both sides use the same names."
+            f"{source_owner} and {target_owner} must name the same labels, but only {source_owner} has "
+            f"{shown(only_source)} and only {target_owner} has {shown(only_target)}. Rename the labels in the data or "
+            "in the config's id2label, so that both sides use the same names."
         )
     order = [list(source).index(name) for name in target]
     return None if order == sorted(order) else order

@@ -19,7 +19,7 @@ from distilnlp.data import (
     prepare_data,
 )
 from distilnlp.data.rows import Layout
-from distilnlp.errors import DistillationError, UnreachableError
+from distilnlp.errors import DistillationError, UnreachableError, shown
 from distilnlp.validation import parse_section
 from tests.tiny import TOPICS, tiny_rows, tiny_tokenizer
 
@@ -367,3 +367,47 @@ def test_a_transfer_set_may_have_other_column_names_and_several_splits(splits: d
     pairs = write(tmp_path, "pairs.csv", "one,two,label\na,b,film\nc,d,money\n")
     with pytest.raises(DistillationError, match=r"must have the text columns \['one', 'two'\], but it has \['text'\]"):
         prepared({"train": pairs}, text_columns=["one", "two"], unlabelled=[write(tmp_path, "c.txt", "the fund\n")])
+
+
+STARS = tuple(f"{number} star" for number in range(1, 6))
+
+
+@pytest.mark.parametrize(
+    ("ids", "names", "warning"),
+    [
+        ((1, 2, 3, 4), STARS, "1 means '2 star'"),
+        ((2, 3, 4), STARS, "2 means '3 star'"),
+        ((0, 1, 2, 3, 4), STARS, None),  # there is no star 0
+        ((1, 2), TOPICS, f"1 means {TOPICS[1]!r}"),
+        ((0, 1, 2), TOPICS, None),
+        ((2,), TOPICS, None),
+        ((0, 1), ("class 0", "class 1"), None),
+    ],
+)
+def test_ids_that_may_be_one_off_are_said(
+    tmp_path: Path, ids: tuple[int, ...], names: tuple[str, ...], warning: str | None, caplog: Any
+) -> None:
+    rows = [{"text": f"text {index}", "label": ids[index % len(ids)]} for index in range(30)]
+    data = prepared(write_rows(tmp_path, "rows.jsonl", *rows), names)
+    assert tuple(data.id_names) == names
+    assert ("positions counted from 0" in caplog.text) == (warning is not None)
+    assert (warning or "") in caplog.text
+
+
+def test_ids_mean_what_the_data_says(tmp_path: Path) -> None:
+    rows = [{"text": f"text {index}", "label": index % 3} for index in range(20)]
+    path = write_rows(tmp_path, "rows.jsonl", *rows)
+    assert tuple(prepared(path, label_names=[*reversed(TOPICS)]).id_names) == tuple(reversed(TOPICS))
+
+
+def test_messages_quote_only_the_beginning_of_long_things(tmp_path: Path) -> None:
+    article = "all the news that fit " * 1000
+    header_less = write(tmp_path, "a.csv", f'"{article}","{article[1:]}",film\n"a","b",film\n')
+    many = write_rows(tmp_path, "b.jsonl", *({"text": f"text {i}", "label": f"name {i}"} for i in range(20_000)))
+    for source in (header_less, many):
+        with pytest.raises(DistillationError) as raised:
+            prepared(source)
+        assert len(str(raised.value)) < 1500
+    assert shown(["a", "b"]) == "['a', 'b']"
+    assert shown("a" * 99, 5) == "'aaaa…"
+    assert shown(["a" * 50] * 1000, 20).endswith("…, … and 996 more]")

@@ -81,5 +81,7 @@ def test_a_share_is_held_out_at_random(tmp_path: Path) -> None:
     data = prepare(REGRESSION_ROWS, source["train"])
     assert (len(data.train), len(data.test)) == (9, 2)
     assert sorted([*data.labelled["label"], *data.test["label"]]) == [index / 3 for index in range(10)]
-    with pytest.raises(DistillationError, match=r"cannot hold out 20% of 1 labelled rows: "):
+    with pytest.raises(
+        DistillationError, match=r"cannot hold out 20% of 1 labelled rows with one row or more in both parts"
+    ):
         prepare(REGRESSION_ROWS, source_of(tmp_path, 1.0)["train"])

@@ -50,7 +50,7 @@ def test_hidden_labels_of_other_sources_are_passed_over_aloud(tmp_path: Path, tr
     write(tmp_path, "test.jsonl", '{"text": "a bank", "label": null}')
     data = prepared(str(tmp_path), NAMES)
     assert (len(data.train), len(data.test)) == (8, 2)
-    assert "the split test has no labels, or hidden ones, in 'label', so it is not tested on" in caplog.text
+    assert "the split test has no labels, or hidden ones, in 'label', so it is passed over" in caplog.text
 
 
 def test_scores_that_are_all_equal_count_where_the_user_names_the_split(tmp_path: Path) -> None:
@@ -72,12 +72,12 @@ def test_text_that_is_no_number_is_named_in_a_test_split_too(tmp_path: Path) -> 
 def test_a_split_that_nothing_reads_is_refused(train: str) -> None:
     with pytest.raises(DistillationError, match=r"names the split 'tets', but only .* Did you mean 'test'"):
         prepared({"train": train, "tets": train}, NAMES)
-    with pytest.raises(DistillationError, match=r"names the split 'dev'.*name it in data\.train_split"):
-        prepared({"train": train, "dev": train}, NAMES)
-    assert len(prepared({"train": train, "dev": train}, NAMES, test_split="dev").test) == 10
-    assert len(evaluation_split(config({"dev": train}, test_split="dev"), SINGLE_LABEL_ROWS, NAMES)) == 10
-    with pytest.raises(DistillationError, match="names the split 'dev'"):
-        evaluation_split(config({"train": train, "dev": train}), SINGLE_LABEL_ROWS, NAMES)
+    with pytest.raises(DistillationError, match=r"names the split 'more'.*name it in data\.train_split"):
+        prepared({"train": train, "more": train}, NAMES)
+    assert len(prepared({"train": train, "more": train}, NAMES, test_split="more").test) == 10
+    assert len(evaluation_split(config({"more": train}, test_split="more"), SINGLE_LABEL_ROWS, NAMES)) == 10
+    with pytest.raises(DistillationError, match="names the split 'more'"):
+        evaluation_split(config({"train": train, "more": train}), SINGLE_LABEL_ROWS, NAMES)
 
 
 @pytest.mark.parametrize("source", [{"train": "x", "test": [1]}, 3, {"train": {"a": "b"}}])
@@ -85,3 +85,45 @@ def test_a_source_that_is_none_is_refused_in_one_line(source: Any) -> None:
     with pytest.raises(DistillationError, match=r"'data\.source' = .* expected one name or path, or \{split") as caught:
         config(source)
     assert "\n" not in str(caught.value)
+
+
+# ---- Validation ----
+
+
+def test_the_validation_split_is_taken_by_its_name(train: str, caplog: Any) -> None:
+    data = prepared({"train": train, "validation": train, "test": train}, NAMES)
+    assert (len(data.test), len(data.validation)) == (10, 10)
+    assert "measured on" not in caplog.text
+    data = prepared({"train": train, "dev": train}, NAMES)
+    assert (len(data.test), data.validation) == (10, None)
+    assert "there is no labelled test split, so the split dev is what the run is measured on" in caplog.text
+    data = prepared({"train": train, "validation": train, "more": train}, NAMES, test_split="more")
+    assert (len(data.test), len(data.validation)) == (10, 10)
+    assert prepared({"train": train, "validation": train}, NAMES, test_split="validation").validation is None
+    data = prepared({"train": train, "validation": train}, NAMES, validation_split="validation")
+    assert (len(data.test), len(data.validation)) == (2, 10)
+
+
+def test_a_function_gives_its_validation_split(tmp_path: Path, caplog: Any) -> None:
+    code = (
+        "from datasets import Dataset, DatasetDict\n"
+        "rows = Dataset.from_dict({'text': ['a', 'b'], 'label': ['film', 'money']})\n"
+        "def splits():\n    return DatasetDict(train=rows, valid=rows, test=rows, more=rows)\n"
+        "def hidden():\n    return DatasetDict(train=rows, test=rows, validation=rows.remove_columns('label'))\n"
+    )
+    path = write(tmp_path, "mine.py", code)
+    assert len(prepared(f"{path}:splits", NAMES).validation) == 2
+    assert "nothing reads the splits ['more']" in caplog.text
+    assert prepared(f"{path}:hidden", NAMES).validation is None
+    assert "the split validation has no labels" in caplog.text
+
+
+def test_too_few_rows_to_hold_out_are_named_in_plain_words(tmp_path: Path) -> None:
+    few = write(tmp_path, "few.csv", "text,label\na,film\nb,film\nc,money\n")
+    message = r"cannot hold out 20% of 3 labelled rows with each of 2 classes in both parts, the smallest of 1 rows"
+    with pytest.raises(DistillationError, match=message) as raised:
+        prepared(few, NAMES)
+    assert "n_splits" not in str(raised.value)
+    assert "populated" not in str(raised.value)
+    with pytest.raises(DistillationError, match="cannot hold out 20% of 4 labelled rows with each of 2 classes"):
+        prepared(write(tmp_path, "less.csv", "text,label\na,film\nb,film\nc,money\nd,money\n"), NAMES)

@@ -12,6 +12,7 @@ from seqeval.metrics import accuracy_score, f1_score, precision_score, recall_sc
 
 from distilnlp.errors import DistillationError
 from distilnlp.evaluation import TOKEN_EVALUATION, agreement, expected_calibration_error, mean_kl
+from distilnlp.evaluation.tokens import entity_tags
 
 ENTITIES = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 PARTS = ("NOUN", "VERB", "DET")
@@ -88,6 +89,11 @@ def test_token_draws_score_as_the_sentences_they_repeat():
         (PARTS, "accuracy"),
         (("O", "PER", "B-LOC"), "accuracy"),
         (("LABEL_0", "LABEL_1", "LABEL_2"), "accuracy"),
+        (("O", "U-PER", "L-PER"), "entity_f1"),
+        (("O", "M-PER", "B-PER"), "entity_f1"),
+        (("O", "B", "I"), "entity_f1"),
+        (("B-PER", "W-PER", "L-PER"), "accuracy"),  # of no one scheme
+        (("O", "B", "I-PER"), "accuracy"),
     ],
 )
 def test_entities_are_scored_where_every_tag_has_a_prefix(names, first):
@@ -181,3 +187,30 @@ def test_intervals_hold_the_value_and_follow_their_seed():
     assert {name: interval.value for name, interval in found.items()} == scorer.values()
     assert all(interval.low < interval.value < interval.high for interval in found.values())
     assert scorer.intervals(seed=1) == found != scorer.intervals(seed=2)
+
+
+@pytest.mark.parametrize(
+    ("letters", "separator", "scheme"),
+    [("BILU", "-", "BILOU"), ("BMES", "-", "BMES"), ("BMEW", "_", "BMEWO"), ("BIES", "-", "IOB or IOBES")],
+)
+def test_entities_of_every_scheme_are_those_of_iobes(letters, separator, scheme, caplog):
+    names, other = (
+        ("O", *(f"{letter}{mark}{kind}" for letter in own for kind in ("PER", "LOC")))
+        for own, mark in (("BIES", "-"), (letters, separator))
+    )
+    logits, ids = tagged(tags=9, seed=3)
+    entity_tags.cache_clear()
+    with caplog.at_level("INFO"):
+        found = TOKEN_EVALUATION.scores(logits, labels_of(ids, other)).values()
+    assert found == TOKEN_EVALUATION.scores(logits, labels_of(ids, names)).values()
+    assert 0 < found["entity_f1"] < 1
+    assert f"the word tags follow {scheme}: whole entities are scored" in caplog.text
+
+
+def test_tags_of_no_scheme_are_said_once(caplog):
+    logits, ids = tagged(tags=3)
+    entity_tags.cache_clear()
+    with caplog.at_level("INFO"):
+        for _ in range(2):
+            TOKEN_EVALUATION.scores(logits, labels_of(ids, PARTS))
+    assert caplog.text.count("follow none of the schemes IOB or IOBES, BILOU, BMES, BMEWO ('NOUN'): accuracy") == 1

@@ -15,11 +15,12 @@ from datasets import DatasetDict
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
+from distilnlp.data import SINGLE_LABEL_ROWS, PreparedData
 from distilnlp.errors import DistillationError
 from distilnlp.recipe import Recipe, load_recipe
 from distilnlp.runs import dry_run, evaluate_saved, run
 from distilnlp.runs.folder import alone_in
-from distilnlp.runs.plan import make_plan
+from distilnlp.runs.plan import labels_text, make_plan
 from distilnlp.runs.stages import Stage
 from tests.tiny import TOPICS, tiny_model, tiny_rows, tiny_tokenizer
 
@@ -178,6 +179,18 @@ def test_a_stage_that_was_cut_off_keeps_its_work_and_one_with_other_inputs_does_
     with pytest.raises(KeyboardInterrupt):
         Stage(tmp_path, "a", "result", {"x": 2}).run(fail)
     assert Stage(tmp_path, "a", "result", {"x": 3}).run(finish).read_text() == "[]"
+
+
+def test_a_plan_says_what_each_label_id_means() -> None:
+    def text(names: list[str], ids: list[str]) -> str:
+        return labels_text(PreparedData(tiny_rows(1), tiny_rows(1), None, names, SINGLE_LABEL_ROWS, ids))
+
+    assert text(["no", "yes"], []) == ", labels 0 = no, 1 = yes"
+    assert text(["no", "yes"], ["yes", "no"]) == ", labels 0 = yes, 1 = no"
+    many = text([f"name {index} {'long ' * 999}" for index in range(20_000)], [])
+    assert many.endswith("… (20,000 labels)")
+    assert len(many) < 1100
+    assert text([], []) == ""
 
 
 def test_the_plan_is_checked_before_training(folder: Path) -> None:

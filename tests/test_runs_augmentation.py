@@ -60,6 +60,7 @@ def test_a_masked_language_model_of_its_own_is_asked(folder: Path) -> None:
         ([MASK], {"teacher.text_columns": ["text"]}, r"teacher\.text_columns do not go together"),
         ([{"name": "replace_with_masked_lm"}], {}, "give both, or neither"),
         ([MASK], {"data.augmentation_model": "filler"}, "give both, or neither"),
+        ([], {"data.augmentation_model": "filler"}, "give both, or neither"),
         ([MASK], {"task": "masked_lm", "teacher.finetune": True}, "tasks of whole texts"),
     ],
 )

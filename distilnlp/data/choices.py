@@ -13,7 +13,7 @@ from distilnlp.data.config import DataConfig
 from distilnlp.data.label_names import LabelColumn
 from distilnlp.data.parts import Part, map_in_parts
 from distilnlp.data.rows import LABEL, TEXT, TEXT_PAIR, Layout, RowFormat
-from distilnlp.errors import DistillationError
+from distilnlp.errors import DistillationError, shown
 from distilnlp.labels import NO_LABEL
 
 CHOICES = "choices"
@@ -44,7 +44,9 @@ class ChoiceRows(RowFormat):
         super().check_label_column(dataset, column)
         feature = dataset.features[column]
         if not isinstance(feature, ClassLabel) and not feature.dtype.startswith(LABEL_TYPES):
-            raise DistillationError(f"label column {column!r} holds {feature}, which names no choice. {HOW_TO_WRITE}")
+            raise DistillationError(
+                f"label column {column!r} holds {shown(feature)}, which names no choice. {HOW_TO_WRITE}"
+            )
 
     def find_layout(self, dataset: Dataset, config: DataConfig, label: str) -> Layout:
         """Return the prompt columns and those of the choices."""
@@ -65,7 +67,7 @@ class ChoiceRows(RowFormat):
             if not (is_text_list if len(layout.choices) == 1 else is_text)(dataset.features[name]):
                 raise DistillationError(
                     f"choice column {name!r} must hold {'lists of texts' if len(layout.choices) == 1 else 'text'}, but "
-                    f"it holds {dataset.features[name]}. Set data.choice_columns to one text column a choice."
+                    f"it holds {shown(dataset.features[name])}. Set data.choice_columns to one text column a choice."
                 )
 
     def read_inputs(self, part: Part, layout: Layout) -> dict[str, list[Any]]:
@@ -111,8 +113,8 @@ def _find_choices(dataset: Dataset, taken: Sequence[str]) -> str:
     found = find_text_list(dataset, USUAL_CHOICES, taken)
     if found is None:
         raise DistillationError(
-            f"expected one column of lists of choices, but the data has {dataset.features}. Name the columns of the "
-            "choices in data.choice_columns, such as [ending0, ending1]."
+            f"expected one column of lists of choices, but the data has {shown(dataset.features, 300)}. Name the "
+            "columns of the choices in data.choice_columns, such as [ending0, ending1]."
         )
     return found
 
@@ -124,8 +126,8 @@ def _choices(values: Sequence[str | None] | None, row: int) -> list[str]:
         choices.pop()
     if len(choices) < 2 or not all(choices):
         raise DistillationError(
-            f"every row needs two choices or more, none of them blank, but row {row} (counted from 0) has {choices}. "
-            "Correct it, or leave the row out."
+            f"every row needs two choices or more, none of them blank, but row {row} (counted from 0) has "
+            f"{shown(choices)}. Correct it, or leave the row out."
         )
     return choices
 
@@ -136,7 +138,7 @@ def _label(value: Any, count: int, column: LabelColumn, row: int) -> int:
     index = _index(column.names[value] if column.names is not None else value)
     if index is None or not 0 <= index < count:
         raise DistillationError(
-            f"row {row} (counted from 0) has {count} choices, and label column {column.name!r} says {value!r}. "
+            f"row {row} (counted from 0) has {count} choices, and label column {column.name!r} says {shown(value)}. "
             + HOW_TO_WRITE
         )
     return index

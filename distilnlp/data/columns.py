@@ -1,18 +1,22 @@
 """Find the columns that matter."""
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from datasets import ClassLabel, Dataset, LargeList, List, Value
+from datasets import ClassLabel, Dataset, Json, LargeList, List, Value
 
 from distilnlp.data.parts import Part, values_of
-from distilnlp.errors import DistillationError, did_you_mean
+from distilnlp.errors import DistillationError, did_you_mean, shown
 
 # What a teacher's answers are read as: a number a label, or the labels that are named, with their scores.
 NUMBERS = List(Value("float64"))
 SCORES = List({"label": Value("string"), "score": Value("float64")})
+
+
+KINDS: dict[type, str] = {str: "text", bool: "true or false", list: "a list", dict: "an object"}
 
 
 def find_text_columns(
@@ -37,8 +41,8 @@ def find_text_columns(
     if own is not None:
         return [own]
     raise DistillationError(
-        f"expected one text column, but the data has {len(candidates)}: {candidates} (all columns: "
-        f"{dataset.column_names}). Name one, or two for pairs, as data.text_columns."
+        f"expected one text column, but the data has {len(candidates)}: {shown(candidates)} (all columns: "
+        f"{shown(dataset.column_names)}). Name one, or two for pairs, as data.text_columns."
     )
 
 
@@ -60,8 +64,8 @@ def check_text_columns(dataset: Dataset, wanted: Sequence[str], label_column: st
         require_column(dataset, name, "data.text_columns")
         if not is_text(dataset.features[name]):
             raise DistillationError(
-                f"text column {name!r} must hold text, but it holds {dataset.features[name]}. "
-                f"The text columns of the data are {candidates}; name one of them in data.text_columns."
+                f"text column {name!r} must hold text, but it holds {shown(dataset.features[name])}. "
+                f"The text columns of the data are {shown(candidates)}; name one of them in data.text_columns."
             )
 
 
@@ -164,7 +168,7 @@ class AnswerReader:
         except (ValueError, TypeError, KeyError, OverflowError):
             raise DistillationError(
                 f"teacher.column {name!r} of the {self.split} data must hold {self.kind.expected}, but row {row} "
-                f"(counted from 0) holds {cell!r:.60}. {self.kind.fix}"
+                f"(counted from 0) holds {shown(cell, 60)}. {self.kind.fix}"
             ) from None
 
 
@@ -193,9 +197,49 @@ def require_column(dataset: Dataset, name: str, key: str, where: str = "") -> No
     """
     if name not in dataset.column_names:
         raise DistillationError(
-            f"{where}{key} names the column {name!r}, but the data has {dataset.column_names}."
+            f"{where}{key} names the column {name!r}, but the data has {shown(dataset.column_names)}."
             f"{did_you_mean(name, dataset.column_names)} Set {key}."
         )
+
+
+def refuse_mixed_types(dataset: Dataset, name: str, hint: str = "") -> None:
+    """Raise a `DistillationError` if the values of a column, or those in its lists, are of several types.
+
+    Args:
+        dataset: the rows, of JSON: there the library makes such a column, and no other source can.
+        name: the column.
+        hint: what else to do, for the end of the message.
+    """
+    feature = dataset.features[name]
+    while is_list(feature):
+        feature = feature.feature
+    if not isinstance(feature, Json):
+        return
+    counts: Counter[str] = Counter()
+    first: dict[str, tuple[int, Any]] = {}
+    for row, (value,) in enumerate(values_of(dataset, name)):
+        for entry in _entries(value, dataset.features[name]):
+            kind = KINDS.get(type(entry), "a number")
+            counts[kind] += 1
+            first.setdefault(kind, (row, entry))
+    if len(first) < 2:
+        return
+    rare = min(reversed(first), key=counts.__getitem__)
+    others = " or ".join(kind for kind in first if kind != rare)
+    row, entry = first[rare]
+    raise DistillationError(
+        f"column {name!r} holds {others}, but row {row} (counted from 0) holds {rare}, {shown(entry)}. Give all its "
+        f"values one type, such as text in quotation marks.{hint}"
+    )
+
+
+def _entries(value: Any, feature: Any) -> Iterator[Any]:
+    """Yield the values in lists, at any depth that the type of a column has, nulls aside."""
+    if is_list(feature):
+        for entry in value or ():
+            yield from _entries(entry, feature.feature)
+    elif value is not None:
+        yield value
 
 
 def is_text(feature: Any) -> bool:

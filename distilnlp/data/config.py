@@ -19,11 +19,13 @@ class DataConfig(Section):
     train_split: str = Field(default="train", description="split to train on")
     test_split: str | None = Field(
         default=None,
-        description="split to evaluate on; null = `test`, else `validation`, else `test_size` of the labelled training "
-        "rows; one whose labels are hidden is passed over, unless its files are named in `source`",
+        description="split to evaluate on; null = `test`, else the validation split, else `test_size` of the labelled "
+        "training rows; one whose labels are hidden is passed over, unless its files are named in `source`",
     )
     validation_split: str | None = Field(
-        default=None, description="split for evaluation during training, where the training section asks for it"
+        default=None,
+        description="split for evaluation during training, where the training section asks for it; null = "
+        "`validation`, `valid`, `val`, `dev` or `eval`, unless it stands in for the test split",
     )
     test_size: float = Field(
         default=0.2, gt=0, lt=1, description="share of the labelled rows held out where there is no test split"

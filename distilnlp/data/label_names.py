@@ -1,5 +1,6 @@
 """Turn what a label column holds into ids, by name."""
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +10,10 @@ import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset
 
 from distilnlp.data.columns import is_list, is_text
-from distilnlp.errors import DistillationError
+from distilnlp.errors import DistillationError, shown
 from distilnlp.labels import NO_LABEL, label_order
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class LabelColumn:
         ids = sorted(self.distinct() - self.hidden)
         if ids != list(range(len(ids))):
             raise DistillationError(
-                f"label column {self.name!r} must hold ids 0, 1, … without a gap or names, but it holds {ids[:10]}. "
+                f"label column {self.name!r} must hold ids 0, 1, … without a gap or names, but it holds {shown(ids)}. "
                 "Use names (text) as labels."
             )
         return [str(index) for index in range(len(ids))]
@@ -101,8 +104,8 @@ class LabelColumn:
         unknown = [value for value in self.distinct() if value not in known]
         if unknown:
             raise DistillationError(
-                f"label column {self.name!r} holds {unknown[:5]}, but the labels are {list(names)} (ids 0, 1, …; "
-                f"null or {NO_LABEL} = no label). Use the teacher's label names, or set data.label_names."
+                f"label column {self.name!r} holds {shown(unknown)}, but the labels are {shown(list(names))} (ids 0, "
+                f"1, …; null or {NO_LABEL} = no label). Use the teacher's label names, or set data.label_names."
             )
         return known
 
@@ -120,11 +123,31 @@ def find_label_names(
         data_names = column.number()
     is_closed = given is not None or column.names is not None
     names = agree_on_labels(data_names, teacher_names, given, is_closed)
+    _warn_of_ids(column, given or names)
     if len(names) < 2:
         raise DistillationError(
-            f"classification needs two labels or more, but the data has {names}. Check {column.name!r}."
+            f"classification needs two labels or more, but the data has {shown(names)}. Check {column.name!r}."
         )
     return names
+
+
+def _warn_of_ids(column: LabelColumn, names: Sequence[str]) -> None:
+    """Warn of bare ids that may count from 1, or be meant as the numbers in the names and not as positions."""
+    if column.is_text or column.names is not None:
+        return
+    ids = sorted(column.distinct() - column.hidden)
+    numbers = [re.findall(r"\d+", name) for name in names]
+    in_names = [int(found[0]) for found in numbers if len(found) == 1]
+    are_other_numbers = len(in_names) == len(names) and in_names != list(range(len(names))) and set(ids) <= {*in_names}
+    if ids and 0 < ids[0] < len(names) and (ids[0] == 1 or are_other_numbers):
+        logger.warning(
+            "the label ids in %r, %s, are read as positions counted from 0, so that %d means %r: if they count from 1 "
+            "or are numbers in the names, write the names instead",
+            column.name,
+            shown(ids),
+            ids[0],
+            names[int(ids[0])],
+        )
 
 
 def agree_on_labels(
@@ -146,27 +169,28 @@ def agree_on_labels(
     if given is not None and len(given) != len(teacher_names):
         raise DistillationError(
             f"data.label_names must have one name for each of the teacher's {len(teacher_names)} labels, but it has "
-            f"{len(given)}: {list(given)}. Name them all, in the order of the teacher's logits."
+            f"{len(given)}: {shown(list(given))}. Name them all, in the order of the teacher's logits."
         )
     if all(re.fullmatch(r"LABEL_\d+", name) for name in teacher_names):
         teacher_names = given or (teacher_names if data_names is None else None)
         if teacher_names is None:
             raise DistillationError(
-                f"the data names its labels {list(data_names or [])}, but the teacher has only placeholders (LABEL_0, "
-                "LABEL_1, …), so their order cannot be compared. Set data.label_names to the names in the order of the "
-                "teacher's logits."
+                f"the data names its labels {shown(list(data_names or []))}, but the teacher has only placeholders "
+                "(LABEL_0, LABEL_1, …), so their order cannot be compared. Set data.label_names to the names in the "
+                "order of the teacher's logits."
             )
     positions = [str(index) for index in range(len(teacher_names))]
     if data_names is None and all(name.isdigit() for name in teacher_names) and list(teacher_names) != positions:
         raise DistillationError(
-            f"the data holds bare ids and the teacher's labels are the numbers {list(teacher_names)}: an id may mean a "
-            "position or a name. Write the labels as text, or set data.label_names."
+            f"the data holds bare ids and the teacher's labels are the numbers {shown(list(teacher_names))}: an id "
+            "may mean a position or a name. Write the labels as text, or set data.label_names."
         )
     unknown = sorted(set(data_names or []) - set(teacher_names))
     if unknown and not is_closed:
         raise DistillationError(
-            f"the data has the labels {unknown}, which the teacher does not know: its labels are {list(teacher_names)} "
-            "(upper and lower case count). Rename them in the data, or use a teacher that was trained on them."
+            f"the data has the labels {shown(unknown)}, which the teacher does not know: its labels are "
+            f"{shown(list(teacher_names))} (upper and lower case count). Rename them in the data, or use a teacher "
+            "that was trained on them."
         )
     if data_names is not None and is_closed:
         label_order(data_names, teacher_names, "the data", "the teacher")

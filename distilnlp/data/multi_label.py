@@ -14,7 +14,7 @@ from distilnlp.data.label_names import LabelColumn, agree_on_labels
 from distilnlp.data.parts import Part, values_of
 from distilnlp.data.rows import LABEL, Layout, has_type
 from distilnlp.data.sequence import TextRows
-from distilnlp.errors import DistillationError
+from distilnlp.errors import DistillationError, shown
 from distilnlp.labels import NO_LABEL
 
 NumberedRows = Iterable[tuple[int, list[Any] | None]]
@@ -41,8 +41,8 @@ class MultiLabelRows(TextRows):
         feature = dataset.features[column]
         if not has_type(feature, is_label_list(feature)):
             raise DistillationError(
-                f"label column {column!r} must hold a list of labels a row, but it holds {feature}. {HOW_TO_WRITE} A "
-                "CSV file cannot hold lists; a JSON lines file can."
+                f"label column {column!r} must hold a list of labels a row, but it holds {shown(feature)}. "
+                f"{HOW_TO_WRITE} A CSV file cannot hold lists; a JSON lines file can."
             )
 
     def find_label_names(
@@ -102,7 +102,8 @@ def _are_targets(column: LabelColumn, layout: Layout) -> bool:
     first = next(labelled(), None)
     if first is not None and may_be_targets and may_be_ids and all(set(row) <= {0, 1} for row in labelled()):
         raise DistillationError(
-            f"the numbers in label column {column.name!r}, such as {first}, may be ids or 0/1 targets. " + HOW_TO_WRITE
+            f"the numbers in label column {column.name!r}, such as {shown(first)}, may be ids or 0/1 targets. "
+            + HOW_TO_WRITE
         )
     return may_be_targets and not may_be_ids
 
@@ -114,7 +115,7 @@ def _read_targets(layout: Layout, rows: NumberedRows) -> Iterator[list[float]]:
         if row is not None and len(row) != len(meaning):
             raise DistillationError(
                 f"row {number} (counted from 0) of label column {layout.label!r} must have one 0 or 1 for each of the "
-                f"{len(meaning)} labels {list(meaning)}, but it has {len(row)}: {row}. {HOW_TO_WRITE}"
+                f"{len(meaning)} labels {shown(list(meaning))}, but it has {len(row)}: {shown(row)}. {HOW_TO_WRITE}"
             )
         yield _unknown(layout) if row is None else [_target(row[i], meaning[i], layout.label, number) for i in order]
 
@@ -125,7 +126,7 @@ def _target(value: Any, label: str, column: str, row: int) -> float:
     if value not in (0, 1):
         raise DistillationError(
             f"a target must be 0 or 1 (null = unknown), but row {row} (counted from 0) of label column {column!r} has "
-            f"{value!r} for the label {label!r}. Correct it."
+            f"{shown(value)} for the label {label!r}. Correct it."
         )
     return float(value)
 
@@ -136,15 +137,15 @@ def _read_ids(layout: Layout, ids: dict[Any, int], are_text: bool, rows: Numbere
         if row is not None and (None in row or 0 < len(known) < len(row)):
             raise DistillationError(
                 f"row {number} (counted from 0) of label column {layout.label!r} has an empty label among its labels: "
-                f"{row}. Leave it out of the list; null in place of the list means that the row is unlabelled."
+                f"{shown(row)}. Leave it out of the list; null in place of the list means that the row is unlabelled."
             )
         if row is None or len(known) < len(row):
             yield _unknown(layout)
             continue
         if len(set(row)) < len(row) and not are_text:
             raise DistillationError(
-                f"row {number} (counted from 0) of label column {layout.label!r} has a label id twice: {row}. Give "
-                "each label once; if these are 0/1 targets, there must be one for each label in every row."
+                f"row {number} (counted from 0) of label column {layout.label!r} has a label id twice: {shown(row)}. "
+                "Give each label once; if these are 0/1 targets, there must be one for each label in every row."
             )
         present = {ids[value] for value in row}
         yield [float(index in present) for index in range(len(layout.label_names))]

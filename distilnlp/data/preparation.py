@@ -9,14 +9,25 @@ from functools import cached_property
 
 import numpy as np
 from datasets import Dataset, DatasetDict, concatenate_datasets
+from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
-from distilnlp.data.columns import SCORES, require_column
+from distilnlp.data.columns import SCORES, refuse_mixed_types, require_column
 from distilnlp.data.config import DataConfig
 from distilnlp.data.label_names import LabelColumn
 from distilnlp.data.rows import ANSWER, SOURCE_ROW, Layout, RowFormat
 from distilnlp.data.sources import load_source
-from distilnlp.errors import DistillationError, did_you_mean
+from distilnlp.data.splits import (
+    check_split_names,
+    check_splits_differ,
+    find_test_split,
+    find_validation_split,
+    has_labels,
+    say_roles,
+    split_named,
+    wanted_splits,
+)
+from distilnlp.errors import DistillationError, did_you_mean, shown
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +45,8 @@ class PreparedData:
         validation: labelled rows for evaluation during training, if there are any.
         label_names: in the order of the models' logits; empty for a task without names.
         rows: the row format.
+        id_names: what the bare label ids of the data mean, if it has such; the order may be another than that of
+            `label_names`.
         answers: a teacher's answers in `training`, in `validation` and in every transfer set, each with the number of
             its row there, also of rows that are held out; none where no columns of answers are named.
     """
@@ -43,6 +56,7 @@ class PreparedData:
     validation: Dataset | None
     label_names: list[str]
     rows: RowFormat
+    id_names: Sequence[str] = ()
     answers: Mapping[str, Dataset] = field(default_factory=dict)
 
     @cached_property
@@ -73,19 +87,18 @@ def prepare_data(
             columns of another type.
     """
     _check_keys(config, rows)
-    _check_splits_differ(config)
+    check_splits_differ(config)
     splits, label = _load_splits(config, rows)
-    train = _split(splits, config.train_split, "data.train_split")
-    test = _find_test_split(splits, config, rows, label)
-    validation = config.validation_split
-    if validation is not None:
-        _split(splits, validation, "data.validation_split")
+    train = split_named(splits, config.train_split, "data.train_split")
+    test = find_test_split(splits, config, rows, label)
+    validation = find_validation_split(splits, config, rows, label, test)
+    say_roles(splits, config, test)
     layout = _find_layout([train] if test is None else [train, splits[test]], config, rows, label, teacher_label_names)
     layout = replace(layout, teacher_texts=tuple(teacher_texts or ()), answers=tuple(answers))
     _require_teachers_columns(train, layout)
 
     ready = whole = rows.normalise(train, layout, "training")
-    unlabelled = [part for source in config.unlabelled for part in _load_unlabelled(source, layout, rows)]
+    unlabelled = [part for source in config.unlabelled for part in _load_unlabelled(source, layout, rows, config)]
     if test is None:
         ready, held_out = _hold_out(ready, config, rows)
     else:
@@ -96,7 +109,16 @@ def prepare_data(
     ready = _joined([("training", ready), *unlabelled])
     _warn_of_overlap(ready, held_out, rows)
     checked = None if checked is None else _unnumbered(checked)
-    return PreparedData(_unnumbered(ready), _unnumbered(held_out), checked, list(layout.label_names), rows, numbered)
+    own = LabelColumn(train, label).names if label in train.column_names and layout.label_names else None
+    return PreparedData(
+        train=_unnumbered(ready),
+        test=_unnumbered(held_out),
+        validation=checked,
+        label_names=list(layout.label_names),
+        rows=rows,
+        id_names=own or layout.given_names or layout.label_names,
+        answers=numbered,
+    )
 
 
 def evaluation_split(config: DataConfig, rows: RowFormat, label_names: Sequence[str]) -> Dataset:
@@ -112,8 +134,8 @@ def evaluation_split(config: DataConfig, rows: RowFormat, label_names: Sequence[
     """
     _check_keys(config, rows)
     splits, label = _load_splits(config, rows)
-    name = _find_test_split(splits, config, rows, label) or config.train_split
-    layout = _find_layout([_split(splits, name, "data.test_split")], config, rows, label, label_names)
+    name = find_test_split(splits, config, rows, label) or config.train_split
+    layout = _find_layout([split_named(splits, name, "data.test_split")], config, rows, label, label_names)
     return _labelled_split(splits, name, layout, rows)
 
 
@@ -138,65 +160,25 @@ def _check_keys(config: DataConfig, rows: RowFormat) -> None:
 
 def _load_splits(config: DataConfig, rows: RowFormat) -> tuple[DatasetDict, str]:
     """Return the splits, one row an example, and the name of their label column."""
-    _check_split_names(config)
-    loaded = load_source(config.source, config.config)
+    check_split_names(config)
+    loaded = load_source(config.source, config.config, wanted_splits(config))
     splits = DatasetDict({name: rows.unfold(split.with_format(None)) for name, split in loaded.items()})
     names = [config.label_column] if config.label_column else rows.usual_labels
     present = [name for name in names if any(name in split.column_names for split in splits.values())]
     label = [*present, *names][0]
     for split in splits.values():
+        _refuse_mixed(split, config, label if rows.needs_labels else None)
         if rows.needs_labels and label in split.column_names:
             rows.check_label_column(split, label)
     return splits, label
 
 
-def _split(splits: DatasetDict, name: str, key: str) -> Dataset:
-    if name not in splits:
-        known = list(splits)
-        raise DistillationError(
-            f"the data has no split {name!r}: it has {known}.{did_you_mean(name, known)} Set {key}."
-        )
-    return splits[name]
-
-
-def _check_splits_differ(config: DataConfig) -> None:
-    named = {key: getattr(config, key) for key in ("train_split", "validation_split", "test_split")}
-    for key, name in named.items():
-        others = [other for other, value in named.items() if value == name and other != key]
-        if name is not None and others:
-            raise DistillationError(
-                f"data.{key} and data.{others[0]} are both {name!r}: what is trained or chosen on a split cannot be "
-                "tested on it. Name another split, or leave one out."
-            )
-
-
-def _check_split_names(config: DataConfig) -> None:
-    """Raise a `DistillationError` if `data.source` names a split that nothing reads."""
-    named = [config.train_split, config.test_split, config.validation_split]
-    known = list(dict.fromkeys(["train", "test", "validation", *filter(None, named)]))
-    for name in config.source if isinstance(config.source, dict) else ():
-        if name not in known:
-            raise DistillationError(
-                f"data.source names the split {name!r}, but only {known} are read.{did_you_mean(name, known)} Rename "
-                "it, or name it in data.train_split, data.test_split or data.validation_split."
-            )
-
-
-def _find_test_split(splits: DatasetDict, config: DataConfig, rows: RowFormat, label: str) -> str | None:
-    if config.test_split is not None:
-        _split(splits, config.test_split, "data.test_split")
-        return config.test_split
-    taken = (config.train_split, config.validation_split)
-    for name in [name for name in ("test", "validation") if name in splits and name not in taken]:
-        # Files that the user names as a split are meant, whatever they hold: what is wrong with them is an error.
-        if isinstance(config.source, dict) or _has_labels(splits[name], rows, label):
-            return name
-        logger.warning("the split %s has no labels, or hidden ones, in %r, so it is not tested on", name, label)
-    return None
-
-
-def _has_labels(dataset: Dataset, rows: RowFormat, label: str) -> bool:
-    return not rows.needs_labels or (label in dataset.column_names and rows.has_labels(dataset, label))
+def _refuse_mixed(rows: Dataset, config: DataConfig, label: str | None = None) -> None:
+    """Refuse columns of several types where they may be read: the named ones and the label, or all where none is."""
+    named = [*(config.text_columns or rows.column_names), *(config.choice_columns or ())]
+    hint = "" if config.text_columns else " If it is not read, name in data.text_columns what is."
+    for name in [name for name in rows.column_names if name in (label, *named)]:
+        refuse_mixed_types(rows, name, "" if name == label else hint)
 
 
 def _find_layout(
@@ -214,10 +196,10 @@ def _find_layout(
     if not labelled:
         columns = splits[0].column_names
         raise DistillationError(
-            f"no split has the label column {label!r}: the columns are {columns}.{did_you_mean(label, columns)} "
+            f"no split has the label column {label!r}: the columns are {shown(columns)}.{did_you_mean(label, columns)} "
             "Set data.label_column, or add labelled rows: a run needs some to evaluate on."
         )
-    best = next((split for split in labelled if _has_labels(split, rows, label)), labelled[0])
+    best = next((split for split in labelled if has_labels(split, rows, label)), labelled[0])
     names = rows.find_label_names(LabelColumn(best, label), config.label_names, teacher_names)
     ids_mean = None if config.label_names is None else tuple(config.label_names)
     return replace(layout, given_names=ids_mean, label_names=tuple(names))
@@ -228,7 +210,7 @@ def _labelled_split(splits: DatasetDict, name: str, layout: Layout, rows: RowFor
     columns = splits[name].column_names
     if rows.needs_labels and layout.label not in columns:
         raise DistillationError(
-            f"the split {name!r} has no labels in column {layout.label!r}: its columns are {columns}."
+            f"the split {name!r} has no labels in column {layout.label!r}: its columns are {shown(columns)}."
             f"{did_you_mean(layout.label, columns)} Rename the column, or name another split."
         )
     labelled = labelled_rows(rows.normalise(splits[name], layout, name), rows)
@@ -236,7 +218,7 @@ def _labelled_split(splits: DatasetDict, name: str, layout: Layout, rows: RowFor
     return labelled
 
 
-def _load_unlabelled(source: str, layout: Layout, rows: RowFormat) -> list[tuple[str, Dataset]]:
+def _load_unlabelled(source: str, layout: Layout, rows: RowFormat, config: DataConfig) -> list[tuple[str, Dataset]]:
     """Return the normalised rows of every split of a transfer set, by name, without the labels that it may have."""
     parts = []
     splits = load_source(source)
@@ -244,11 +226,12 @@ def _load_unlabelled(source: str, layout: Layout, rows: RowFormat) -> list[tuple
         name = f"unlabelled ({source}{f', split {split}' if len(splits) > 1 else ''})"
         texts = rows.unfold(dataset.with_format(None))
         texts = texts.remove_columns([name for name in [layout.label] if name in texts.column_names])
+        _refuse_mixed(texts, config)
         own = rows.unlabelled_layout(texts, layout)
         if own is None:
             raise DistillationError(
                 f"the unlabelled source {source} must have the text columns {[*layout.texts, *layout.choices]}, but it "
-                f"has {texts.column_names}. Rename its columns."
+                f"has {shown(texts.column_names)}. Rename its columns."
             )
         _require_teachers_columns(texts, layout, f"(for the unlabelled source {source}) ")
         parts.append((name, rows.normalise(texts, own, name)))
@@ -295,23 +278,27 @@ def _hold_out(train: Dataset, config: DataConfig, rows: RowFormat) -> tuple[Data
     labelled = np.flatnonzero(rows.is_labelled(train))
     _require_rows(labelled, "labelled")
     strata = rows.strata(train)
+    classes = None if strata is None else strata[labelled]
     try:
-        _, held_out = train_test_split(
-            labelled,
-            test_size=config.test_size,
-            random_state=config.seed,
-            stratify=None if strata is None else strata[labelled],
-        )
-    except ValueError as error:
-        both = "" if strata is None else " with every class in both parts"
-        raise DistillationError(
-            f"cannot hold out {config.test_size:.0%} of {len(labelled)} labelled rows{both}: "
-            f"{error} Add labelled rows, or give a test split."
-        ) from error
+        _, held_out = train_test_split(labelled, test_size=config.test_size, random_state=config.seed, stratify=classes)
+    except ValueError:  # in the words of scikit-learn's parameters
+        raise DistillationError(_too_few(len(labelled), classes, config.test_size)) from None
     logger.info("there is no labelled test split: %d labelled rows are held out", len(held_out))
     kept = np.setdiff1d(np.arange(len(train)), held_out)
     # Rows that are picked are read one by one, wherever they are joined with others: so they are written anew.
     return train.select(kept).flatten_indices(), train.select(np.sort(held_out))
+
+
+def _too_few(count: int, classes: NDArray | None, test_size: float) -> str:
+    needed, fix = "one row or more in both parts", "Add labelled rows"
+    if classes is not None:
+        sizes = np.unique(classes, return_counts=True)[1]
+        needed = f"each of {len(sizes)} classes in both parts, the smallest of {sizes.min()} rows"
+        fix = "Add rows of the small classes"
+    return (
+        f"cannot hold out {test_size:.0%} of {count} labelled rows with {needed}. {fix}, change "
+        "data.test_size, or give a test split."
+    )
 
 
 def _warn_of_overlap(train: Dataset, test: Dataset, rows: RowFormat) -> None:

@@ -16,7 +16,7 @@ from distilnlp.data.parts import Part, map_in_parts, numbers_of, values_of
 from distilnlp.data.rows import Layout, RowFormat, has_type, require_fast
 from distilnlp.data.squad import ANSWERS, CONTEXT, QUESTION, as_columns, flatten_squad
 from distilnlp.data.words import WORD_IDS, word_numbers
-from distilnlp.errors import DistillationError
+from distilnlp.errors import DistillationError, shown
 from distilnlp.labels import NO_LABEL
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class QuestionRows(RowFormat):
         if not has_type(feature, isinstance(parts, dict) and {"text", "answer_start"} <= set(parts)):
             raise DistillationError(
                 f"label column {column!r} must hold answers in the form of SQuAD, {{'text': ['…'], 'answer_start': "
-                f"[0]}}, but it holds {feature}. Convert it, or set data.label_column."
+                f"[0]}}, but it holds {shown(feature)}. Convert it, or set data.label_column."
             )
 
     def has_labels(self, dataset: Dataset, column: str) -> bool:
@@ -150,15 +150,16 @@ def _answers(value: Any) -> tuple[list[str], list[int]]:
 def _check_answers(texts: Sequence[str], starts: Sequence[int], question: str, context: str) -> None:
     if len(texts) != len(starts):
         raise DistillationError(
-            f"every answer needs a start, but the question {question!r} has {len(texts)} answers and {len(starts)} "
-            "starts. Give one answer_start for each text."
+            f"every answer needs a start, but the question {shown(question)} has {len(texts)} answers and "
+            f"{len(starts)} starts. Give one answer_start for each text."
         )
     for text, start in zip(texts, starts, strict=True):
         if not text or not text.strip() or start is None or start < 0 or context[start : start + len(text)] != text:
             found = context[start : start + len(text)] if start is not None and start >= 0 else ""
             raise DistillationError(
                 f"an answer must be in its context at answer_start, counted in characters from 0, but for the question "
-                f"{question!r} the answer is {text!r} and at {start} the context has {found!r}. Correct answer_start."
+                f"{shown(question)} the answer is {shown(text)} and at {start} the context has {shown(found)}. Correct "
+                "answer_start."
             )
 
 

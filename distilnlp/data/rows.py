@@ -16,7 +16,7 @@ from distilnlp.data.columns import AnswerReader, answer_reader, check_text_colum
 from distilnlp.data.config import DataConfig
 from distilnlp.data.label_names import LabelColumn
 from distilnlp.data.parts import Part, numbers_of, read_in_parts, values_of
-from distilnlp.errors import DistillationError
+from distilnlp.errors import DistillationError, shown
 from distilnlp.labels import NO_LABEL
 
 logger = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class RowFormat(ABC):
         if not isinstance(dataset.features[column], ClassLabel | Value):
             raise DistillationError(
                 f"label column {column!r} must hold one label a row, a name or an id, but it holds "
-                f"{dataset.features[column]}. Convert it, or set data.label_column."
+                f"{shown(dataset.features[column])}. Convert it, or set data.label_column."
             )
 
     def has_labels(self, dataset: Dataset, column: str) -> bool:

@@ -16,7 +16,7 @@ from distilnlp.data.config import DataConfig
 from distilnlp.data.label_names import LabelColumn, find_label_names
 from distilnlp.data.parts import Part, map_in_parts, numbers_of, values_of
 from distilnlp.data.rows import LABEL, TEXT, TEXT_PAIR, Layout, RowFormat
-from distilnlp.errors import DistillationError
+from distilnlp.errors import DistillationError, shown
 from distilnlp.labels import NO_LABEL
 
 LARGEST_SCORE = float(np.finfo(np.float32).max)  # the losses read scores as float32
@@ -111,8 +111,8 @@ class RegressionRows(TextRows):
         feature = dataset.features[column]
         if isinstance(feature, ClassLabel) or not isinstance(feature, Value) or feature.dtype == "bool":
             raise DistillationError(
-                f"label column {column!r} must hold one number a row, but it holds {feature}. Convert it, or set "
-                "data.label_column."
+                f"label column {column!r} must hold one number a row, but it holds {shown(feature)}. Convert it, or "
+                "set data.label_column."
             )
 
     def has_labels(self, dataset: Dataset, column: str) -> bool:
@@ -145,7 +145,7 @@ def _score(value: Any, column: str, row: int) -> float:
         score = math.inf
     if abs(score) > LARGEST_SCORE:
         raise DistillationError(
-            f"label column {column!r} must hold finite numbers, but row {row} (counted from 0) holds {value!r} "
+            f"label column {column!r} must hold finite numbers, but row {row} (counted from 0) holds {shown(value)} "
             "(float32 ends at 3.4e38). Correct it, or leave it empty: a row without a score is unlabelled."
         )
     return score

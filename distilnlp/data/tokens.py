@@ -24,7 +24,7 @@ from distilnlp.data.label_names import LabelColumn, find_label_names
 from distilnlp.data.parts import Part, map_in_parts, values_of
 from distilnlp.data.rows import LABEL, Layout, RowFormat, has_type, require_fast
 from distilnlp.data.words import WORD_IDS
-from distilnlp.errors import DistillationError
+from distilnlp.errors import DistillationError, shown
 from distilnlp.labels import NO_LABEL
 
 WORDS = "words"
@@ -52,8 +52,8 @@ class TokenRows(RowFormat):
         feature = dataset.features[column]
         if not has_type(feature, is_label_list(feature)):
             raise DistillationError(
-                f"label column {column!r} must hold a list of tags a row, one a word, but it holds {feature}. Convert "
-                "it, for example to JSON lines, or set data.label_column."
+                f"label column {column!r} must hold a list of tags a row, one a word, but it holds {shown(feature)}. "
+                "Convert it, for example to JSON lines, or set data.label_column."
             )
 
     def find_layout(self, dataset: Dataset, config: DataConfig, label: str) -> Layout:
@@ -76,7 +76,7 @@ class TokenRows(RowFormat):
         if name == layout.label or not (is_text_list(feature) or is_text(feature)):
             raise DistillationError(
                 f"column {name!r} must hold a list of words a row, or text, which is split at white space, but it "
-                f"holds {'the labels' if name == layout.label else feature}. Set data.text_columns."
+                f"holds {'the labels' if name == layout.label else shown(feature)}. Set data.text_columns."
             )
 
     def unlabelled_layout(self, dataset: Dataset, layout: Layout) -> Layout | None:

@@ -1,8 +1,9 @@
 """Token classification: a word is an item, and its first piece stands for it; a sentence is drawn as a whole."""
 
+import logging
 import re
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from seqeval.metrics.sequence_labeling import get_entities
 from transformers import EvalPrediction, PreTrainedConfig, PreTrainedModel
 
-from distilnlp.errors import DistillationError
+from distilnlp.errors import DistillationError, shown
 from distilnlp.evaluation.calibration import mean_gap
 from distilnlp.evaluation.classification import answered_classes, softmax_confidences
 from distilnlp.evaluation.fidelity import kl_of_rows, mean_divergence, same_share
@@ -21,9 +22,18 @@ from distilnlp.evaluation.task import ComputeMetrics, EvaluationTask, trainer_lo
 from distilnlp.labels import NO_LABEL
 from distilnlp.signals import Batch, label_names_of
 
+logger = logging.getLogger(__name__)
+
 COLUMNS = ("word_starts",)
-ENTITY_TAG = re.compile("O|[BIES]-.+")  # IOB1, IOB2, IOE and IOBES alike
 ENTITY_METRICS = ("entity_f1", "entity_precision", "entity_recall")
+ENTITY_TAG = re.compile("([A-Z])(?:[-_](.+))?")
+# Per scheme, what its prefixes are in IOBES, in which IOB1, IOB2 and IOE are contained.
+SCHEMES = {
+    "IOB or IOBES": {"B": "B", "I": "I", "E": "E", "S": "S"},
+    "BILOU": {"B": "B", "I": "I", "L": "E", "U": "S"},
+    "BMES": {"B": "B", "M": "I", "E": "E", "S": "S"},
+    "BMEWO": {"B": "B", "M": "I", "E": "E", "W": "S"},
+}
 WordLogits = Sequence[NDArray]
 
 
@@ -88,11 +98,12 @@ def align_tags(logits: WordLogits, own: PreTrainedConfig, first: PreTrainedConfi
 def token_scorer(logits: WordLogits, labels: WordLabels) -> Scorer:
     """Return the scorer of the tags of the labelled words; a unit is a sentence.
 
-    Where every tag is O or has a prefix of IOB or IOBES, F1, precision and recall of whole entities come first: over
-    all entities of the data, an entity right only with both borders and its type (CoNLL-2003, arXiv cs/0306050; the
-    spans are seqeval's). Accuracy is over the words.
+    Where the tags follow one of `SCHEMES`, F1, precision and recall of whole entities come first: over all entities of
+    the data, an entity right only with both borders and its type (CoNLL-2003, arXiv cs/0306050; the spans are
+    seqeval's). Accuracy is over the words.
     """
-    names = np.array(labels.names) if _are_entity_tags(labels.names) else None
+    tags = entity_tags(labels.names)
+    names = None if tags is None else np.array(tags)
     counts = [
         _count(row[ids != NO_LABEL].argmax(-1), ids[ids != NO_LABEL], names)
         for row, ids in zip(logits, labels.ids, strict=True)
@@ -114,8 +125,29 @@ def words_per_tag(labels: WordLabels, num_tags: int) -> NDArray:
     return np.bincount(ids[ids != NO_LABEL], minlength=num_tags)
 
 
-def _are_entity_tags(names: Sequence[str] | None) -> bool:
-    return names is not None and set(names) != {"O"} and all(ENTITY_TAG.fullmatch(name) for name in names)
+@cache  # so that it is said once
+def entity_tags(names: tuple[str, ...] | None) -> list[str] | None:
+    """Return the tags as IOBES writes them, or None, which is said, where they follow no scheme of `SCHEMES`.
+
+    A prefix comes before `-` or `_` and the type of the entity; of entities without types it is the whole tag.
+    """
+    if names is None:
+        return None
+    found = {name: ENTITY_TAG.fullmatch(name) for name in names if name != "O"}
+    prefixes = {name: match[1] for name, match in found.items() if match}
+    are_alike = len({match[2] is None for match in found.values() if match}) == 1
+    if len(prefixes) == len(found) and are_alike:
+        for scheme, letters in SCHEMES.items():
+            if set(prefixes.values()) <= set(letters):
+                logger.info("the word tags follow %s: whole entities are scored", scheme)
+                return [letters[name[0]] + name[1:] if name in prefixes else name for name in names]
+    other = next((name for name in names if name != "O" and name not in prefixes), "their prefixes together")
+    logger.info(
+        "the word tags follow none of the schemes %s (%s): accuracy over the words is measured, not F1 of entities",
+        ", ".join(SCHEMES),
+        shown(other),
+    )
+    return None
 
 
 def _count(found: NDArray, ids: NDArray, names: NDArray | None) -> list[int]:
@@ -140,7 +172,8 @@ def _scores(weights: NDArray, counts: NDArray) -> dict[str, NDArray]:
 
 def token_metrics(config: PreTrainedConfig) -> tuple[str, ...]:
     """Return the names of the metrics, those of entities first if the tags name any."""
-    return (*ENTITY_METRICS, "accuracy") if _are_entity_tags(label_names_of(config)) else ("accuracy",)
+    names = label_names_of(config)
+    return ("accuracy",) if entity_tags(names and tuple(names)) is None else (*ENTITY_METRICS, "accuracy")
 
 
 def compute_token_metrics(config: PreTrainedConfig) -> ComputeMetrics:

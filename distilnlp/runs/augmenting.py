@@ -31,6 +31,12 @@ def augmented(recipe: Recipe, data: PreparedData, tokenizer: PreTrainedTokenizer
         DistillationError: the task's rows are no texts with labels, or the recipe cannot say who may answer them.
     """
     methods = parse_augmentation(recipe.data.augmentation)
+    needs_model = any(method.name == MASKED_LM_METHOD for method in methods)
+    if needs_model != (recipe.data.augmentation_model is not None):
+        raise DistillationError(
+            f"data.augmentation_model is the masked language model of {MASKED_LM_METHOD}, and belongs to it alone: "
+            "give both, or neither."
+        )
     if not methods:
         return data
     _check(recipe, data)
@@ -85,9 +91,3 @@ def _check(recipe: Recipe, data: PreparedData) -> None:
                 f"data.augmentation and teacher.{key} do not go together: a new text has neither a fold nor the "
                 "teacher's further columns. Remove one of them."
             )
-    needs_model = any(entry.get("name") == MASKED_LM_METHOD for entry in recipe.data.augmentation)
-    if needs_model != (recipe.data.augmentation_model is not None):
-        raise DistillationError(
-            f"data.augmentation_model is the masked language model of {MASKED_LM_METHOD}, and belongs to it alone: "
-            "give both, or neither."
-        )

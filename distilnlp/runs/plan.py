@@ -15,7 +15,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from distilnlp.data import FOLD, NO_FOLD, PreparedData, assign_folds, prepare_data
 from distilnlp.data.rows import ANSWER, SOURCE_ROW, TEACHER_TEXT
 from distilnlp.data.sequence import TextRows
-from distilnlp.errors import DistillationError, did_you_mean, shortened, shown
+from distilnlp.errors import DistillationError, did_you_mean, shown
 from distilnlp.evaluation.task import best_checkpoint_metric
 from distilnlp.recipe import LABELS_ALONE, Recipe, baseline_values, build_arguments, distill_values, finetune_values
 from distilnlp.runs.augmenting import augmented
@@ -38,7 +38,7 @@ from distilnlp.tasks import Task, profile_of
 from distilnlp.trainer import DistillationTrainer
 from distilnlp.trainer_checks import check_batch_size, check_own_encoding
 
-SHOWN_LABELS = 20  # of the plan
+MOST_LABELS = 10  # that a plan names
 
 
 @dataclass(frozen=True)
@@ -283,8 +283,9 @@ def _check_training(
     _check_best_metric(values, student, task)
     if not has_validation and _evaluates(values):
         raise DistillationError(
-            "eval_strategy asks for evaluation during training, but there is no validation split. Set "
-            "data.validation_split, or remove eval_strategy: the test split is kept for the end."
+            "eval_strategy asks for evaluation during training, but there is no labelled validation split beside the "
+            "test split, which is kept for the end (a validation split alone stands in for it). Add one, name it in "
+            "data.validation_split, or remove eval_strategy."
         )
     _rehearse(values, seed, student)
 
@@ -356,10 +357,11 @@ def _teachers_view(plan: Plan) -> str:
 
 
 def labels_text(data: PreparedData) -> str:
-    """Return the label names for a plan, the first of many; nothing where there are none."""
-    names, further = data.label_names[:SHOWN_LABELS], len(data.label_names) - SHOWN_LABELS
-    text = ", ".join(shortened(name, 50) for name in names) + (f" and {further:,} more" if further > 0 else "")
-    return f", labels {text}" if names else ""
+    """Return what each label id of the data means, the first of many, for a plan; nothing where there are no names."""
+    names = data.id_names or data.label_names
+    meaning = ", ".join(f"{index} = {shown(name)[1:-1]}" for index, name in enumerate(names[:MOST_LABELS]))
+    more = f", … ({len(names):,} labels)" if len(names) > MOST_LABELS else ""
+    return f", labels {meaning}{more}" if names else ""
 
 
 def _shape(model: PreTrainedModel) -> str:
