@@ -8,9 +8,11 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from distilnlp.arguments import DistillationTrainingArguments
 from distilnlp.component_log import ComponentLog
 from distilnlp.labels import NO_LABEL
 from distilnlp.objective import HardLoss, SoftLoss
+from distilnlp.sampling import own_rows
 from distilnlp.signals import Signals
 from distilnlp.tasks import Task
 
@@ -20,12 +22,12 @@ class EvaluationLog:
 
     Args:
         task: of student and teacher.
-        temperature: of the soft loss.
+        args: of the training; the soft loss has their temperature.
         accelerator: sums over the processes.
     """
 
-    def __init__(self, task: Task, temperature: float, accelerator: Accelerator) -> None:
-        self._task, self._temperature, self._accelerator = task, temperature, accelerator
+    def __init__(self, task: Task, args: DistillationTrainingArguments, accelerator: Accelerator) -> None:
+        self._task, self._args, self._accelerator = task, args, accelerator
         self._log = ComponentLog(["loss", "soft_loss"], accelerator)
 
     def add(self, student: Signals, teacher: Signals | None, inputs: Mapping[str, Any], step: int) -> None:
@@ -38,7 +40,7 @@ class EvaluationLog:
         counts = [hard_loss.count(inputs), torch.zeros_like(hard_loss.count(inputs))]
         if teacher is not None:
             teacher = replace(teacher, logits=teacher.logits[rows])
-            values[1] = soft_loss(student, teacher, inputs, 1, self._temperature)
+            values[1] = soft_loss(student, teacher, inputs, 1, self._args.temperature)
             counts[1] = soft_loss.count(inputs)
         self._log.weigh(self._accelerator.reduce(torch.stack(counts), reduction="sum"))
         self._log.add(torch.stack(values), step)
@@ -61,9 +63,5 @@ class EvaluationLog:
         return {**inputs, "labels": labels}
 
     def _own_rows(self, inputs: Mapping[str, Any]) -> int:
-        """Count the rows of a batch without those that accelerate repeats to fill the last one of several processes."""
-        rows = len(next(iter(inputs.values())))
-        state = self._accelerator.gradient_state
-        if self._accelerator.num_processes == 1 or not state.end_of_dataloader or state.remainder <= 0:
-            return rows
-        return min(max(state.remainder - rows * self._accelerator.process_index, 0), rows)
+        """Count the rows of a batch without those that are repeated."""
+        return own_rows(self._accelerator, inputs, self._args)

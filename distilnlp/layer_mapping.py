@@ -34,6 +34,29 @@ def resolve_layer_mapping(
     return _mapping_by_name(mapping, student_states - 1, teacher_states - 1)
 
 
+def like_to_like(mapping: LayerMapping, student_windows: Sequence[int], teacher_windows: Sequence[int]) -> LayerMapping:
+    """Return the pairs with each of the student's layers beside the nearest teacher layer of its kind, local or global.
+
+    Args:
+        mapping: pairs without the embeddings.
+        student_windows: how many tokens each layer's attention sees, 0 = the whole text; empty = all see it.
+        teacher_windows: likewise. Where the teacher has no layer of a kind, the pair stays.
+    """
+
+    def is_local(windows: Sequence[int], layer: int) -> bool:
+        return bool(windows) and windows[layer - 1] > 0
+
+    def nearest(own: int, other: int) -> int:
+        alike = [
+            layer
+            for layer in range(1, len(teacher_windows) + 1)
+            if is_local(teacher_windows, layer) == is_local(student_windows, own)
+        ]
+        return min(alike, key=lambda layer: (abs(layer - other), layer), default=other)
+
+    return [(own, nearest(own, other)) for own, other in mapping]
+
+
 def _mapping_by_name(strategy: str, student_layers: int, teacher_layers: int) -> LayerMapping:
     offset = max(teacher_layers - student_layers, 0)
     by_name = {

@@ -1,10 +1,19 @@
-"""Sampling: an order of rows that depends on the seed and the epoch alone."""
+"""Sampling: an order of rows that depends on the seed and the epoch alone, and rows that processes repeat."""
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
+from accelerate import Accelerator
+from torch import Tensor
 from torch.utils.data import Sampler
+from transformers import TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
+
+logger = logging.getLogger(__name__)
+
+REPEATED = "is_repeated"  # the entry of a batch that has no row of its own, bool [rows]
 
 
 class SeededByEpoch(Sampler[int]):
@@ -32,3 +41,53 @@ class SeededByEpoch(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         self.sampler.generator = torch.Generator().manual_seed(self.seed + self.epoch())
         return iter(self.sampler)
+
+
+# ---- Rows that are repeated ----
+# Several processes need as many batches each, and as many rows in each, so accelerate fills the last ones of an epoch
+# with rows from its beginning. One process sees every row once, and so must they.
+
+
+def own_rows(accelerator: Accelerator, batch: Mapping[str, Any], args: TrainingArguments) -> int:
+    """Return how many rows of the batch that a data loader has just given are no repetition; they come first.
+
+    Args:
+        accelerator: of the data loader.
+        batch: of this process, every entry of which has the rows first.
+        args: of the training.
+    """
+    rows, state = len(next(iter(batch.values()))), accelerator.gradient_state
+    if accelerator.num_processes == 1 or args.dataloader_drop_last or not state.end_of_dataloader:
+        return rows
+    remainder = state.remainder
+    if remainder < 0:  # of a loader that skipped batches, accelerate does not know
+        remainder = _length_of(state.active_dataloader.dataset) % (rows * accelerator.num_processes)
+    return rows if remainder == 0 else min(max(remainder - rows * accelerator.process_index, 0), rows)
+
+
+def _length_of(dataset: Any) -> int:
+    """Return the number of rows, 0 where nothing tells."""
+    try:
+        return len(dataset)
+    except TypeError:
+        logger.warning(
+            "the rows of a stream cannot be counted where every process reads it (dispatch_batches=False): those that "
+            "fill the last batch of an epoch are repeated and count twice. Give a data set that has a length."
+        )
+        return 0
+
+
+def without_repeated(batch: Mapping[str, Any], own: int) -> dict[str, Any]:
+    """Return a batch of its own rows alone. Without any, it keeps one, marked `is_repeated`, of which nothing counts.
+
+    Args:
+        batch: every entry of which has the rows first.
+        own: how many of them are no repetition; they come first.
+    """
+    if own == len(next(iter(batch.values()))):
+        return dict(batch)
+    if own:
+        return {name: value[:own] for name, value in batch.items()}
+    kept = {name: value[:1] for name, value in batch.items()}
+    device = next((value.device for value in kept.values() if isinstance(value, Tensor)), None)
+    return {**kept, REPEATED: torch.ones(1, dtype=torch.bool, device=device)}

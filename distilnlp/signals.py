@@ -75,6 +75,8 @@ class SignalProfile:
         num_heads: attention heads of a layer; 0 for a model that has none.
         model_type: the family, as its config calls it; None for what is no transformers model.
         task: the name of its task; None = whatever the other side's is.
+        temperature: the one temperature at which its logits may be softened; None = any.
+        attention_windows: how many tokens the attention of each layer sees, 0 = the whole text; empty = all see it.
     """
 
     label_names: tuple[str, ...] | None
@@ -84,6 +86,8 @@ class SignalProfile:
     num_heads: int = 0
     model_type: str | None = None
     task: str | None = None
+    temperature: float | None = None
+    attention_windows: tuple[int, ...] = ()
 
 
 def label_names_of(config: Any) -> tuple[str, ...] | None:

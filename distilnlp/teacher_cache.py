@@ -10,10 +10,11 @@ from datasets import Dataset, concatenate_datasets
 from transformers import DataCollatorWithPadding, DefaultDataCollator, default_data_collator
 
 from distilnlp.arguments import DistillationTrainingArguments
-from distilnlp.cache import CacheSettings, CacheWriter, check_request
+from distilnlp.cache import AnswerStore, CacheSettings, CacheWriter, check_request
 from distilnlp.cache.writing import key_columns
 from distilnlp.errors import DistillationError, NotKeptError
 from distilnlp.fingerprints import tokenizer_fingerprint
+from distilnlp.objective import Objective
 from distilnlp.signals import SignalRequest
 from distilnlp.tasks import MASKED_LM, Task
 from distilnlp.tasks.choices import ChoiceCollator
@@ -47,6 +48,8 @@ class Questions:
         collate: makes the teacher's batches.
         tokenizers: the teacher's, or those of an ensemble's members by the prefix of their columns.
         prefix: of the teacher's columns, where rows carry an encoding of its own beside the student's.
+        temperatures: at which its logits are read, None = as they are; see `Objective.teacher_temperatures`.
+        left_out: how many of a vocabulary's logits would not be kept.
     """
 
     task: Task
@@ -55,6 +58,13 @@ class Questions:
     collate: Callable[[list[Any]], dict[str, Any]]
     tokenizers: Mapping[str, Any] = field(default_factory=dict)
     prefix: str = ""
+    temperatures: frozenset[float | None] = frozenset()
+    left_out: int = 0
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether kept answers teach something else: of a vocabulary's logits, all but the largest share one value."""
+        return self.left_out > 0 and bool(self.temperatures)
 
     def why_not_kept(self) -> str | None:
         """Return why the answers cannot be kept; None if they can."""
@@ -62,6 +72,12 @@ class Questions:
             return "the rows are a stream, are transformed as they are read, or are no datasets.Dataset"
         if self.task is MASKED_LM and any("labels" not in rows.column_names for rows in self.datasets):
             return "tokens are masked anew in every epoch"
+        if self.is_changed and (len(self.temperatures) > 1 or None in self.temperatures):
+            return (
+                "of a vocabulary's logits the largest are kept, and the mass of the others at one temperature, but the "
+                "losses read them at several (schedules, a loss's own temperature, eval_soft_loss) or as they are. "
+                "Raise teacher_cache_top_k to the size of the vocabulary"
+            )
         try:
             check_request(self.request)
         except DistillationError as error:
@@ -93,6 +109,8 @@ def with_kept_answers(
     if reason and is_wanted:
         fix = "Set teacher_cache to auto or off."
         raise DistillationError(f"teacher_cache is {args.teacher_cache!r}, but {reason.rstrip('.')}. {fix}")
+    if not reason and not is_wanted and questions.is_changed:
+        reason = "of a vocabulary's logits only the largest would be kept, which changes the losses"
     if not reason and not is_wanted and not reads_again(args, len(questions.datasets[0])):
         reason = "each row is read once"
     if not reason:
@@ -149,12 +167,22 @@ def keep_answers(
         },
         **(further or {}),
     }
-    settings = CacheSettings(args.teacher_cache_dtype, args.teacher_cache_top_k, args.eval_batch_size)
+    temperature = next(iter(questions.temperatures), None) or 1.0
+    settings = CacheSettings(args.teacher_cache_dtype, args.teacher_cache_top_k, args.eval_batch_size, temperature)
     writer = CacheWriter(
         folder, rows, questions.collate, questions.task, teacher, questions.request, identity, settings
     )
     writer.write(overwrite=overwrite)
     logger.info("teacher: asked once, every epoch reads its answers from %s (%s)", folder, settings.dtype)
+    if questions.is_changed:
+        logger.warning(
+            "teacher: %s logits a token are kept and %s are not; these hold %.1f%% of its probability at temperature "
+            "%g, which the student is taught as if they shared it evenly",
+            args.teacher_cache_top_k,
+            questions.left_out,
+            100 * AnswerStore(folder, verify=False).rest_share(),
+            temperature,
+        )
 
 
 def reads_again(args: DistillationTrainingArguments, rows: int) -> bool:
@@ -163,6 +191,16 @@ def reads_again(args: DistillationTrainingArguments, rows: int) -> bool:
         return args.num_train_epochs > 1
     rows_a_step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
     return args.max_steps * rows_a_step > rows
+
+
+def left_out(args: DistillationTrainingArguments, task: Task, num_labels: int) -> int:
+    """Return how many of a teacher's logits are not kept: those of a vocabulary beyond the largest."""
+    return max(num_labels - args.teacher_cache_top_k, 0) if task is MASKED_LM else 0
+
+
+def asked_temperatures(args: DistillationTrainingArguments, objective: Objective) -> frozenset[float | None]:
+    """Return the temperatures at which a teacher's logits are read, in evaluation too; None = as they are."""
+    return objective.teacher_temperatures | ({args.temperature} if args.eval_soft_loss else frozenset())
 
 
 def teachers_collator(collate: Any, prefix: str) -> Any:

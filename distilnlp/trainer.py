@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, Trainer
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
+from distilnlp import trainer_checks as checks
 from distilnlp.arguments import DistillationTrainingArguments
 from distilnlp.captures import eager_attention
 from distilnlp.checkpoints import checkpoint_to_resume, seal_checkpoint
@@ -21,22 +22,14 @@ from distilnlp.hub import hub_errors
 from distilnlp.labels import LABEL_COLUMNS, LABEL_INPUTS
 from distilnlp.objective import HardLoss, LossBalance, Objective
 from distilnlp.projections import attached, refuse_unused, split_projected
-from distilnlp.sampling import SeededByEpoch
+from distilnlp.sampling import SeededByEpoch, own_rows, without_repeated
 from distilnlp.signals import SignalRequest, Signals, named_inputs
 from distilnlp.students.tokenizer import giving_only
 from distilnlp.tasks import Task, profile_of, task_of
-from distilnlp.tasks.collators import AllEncodings
-from distilnlp.teacher_cache import Questions, teachers_collator, with_kept_answers
+from distilnlp.tasks.choices import most_texts
+from distilnlp.tasks.collators import AllEncodings, CheckedCollator
+from distilnlp.teacher_cache import Questions, asked_temperatures, left_out, teachers_collator, with_kept_answers
 from distilnlp.teachers import LookupCollator, LookupTeacher, OwnEncodingTeacher, Teacher, as_teacher, in_label_order
-from distilnlp.trainer_checks import (
-    check_batch_size,
-    check_constructor,
-    check_optimizers,
-    check_own_encoding,
-    check_parallelism,
-    check_vocabularies,
-    check_weights_finite,
-)
 
 
 class DistillationTrainer(Trainer):
@@ -68,7 +61,7 @@ class DistillationTrainer(Trainer):
 
     args: DistillationTrainingArguments
     model: Any
-    objective: Objective
+    distillation_objective: Objective
     _wants_logits = False  # whether an evaluation gathers the logits, all of them
 
     def __init__(
@@ -84,7 +77,7 @@ class DistillationTrainer(Trainer):
         **kwargs: Any,
     ) -> None:
         args = args or DistillationTrainingArguments(output_dir="trainer_output")
-        check_constructor(model, teacher_model, args, kwargs)
+        checks.check_constructor(model, teacher_model, args, kwargs)
         super().__init__(
             model=model,
             args=args,
@@ -95,7 +88,8 @@ class DistillationTrainer(Trainer):
             **kwargs,
         )
         self.model_accepts_loss_kwargs = False  # the student computes no loss of its own
-        check_parallelism(self)
+        checks.check_parallelism(self)
+        checks.check_separate(self.model, teacher_model)
         self._given_teacher = None if teacher_model is None else as_teacher(teacher_model, args.teacher_dtype)
         if self._given_teacher is not None:
             self._given_teacher.to(self.args.device)
@@ -104,19 +98,21 @@ class DistillationTrainer(Trainer):
         if own_tokenizers is not None and not isinstance(own_tokenizers, Mapping):
             own_tokenizers = {TEACHER: own_tokenizers}
         self._teacher_has_own_encoding = own_tokenizers is not None and TEACHER in own_tokenizers
+        self._teacher_prefix = TEACHER if self._teacher_has_own_encoding else ""  # of the names of its columns
         self._teacher_tokenizers = own_tokenizers or ({} if processing_class is None else {"": processing_class})
         self._fit_to_student()
-        check_batch_size(self.objective, args)
-        if teacher_processing_class is None:
-            check_vocabularies(self.model, teacher_model)
-        check_optimizers(self.objective, kwargs)
         self._has_own_collator = data_collator is not None
+        if teacher_processing_class is None:
+            checks.check_vocabularies(self.model, teacher_model, processing_class)
+        checks.check_optimizers(self.distillation_objective, kwargs)
+        checks.check_finite(student=self.model, teacher=self._given_teacher)
         if data_collator is None:
             self.data_collator = self.task.collator(processing_class)
             if own_tokenizers is not None:
                 others = {prefix: self.task.collator(tokenizer) for prefix, tokenizer in own_tokenizers.items()}
-                self.data_collator = AllEncodings(self.data_collator, others, self.objective.aligned_by)
+                self.data_collator = AllEncodings(self.data_collator, others, self.distillation_objective.aligned_by)
         self.train_dataset = self._with_student_labels(train_dataset, "training")
+        checks.check_batch_size(self.distillation_objective, args, most_texts(self.task, self.train_dataset))
         self.eval_dataset = self._with_student_labels(eval_dataset, "evaluation")
         self._check_answers()
 
@@ -126,44 +122,41 @@ class DistillationTrainer(Trainer):
         profile = profile_of(self.model)
         self.teacher: Teacher | None = None if self._given_teacher is None else self._fitted(self._given_teacher)
         self._student_inputs = named_inputs(self.model)
+        self._id_limits = checks.id_limits(self.task, self.model, self._given_teacher, self._teacher_has_own_encoding)
         teacher_profile = None if self.teacher is None else self.teacher.profile
         self._label_names = profile.label_names or (None if teacher_profile is None else teacher_profile.label_names)
-        self.objective = self.args.build_objective(self.task, profile, teacher_profile)
-        self._component_log = ComponentLog(self.objective.names, self.accelerator)
-        count = len(self.objective.components)
-        self._balance = LossBalance(count, self.accelerator) if self.args.balance_losses else None
-        self._eval_log = EvaluationLog(self.task, self.args.temperature, self.accelerator)
+        self.distillation_objective = self.args.build_objective(self.task, profile, teacher_profile)
+        checks.check_temperatures(asked_temperatures(self.args, self.distillation_objective), teacher_profile)
+        names = self.distillation_objective.names
+        self._component_log = ComponentLog(names, self.accelerator)
+        self._balance = LossBalance(len(names), self.accelerator) if self.args.balance_losses else None
+        self._eval_log = EvaluationLog(self.task, self.args, self.accelerator)
 
     def _fitted(self, given: Teacher) -> Teacher:
         """Return the teacher as the student's batches need it: labels in its order, the teacher's own encoding."""
         teacher = in_label_order(given, profile_of(self.model), "the student")
         if not self._teacher_has_own_encoding:
             return teacher
-        check_own_encoding(self.task)
+        checks.check_own_encoding(self.task)
         return OwnEncodingTeacher(teacher)
 
     def _with_student_labels(self, dataset: Any, split: str) -> Any:
         if isinstance(dataset, dict):
             return type(dataset)({name: self._with_student_labels(part, name) for name, part in dataset.items()})
+        checks.check_tokens(dataset, split, self._id_limits, may_be_text=self._has_own_collator)
         return self.task.align_labels(dataset, self._label_names, self.task.num_classes(self.model.config), split)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         """Give the batches of an evaluation, labels in the student's order."""
-        is_new = eval_dataset is not None and not isinstance(eval_dataset, str)
-        return super().get_eval_dataloader(
-            self._with_student_labels(eval_dataset, "evaluation") if is_new else eval_dataset
-        )
+        if eval_dataset is not None and not isinstance(eval_dataset, str):
+            eval_dataset = self._with_student_labels(eval_dataset, "evaluation")
+        return super().get_eval_dataloader(eval_dataset)
 
     def get_test_dataloader(self, test_dataset: Any) -> Any:
         """Give the batches of a prediction, labels in the student's order."""
         return super().get_test_dataloader(self._with_student_labels(test_dataset, "test"))
 
     # ---- Data ----
-
-    @property
-    def _teacher_prefix(self) -> str:
-        """What the names of the teacher's columns begin with."""
-        return TEACHER if self._teacher_has_own_encoding else ""
 
     @contextmanager
     def _answers_kept(self) -> Iterator[None]:
@@ -179,15 +172,18 @@ class DistillationTrainer(Trainer):
 
     def _keep_answers(self) -> None:
         """Ask the teacher once, if that is faster than to run it in every epoch."""
-        if self._given_teacher is None or not self.objective.needs_teacher:
+        if self._given_teacher is None or not self.distillation_objective.needs_teacher:
             return
+        objective = self.distillation_objective
         questions = Questions(
             self.task,
-            self.objective.teacher_request,
+            objective.teacher_request,
             self._answered_datasets(),
             teachers_collator(self.data_collator, self._teacher_prefix),
             self._teacher_tokenizers,
             self._teacher_prefix,
+            asked_temperatures(self.args, objective),
+            left_out(self.args, self.task, self._given_teacher.profile.num_labels),
         )
         kept = with_kept_answers(self.args, self._given_teacher, questions, self._has_own_collator)
         if kept is not self._given_teacher:
@@ -208,10 +204,11 @@ class DistillationTrainer(Trainer):
     def _get_dataloader(self, *args: Any, **kwargs: Any) -> Any:
         """Make batches; where the teacher's answers are looked up by row, they are put into the batches."""
         given, collate = self._given_teacher, self.data_collator
+        self.data_collator = CheckedCollator(collate, self._id_limits)
         if isinstance(given, LookupTeacher):
             is_asked = bool(kwargs.get("is_training") or self.args.eval_soft_loss)
             columns = self._student_inputs | self.task.loss_inputs | {*LABEL_COLUMNS, *LABEL_INPUTS}
-            self.data_collator = LookupCollator(collate, given, columns, self._teacher_prefix, is_asked)
+            self.data_collator = LookupCollator(self.data_collator, given, columns, self._teacher_prefix, is_asked)
         try:
             return super()._get_dataloader(*args, **kwargs)
         finally:
@@ -238,7 +235,8 @@ class DistillationTrainer(Trainer):
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         if not batches:
             return batches, None
-        counts = torch.stack([self.objective.count(batch) for batch in batches]).sum(dim=0).to(device)
+        batches[-1] = without_repeated(batches[-1], own_rows(self.accelerator, batches[-1], self.args))
+        counts = torch.stack([self.distillation_objective.count(batch) for batch in batches]).sum(dim=0).to(device)
         num_items = self.accelerator.reduce(counts, reduction="sum")
         self._component_log.weigh((num_items > 0).float())
         if self._balance is not None:
@@ -265,10 +263,9 @@ class DistillationTrainer(Trainer):
         return (loss, outputs) if return_outputs else loss
 
     def _training_loss(self, model: nn.Module, inputs: dict[str, Any], num_items: Tensor | None) -> tuple[Tensor, Any]:
-        objective, progress = self.objective, self._progress_after(self.state.global_step)
-        teacher = None
-        if self.teacher is not None and objective.needs_teacher:
-            teacher = self.teacher(inputs, objective.teacher_request)
+        objective, progress = self.distillation_objective, self._progress_after(self.state.global_step)
+        asked = self.teacher if objective.needs_teacher else None
+        teacher = None if asked is None else asked(inputs, objective.teacher_request)
         student, outputs = self._run_student(model, inputs, objective.student_request)
         values = objective(student, teacher, inputs, num_items, progress)
         self._component_log.add(values, self.state.global_step + 1)
@@ -331,13 +328,14 @@ class DistillationTrainer(Trainer):
 
     def _weights_to_log(self) -> dict[str, float]:
         """Return the components' effective weights, where they change."""
-        if self._balance is None and not self.objective.changes_weights:
+        objective = self.distillation_objective
+        if self._balance is None and not objective.changes_weights:
             return {}
-        factors = [1.0] * len(self.objective.components) if self._balance is None else self._balance.factors.tolist()
-        weights = self.objective.weights(self._progress_after(self.state.global_step - 1))  # of the step just done
+        factors = [1.0] * len(objective.components) if self._balance is None else self._balance.factors.tolist()
+        weights = objective.weights(self._progress_after(self.state.global_step - 1))  # of the step just done
         return {
             f"{name}_weight": weight * factor
-            for name, weight, factor in zip(self.objective.names, weights, factors, strict=True)
+            for name, weight, factor in zip(objective.names, weights, factors, strict=True)
         }
 
     # ---- Projections and checkpoints ----
@@ -354,11 +352,10 @@ class DistillationTrainer(Trainer):
         self._component_log.clear()  # of what a failed or interrupted run left
         if self._balance is not None:
             self._balance.clear()
-        reads_maps = bool(self.objective.student_request.attentions)
         with (
             self._answers_kept(),
-            attached(self.objective.projections, self.model),
-            eager_attention(self.model) if reads_maps else nullcontext(),
+            attached(self.distillation_objective.projections, self.model),
+            eager_attention(self.model) if self.distillation_objective.student_request.attentions else nullcontext(),
         ):
             return super()._inner_training_loop(*args, **kwargs)
 
@@ -370,23 +367,27 @@ class DistillationTrainer(Trainer):
         seal_checkpoint(self._get_output_dir(trial), self.state.global_step)
 
     def _save(self, *args: Any, **kwargs: Any) -> None:
-        check_weights_finite(self.model, self.state.global_step)
+        checks.check_weights_finite(self.model, self.state.global_step)
         with giving_only(self._student_inputs, self.processing_class):
             super()._save(*args, **kwargs)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
-        if len(self.objective.projections) and self.args.should_save:
-            self.objective.projections.save(output_dir)
+        if len(self.distillation_objective.projections) and self.args.should_save:
+            self.distillation_objective.projections.save(output_dir)
         if self._balance is not None and self.args.should_save:
             self._balance.save(output_dir)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        if checkpoint is not None and len(self.objective.projections):
-            self.objective.projections.load(checkpoint)
-        elif checkpoint is not None:
+        if checkpoint is None:
+            return
+        if not self.is_deepspeed_enabled:  # it keeps its state in a way of its own
+            checks.check_resumable(checkpoint)
+        if len(self.distillation_objective.projections):
+            self.distillation_objective.projections.load(checkpoint)
+        else:
             refuse_unused(checkpoint)
-        if checkpoint is not None and self._balance is not None:
+        if self._balance is not None:
             self._balance.load(checkpoint)
         super()._load_optimizer_and_scheduler(checkpoint)
 

@@ -20,6 +20,7 @@ from distilnlp.cache import AnswerStore, CacheSettings, CacheWriter, read_manife
 from distilnlp.cache.keys import KeyIndex, dataset_keys, row_key
 from distilnlp.cache.writing import key_columns
 from distilnlp.errors import DistillationError
+from distilnlp.losses import forward_kl
 from distilnlp.signals import SignalRequest, Signals
 from distilnlp.tasks import TASKS
 from distilnlp.teachers import CachedTeacher, LiveTeacher, LookupCollator
@@ -87,14 +88,37 @@ def test_cached_answers_are_the_teachers_own_in_any_order_and_company(task: str,
             torch.testing.assert_close(got[real], wanted[real])
 
 
-def test_the_rest_of_a_vocabulary_shares_its_mass_evenly(tmp_path: Path) -> None:
-    write(tmp_path, "masked_lm", settings=CacheSettings("float32", top_k=4))
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 4.0])
+def test_the_rest_of_a_vocabulary_shares_its_mass_evenly(temperature: float, tmp_path: Path) -> None:
+    write(tmp_path, "masked_lm", settings=CacheSettings("float32", top_k=4, temperature=temperature))
     cached, live, _ = answers(tmp_path, "masked_lm", task_rows("masked_lm", 5, 6), SignalRequest())
-    kept, whole = cached.logits.softmax(-1), live.logits.softmax(-1)
+    kept, whole = (signals.logits.div(temperature).softmax(-1) for signals in (cached, live))
     for got, wanted in zip(kept.tolist(), whole.tolist(), strict=True):
         top = sorted(range(len(wanted)), key=lambda token: -wanted[token])[:4]
         rest = (1 - sum(wanted[token] for token in top)) / (len(wanted) - 4)
         assert got == pytest.approx([wanted[t] if t in top else rest for t in range(len(wanted))], abs=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 4.0])
+@pytest.mark.parametrize("top_k", [4, 1000])
+def test_the_soft_loss_of_kept_answers_pulls_as_the_live_one(temperature: float, top_k: int, tmp_path: Path) -> None:
+    """A kept token feels the live pull, the others together too; where all are kept, the loss is the same."""
+    write(tmp_path, "masked_lm", settings=CacheSettings("float32", top_k=top_k, temperature=temperature))
+    cached, live, _ = answers(tmp_path, "masked_lm", task_rows("masked_lm", 5, 6), SignalRequest())
+    student = torch.randn(live.logits.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    pulls, values = [], []
+    for teacher in (cached, live):
+        own = student.clone().requires_grad_()
+        values.append(forward_kl(own, teacher.logits.double(), temperature))
+        values[-1].backward()
+        pulls.append(own.grad)
+    kept = live.logits >= live.logits.topk(min(top_k, live.logits.shape[-1]), dim=-1).values[:, -1:]
+    difference = pulls[0] - pulls[1]
+    assert difference[kept].abs().max() < 1e-6
+    assert difference.masked_fill(kept, 0).sum(dim=-1).abs().max() < 1e-6
+    if top_k == 1000:
+        assert abs(values[0] - values[1]) < 1e-6
+        assert difference.abs().max() < 1e-6
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [("float16", 2**-11), ("bfloat16", 2**-8)])

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from datasets import Dataset
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -19,7 +20,7 @@ from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION, TASKS
 from tests.conftest import tiny_arguments
 from tests.distributed_gradients import Recorder
 from tests.tiny import tiny_tokenizer
-from tests.tiny_tasks import task_data, task_model, task_student, task_teacher
+from tests.tiny_tasks import task_data, task_model, task_rows, task_student, task_teacher
 from tests.trainer_tools import Watcher, assert_same, copy_of, losses_logged
 
 PROJECTIONS = "distillation_projections"
@@ -101,8 +102,8 @@ class Comparison:
 
 def assert_is_the_mean(trainer: DistillationTrainer, loss: str) -> None:
     """The number of items that the trainer divides by is the number of those that the loss sums over."""
-    comparison = Comparison(trainer.objective.components[0])
-    trainer.objective.components[0] = comparison
+    comparison = Comparison(trainer.distillation_objective.components[0])
+    trainer.distillation_objective.components[0] = comparison
     assert_trains(trainer, loss)
     value, mean = comparison.values
     assert value == pytest.approx(mean, rel=1e-5)
@@ -341,18 +342,18 @@ def test_a_shared_projection_is_one_map_and_is_kept(tmp_path: Path, loss: str, k
     options = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2}
     losses = [{"name": loss, "projection": kind}]
     trainer = trainer_of(tmp_path, losses, **options)
-    before = copy_of(dict(trainer.objective.projections.named_parameters()))
+    before = copy_of(dict(trainer.distillation_objective.projections.named_parameters()))
     trainer.train()
     assert sorted(tuple(weight.shape) for weight in before.values()) == [(16,)] * maps + [(16, 8)] * maps
-    after = copy_of(dict(trainer.objective.projections.named_parameters()))
+    after = copy_of(dict(trainer.distillation_objective.projections.named_parameters()))
     assert all((after[name] != weight).any() for name, weight in before.items()), "each is trained"
     states = tuple(torch.ones(1, 1, 8) for _ in range(3))
-    first, second = trainer.objective.projections(states)
+    first, second = trainer.distillation_objective.projections(states)
     assert torch.equal(first, second) == (kind == "shared")
     assert_same(load_file(tmp_path / "checkpoint-4" / "projections.safetensors"), after)
     resumed = trainer_of(tmp_path, losses, **options)
     resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
-    assert_same(dict(resumed.objective.projections.named_parameters()), after)
+    assert_same(dict(resumed.distillation_objective.projections.named_parameters()), after)
     assert_same(resumed.model.state_dict(), trainer.model.state_dict())
 
 
@@ -397,3 +398,65 @@ def test_without_a_loss_on_maps_nobody_is_eager(tmp_path: Path) -> None:
     trainer.add_callback(amid)
     trainer.train()
     assert amid.seen == [teacher.config._attn_implementation] == ["sdpa"]
+
+
+# ---- Choices are texts ----
+
+
+def naive_relations(student: Any, teacher: Any, row: dict[str, Any]) -> dict[str, float]:
+    """Both losses among the choices of one row, choice by choice without padding, in float64 and loops."""
+    sides = []
+    for model in (student, teacher):
+        texts = []
+        for choice in range(len(row["input_ids"])):
+            names = ("input_ids", "attention_mask", "token_type_ids")
+            inputs = {name: torch.tensor([[row[name][choice]]]) for name in names}
+            with torch.no_grad():
+                texts.append(model(**inputs, output_hidden_states=True).hidden_states[-1][0].mean(0).tolist())
+        sides.append(texts)
+    count = len(sides[0])
+    distances, similar = [], []
+    for texts in sides:
+        apart = [[math.dist(a, b) for b in texts] for a in texts]
+        mean = sum(map(sum, apart)) / (count * (count - 1))
+        distances.append([[one / mean for one in line] for line in apart])
+        products = [[sum(x * y for x, y in zip(a, b, strict=True)) for b in texts] for a in texts]
+        similar.append([[one / math.hypot(*line) for one in line] for line in products])
+    pairs = [(i, k) for i in range(count) for k in range(count)]
+    off = [abs(distances[0][i][k] - distances[1][i][k]) for i, k in pairs if i != k]
+    return {
+        "rkd_distance": sum(d * d / 2 if d < 1 else d - 0.5 for d in off) / len(off),
+        "similarity_preserving": sum((similar[0][i][k] - similar[1][i][k]) ** 2 for i, k in pairs) / len(pairs),
+    }
+
+
+def test_one_row_of_choices_has_texts_to_relate(tmp_path: Path) -> None:
+    student, teacher = task_student("multiple_choice").double(), task_teacher("multiple_choice").double()
+    row = next(row for row in task_rows("multiple_choice", 8, 0) if len(row["input_ids"]) == 4)
+    expected = naive_relations(student, teacher, row)
+    losses = [{"name": name} for name in (*expected, "rkd_angle")]
+    options = {"max_steps": 1, "per_device_train_batch_size": 1, "learning_rate": 0.0, "teacher_dtype": "float64"}
+    trainer = DistillationTrainer(
+        student,
+        teacher,
+        tiny_arguments(tmp_path, losses=losses, **options),
+        train_dataset=Dataset.from_list([row]),
+        processing_class=tiny_tokenizer(),
+    )
+    trainer.train()
+    logged = losses_logged(trainer)[0]
+    assert {name: logged[name] for name in expected} == pytest.approx(expected, rel=1e-6)
+    assert logged["rkd_angle"] > 0
+
+
+def test_two_choices_are_too_few_for_angles(tmp_path: Path) -> None:
+    rows = [row for row in task_rows("multiple_choice", 12, 0) if len(row["input_ids"]) == 2]
+    arguments = tiny_arguments(tmp_path, losses=[{"name": "rkd_angle"}], per_device_train_batch_size=1)
+    with pytest.raises(DistillationError, match=r"at least 3, but .* is 1 and no row has more than 2 texts"):
+        DistillationTrainer(
+            task_student("multiple_choice"),
+            task_teacher("multiple_choice"),
+            arguments,
+            train_dataset=Dataset.from_list(rows),
+            processing_class=tiny_tokenizer(),
+        )

@@ -9,13 +9,20 @@ import torch
 from torch import Tensor
 
 from distilnlp.errors import DistillationError
-from distilnlp.layer_mapping import resolve_layer_mapping
+from distilnlp.forward import forward
+from distilnlp.layer_mapping import like_to_like, resolve_layer_mapping
 from distilnlp.objective import Objective, parse_losses
+from distilnlp.objective.component import Setting
+from distilnlp.objective.entries import build_loss
 from distilnlp.objective.feature import HiddenStatesConfig
-from distilnlp.signals import SignalProfile, SignalRequest, Signals
-from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION
+from distilnlp.signals import SignalProfile, SignalRequest, Signals, named_inputs
+from distilnlp.students import build_student, select_layers
+from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION, profile_of
 from distilnlp.teachers import as_teacher
-from tests.conftest import tiny_teacher
+from tests.conftest import sharp, tiny_teacher
+from tests.tiny import tiny_model
+
+TASK = SINGLE_LABEL_CLASSIFICATION
 
 BOTH = [{"name": "hidden_state_cosine", "weight": 3.0}, {"name": "hidden_state_mse", "weight": 2.0}]
 NARROW = SignalProfile(None, num_labels=3, num_hidden_states=3, hidden_size=8)
@@ -228,3 +235,60 @@ def test_entries_become_configs() -> None:
 def test_an_entry_that_does_not_fit_is_refused(entries: list[Any], message: str) -> None:
     with pytest.raises(DistillationError, match=message):
         parse_losses(entries)
+
+
+# ---- Local attention ----
+
+
+def test_local_layers_meet_local_ones_and_global_ones_meet_global_ones() -> None:
+    depth = range(22)
+    teacher = [0 if layer % 3 == 0 else 128 for layer in depth]
+    student = [teacher[layer] for layer in select_layers(22, 11)]
+    pairs = like_to_like(resolve_layer_mapping("uniform", 12, 23), student, teacher)
+    assert [own for own, _ in pairs] == list(range(1, 12))
+    assert all((student[own - 1] == 0) == (teacher[other - 1] == 0) for own, other in pairs)
+    assert all(abs(other - 2 * own) <= 2 for own, other in pairs)
+    assert like_to_like([(1, 3), (2, 6)], [], []) == [(1, 3), (2, 6)]
+    assert like_to_like([(1, 3)], [8], []) == [(1, 3)]
+
+
+@pytest.mark.parametrize("strategy", ["uniform", "first", "last"])
+def test_attention_kl_of_local_attention_asks_for_nothing_impossible(strategy: str) -> None:
+    teacher = sharp(tiny_model("modernbert", num_hidden_layers=6)).double()
+    student = build_student(teacher, layers=[0, 1, 4]).double()
+    with torch.no_grad():
+        for weight in student.parameters():
+            weight.add_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)) * 0.1)
+    profiles = profile_of(student), profile_of(teacher)
+    assert profiles[0].attention_windows == (0, 8, 8)
+    loss = build_loss(parse_losses([{"name": "attention_kl", "layer_mapping": strategy}])[0], Setting(TASK, *profiles))
+    batch = {"input_ids": torch.randint(5, 24, (2, 30)), "attention_mask": torch.ones(2, 30, dtype=torch.long)}
+    for model in (student, teacher):
+        model.set_attn_implementation("eager")
+    signals = [
+        forward(model, TASK, batch, named_inputs(model), request)[0]
+        for model, request in ((student, loss.student_request), (teacher, loss.teacher_request))
+    ]
+    naive = [
+        torch.where(b > 0, b * (b / a).log(), torch.zeros_like(b)).sum(-1).mean()
+        for a, b in (
+            (signals[0].attentions[own], signals[1].attentions[other])
+            for own, other in zip(
+                sorted(loss.student_request.attentions), [pair[1] for pair in loss._mapping], strict=True
+            )
+        )
+    ]
+    value = loss(*signals, batch, None, 1.0).item()
+    assert value == pytest.approx(sum(naive).item() / len(naive), abs=1e-12)
+    assert value < 1.0
+
+
+@pytest.mark.parametrize(("pair", "needs"), [([2, 1], "the whole text"), ([3, 4], "the whole text")])
+def test_attention_kl_refuses_a_pair_that_cannot_be_learned(pair: list[int], needs: str) -> None:
+    teacher = tiny_model("modernbert", num_hidden_layers=6)
+    setting = Setting(TASK, profile_of(build_student(teacher, layers=[0, 1, 4])), profile_of(teacher))
+    with pytest.raises(
+        DistillationError, match=rf"asks a layer whose attention sees 8 tokens for that of one .*{needs}"
+    ):
+        build_loss(parse_losses([{"name": "attention_kl", "layer_mapping": [pair]}])[0], setting)
+    assert build_loss(parse_losses([{"name": "attention_mse", "layer_mapping": [pair]}])[0], setting)

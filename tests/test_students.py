@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -24,8 +25,8 @@ from transformers import (
 
 from distilnlp.errors import DistillationError
 from distilnlp.signals import named_inputs, select_inputs
-from distilnlp.students import build_student, select_layers
-from tests.tiny import FAMILIES, SHAPE, TOPICS, tiny_model
+from distilnlp.students import build_student, estimate_cost, select_layers, trim_vocabulary
+from tests.tiny import FAMILIES, SHAPE, TOPICS, tiny_model, tiny_tokenizer
 
 LAYER_LISTS = {"distilbert": ("transformer", "layer"), "modernbert": ("", "layers")}
 CHOSEN = [0, 2, 3]  # for ModernBERT full, sliding, full: not the pattern that three layers would get by default
@@ -378,3 +379,68 @@ def test_teacher_with_a_replaced_module_is_refused() -> None:
         DistillationError, match=r"exactly those of a BertForSequenceClassification[\s\S]*classifier\.0"
     ):
         build_student(teacher, num_layers=2)
+
+
+# ---- Where the teacher is, and sizes that are none ----
+
+
+@pytest.mark.parametrize("task", [AutoModelForMaskedLM, AutoModelForSequenceClassification])
+def test_a_folder_is_loaded_with_the_head_that_was_saved(task: Any, tmp_path: Path) -> None:
+    teacher = task.from_config(tiny_model().config)
+    teacher.save_pretrained(tmp_path)
+    for given in (str(tmp_path), tmp_path):
+        student = build_student(given, num_layers=2)
+        assert type(student) is type(teacher)
+        assert torch.equal(student.get_input_embeddings().weight, teacher.get_input_embeddings().weight)
+        assert estimate_cost(given, given, length=20).total_parameters == teacher.num_parameters()
+    tiny_tokenizer().save_pretrained(tmp_path)
+    trimmed, tokenizer = trim_vocabulary(tmp_path, str(tmp_path), ["the film"])
+    assert trimmed.config.vocab_size == len(tokenizer) < teacher.config.vocab_size
+
+
+def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        DistillationError, match=r"cannot load the model 'nowhere/at-all': it must be a folder .* or a Hub"
+    ):
+        build_student("nowhere/at-all", num_layers=1)
+    with pytest.raises(
+        DistillationError, match="expected a model of transformers, its folder or its Hub id, but got int"
+    ):
+        build_student(3, num_layers=1)  # type: ignore[arg-type]
+    bare = tiny_model()
+    bare.config.architectures = None
+    bare.config.save_pretrained(tmp_path)
+    with pytest.raises(DistillationError, match=r"must name the class that was saved, .* but it names None"):
+        build_student(tmp_path, num_layers=1)
+    AutoModel.from_config(bare.config).save_pretrained(tmp_path)
+    config = AutoConfig.from_pretrained(tmp_path)
+    config.architectures = ["BertForSequenceClassification"]
+    config.save_pretrained(tmp_path)
+    with pytest.raises(DistillationError, match="lacks 2 of the weights of a BertForSequenceClassification"):
+        build_student(tmp_path, num_layers=1)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"num_layers": 2.0},
+        {"num_layers": 2.5},
+        {"num_layers": "2"},
+        {"num_layers": True},
+        {"layers": [0, 1.0]},
+        {"layers": 2.0},
+        {"layers": "02"},
+        {"hidden_size": 8.0},
+        {"num_layers": 2, "num_attention_heads": 1.0},
+        {"intermediate_size": [8.0]},
+    ],
+)
+def test_sizes_that_are_no_whole_numbers_are_refused(sizes: dict[str, Any]) -> None:
+    with pytest.raises(DistillationError, match=r"must be (a whole number|whole numbers); got"):
+        build_student(tiny_model(), **sizes)
+
+
+def test_sizes_of_numpy_are_whole_numbers_too() -> None:
+    teacher = tiny_model()
+    assert build_student(teacher, num_layers=np.int64(2)).config.num_hidden_layers == 2
+    assert build_student(teacher, layers=np.array([0, 3])).config.num_hidden_layers == 2

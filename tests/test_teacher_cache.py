@@ -1,6 +1,7 @@
 """Training from a cache: the same weights as with the teacher beside, whatever the order; and when a cache is made."""
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,41 @@ def test_masks_that_are_drawn_anew_are_not_kept(tmp_path: Path, caplog: pytest.L
     rows = task_data("masked_lm", 8, 0).remove_columns("labels")
     assert not is_cached(train(tmp_path, "masked_lm", rows))
     assert "masked anew" in caplog.text
+
+
+def test_a_part_of_a_vocabulary_is_kept_where_that_is_asked_for_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = task_data("masked_lm", 8, 0)
+    caplog.set_level(logging.INFO, logger="distilnlp")
+    assert not is_cached(train(tmp_path, "masked_lm", rows, teacher_cache_top_k=8))
+    assert "runs beside the student, for of a vocabulary's logits only the largest would be kept" in caplog.text
+    assert is_cached(train(tmp_path, "masked_lm", rows, teacher_cache_top_k=24))
+    assert "shared it evenly" not in caplog.text
+    named = {"teacher_cache_top_k": 8, "teacher_cache": str(tmp_path / "kept")}
+    assert is_cached(train(tmp_path, "masked_lm", rows, **named))
+    assert re.search(r"8 logits a token are kept and 16 are not; these hold \d+\.\d% .* temperature 2,", caplog.text)
+    assert read_manifest(tmp_path / "kept").profile.temperature == 2.0
+    with pytest.raises(DistillationError, match=r"in which these differ: temperature \(there 2.0, here 3.0\)"):
+        train(tmp_path, "masked_lm", rows, temperature=3.0, **named)
+    with pytest.raises(DistillationError, match=r"at temperature 2, but this training reads them at 3\."):
+        train(tmp_path, "masked_lm", rows, temperature=3.0, teacher=CachedTeacher(tmp_path / "kept"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"schedules": {"temperature": {"name": "linear", "end": 1.0}}},
+        {"losses": [{"name": "forward_kl", "temperature": 5.0}]},
+        {"losses": [{"name": "logit_mse"}]},
+        {"losses": [{"name": "forward_kl", "temperature": 5.0}], "soft_loss_weight": 0.0, "eval_soft_loss": True},
+    ],
+)
+def test_a_part_of_a_vocabulary_serves_one_temperature(options: dict[str, Any], tmp_path: Path) -> None:
+    rows, cache = task_data("masked_lm", 4, 0), str(tmp_path / "kept")
+    with pytest.raises(DistillationError, match="the mass of the others at one temperature, but the losses read them"):
+        train(tmp_path, "masked_lm", rows, teacher_cache_top_k=8, teacher_cache=cache, **options)
+    assert is_cached(train(tmp_path, "masked_lm", rows, teacher_cache_top_k=24, teacher_cache=cache, **options))
 
 
 def test_another_teacher_is_asked_anew_by_itself_and_refused_in_a_folder_of_the_users(tmp_path: Path) -> None:

@@ -267,7 +267,7 @@ def batched(rows: list[Any], size: int) -> list[list[Any]]:
 
 def naive_feature(trainer: DistillationTrainer, name: str, rows: list[dict[str, Any]]) -> float:
     """The mean over the tokens of the rows, with the projections of the trainer."""
-    layers, values = trainer.objective.projections.layers, []
+    layers, values = trainer.distillation_objective.projections.layers, []
     for row in rows:
         with torch.no_grad():
             own = trainer.model(**inputs_of(trainer.model, row), output_hidden_states=True).hidden_states

@@ -1,6 +1,7 @@
 """Labels by name wherever rows come in, and what the trainer refuses."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from distilnlp import (
-    DistillationTrainer,
-)
+from distilnlp import DistillationTrainer, LiveTeacher
 from distilnlp.errors import DistillationError
 from tests.conftest import tiny_arguments, tiny_data, tiny_student, tiny_teacher, tokenised
 from tests.tiny import TOPICS, tiny_rows, tiny_tokenizer
@@ -219,3 +218,129 @@ def test_an_optimizer_that_would_miss_the_projections_is_refused(tmp_path: Path)
     with pytest.raises(DistillationError, match="optimizers cannot be honoured"):
         DistillationTrainer(student, tiny_teacher(), arguments, optimizers=(optimizer, None))
     assert DistillationTrainer(student, tiny_teacher(), tiny_arguments(tmp_path), optimizers=(optimizer, None))
+
+
+# ---- Rows that were not made for the models ----
+
+
+@pytest.mark.parametrize("kind", ["rows", "stream"])
+@pytest.mark.parametrize("split", ["train_dataset", "eval_dataset"])
+def test_text_that_was_not_tokenised_is_refused_with_the_way(make_trainer: MakeTrainer, kind: str, split: str) -> None:
+    rows = tiny_rows(4) if kind == "rows" else tiny_rows(4).to_iterable_dataset()
+    message = (
+        r"must be tokenised, but has no column 'input_ids', only \['text', 'label'\].*data\.map\(lambda rows: token"
+    )
+    with pytest.raises(DistillationError, match=message):
+        make_trainer(**{split: rows})
+
+
+def test_rows_that_are_tokenised_when_they_are_read_are_fine(make_trainer: MakeTrainer) -> None:
+    rows = tiny_rows(8)
+    rows.set_transform(lambda batch: {**tiny_tokenizer()(batch["text"]), "label": batch["label"]})
+    make_trainer(train_dataset=rows, remove_unused_columns=False).train()
+    pad = make_trainer().data_collator
+
+    def tokenise(rows: list[dict[str, Any]]) -> Any:
+        return pad([{**tiny_tokenizer()(row["text"]), "label": row["label"]} for row in rows])
+
+    make_trainer(train_dataset=tiny_rows(8), data_collator=tokenise, remove_unused_columns=False).train()
+
+
+def changed(rows: Dataset, column: str, value: int) -> Dataset:
+    """The same rows, the last of which has another id in a column."""
+    first = {"input_ids": lambda row: [value, *row["input_ids"][1:]], "label": lambda row: value}[column]
+    last = len(rows) - 1
+    plain = rows.cast_column("label", Value("int64"))
+    return plain.map(lambda row, index: {column: first(row)} if index == last else {}, with_indices=True)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("input_ids", 24, r"input_ids must hold ids from 0 to 23, for the model has 24, but {} holds \[24\]"),
+        ("input_ids", -1, r"input_ids must hold ids from 0 to 23, .* but {} holds \[-1\]"),
+        ("label", 3, r"labels must hold ids from 0 to 2, or -100 for none, .* but {} holds \[3\]"),
+    ],
+)
+def test_ids_that_the_models_do_not_know_are_refused(
+    make_trainer: MakeTrainer, column: str, value: int, message: str
+) -> None:
+    rows = changed(tiny_data(8), column, value)
+    if column == "input_ids":
+        with pytest.raises(DistillationError, match=message.format("the training data")):
+            make_trainer(train_dataset=rows)
+    with pytest.raises(DistillationError, match=message.format("a batch")):
+        make_trainer(train_dataset=rows.to_iterable_dataset(), max_steps=2).train()
+
+
+def test_the_smaller_of_two_vocabularies_is_the_limit(make_trainer: MakeTrainer) -> None:
+    student = tiny_student(vocab_size=200)
+    teacher = tiny_teacher(vocab_size=199)
+    make_trainer(student, teacher, changed(tiny_data(4), "input_ids", 198))
+    with pytest.raises(DistillationError, match="ids from 0 to 198"):
+        make_trainer(student, teacher, changed(tiny_data(4), "input_ids", 199))
+
+
+# ---- Models that do not fit together ----
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("given", ["model", "list", "teacher", "student"])
+def test_weights_that_are_not_finite_are_refused_before_the_first_step(
+    make_trainer: MakeTrainer, given: str, value: float
+) -> None:
+    broken = tiny_teacher()
+    with torch.no_grad():
+        broken.bert.encoder.layer[1].output.dense.weight[0, 0] = value
+    owner = "student" if given == "student" else "teacher"
+    given_as = {"model": broken, "list": [tiny_teacher(), broken], "teacher": LiveTeacher(broken)}
+    models = (broken, tiny_teacher()) if given == "student" else (None, given_as[given])
+    with pytest.raises(DistillationError, match=rf"the {owner}'s weights must be finite, but .*layer\.1\.output"):
+        make_trainer(*models)
+
+
+@pytest.mark.parametrize("how", ["module", "memory"])
+@pytest.mark.parametrize("given", ["model", "list", "teacher"])
+def test_a_student_that_shares_weights_with_its_teacher_is_refused(
+    make_trainer: MakeTrainer, how: str, given: str
+) -> None:
+    student, teacher = tiny_student(hidden_size=16), tiny_teacher()
+    if how == "module":
+        student.bert.embeddings = teacher.bert.embeddings
+    else:
+        student.classifier.weight.data = teacher.classifier.weight.data
+    teachers = {
+        "model": lambda: teacher,
+        "list": lambda: [tiny_teacher(), teacher],
+        "teacher": lambda: LiveTeacher(teacher),
+    }
+    given_as = teachers[given]()
+    with pytest.raises(DistillationError, match=r"the student shares \d+ of its weights with the teacher \("):
+        make_trainer(student, given_as)
+    assert all(parameter.requires_grad for parameter in student.parameters()) or given == "teacher"
+
+
+def test_tokenizers_of_one_size_with_other_special_ids_are_refused(make_trainer: MakeTrainer) -> None:
+    teacher = tiny_teacher("modernbert")  # its config names its first token, and so does the student's tokenizer
+    make_trainer(None, teacher)
+    teacher.config.cls_token_id = 1
+    for student, other, named in ((None, teacher, "cls"), (tiny_student(pad_token_id=3), tiny_teacher(), "pad")):
+        message = rf"the student's {named}_token_id is \d and the teacher's \d, so the same ids mean other tokens"
+        with pytest.raises(DistillationError, match=message):
+            make_trainer(student, other)
+        with pytest.raises(DistillationError, match=message):
+            make_trainer(student, [tiny_teacher(), other])
+
+
+# ---- Resuming ----
+
+
+@pytest.mark.parametrize("absent", ["optimizer.pt", "scheduler.pt"])
+def test_a_checkpoint_without_the_optimizers_state_is_refused(
+    make_trainer: MakeTrainer, tmp_path: Path, absent: str
+) -> None:
+    make_trainer(save_strategy="steps", save_steps=1, max_steps=1).train()
+    checkpoint = tmp_path / "checkpoint-1"
+    (checkpoint / absent).unlink()
+    with pytest.raises(DistillationError, match="checkpoint-1 has no state of the optimizer and of the learning rate"):
+        make_trainer(max_steps=2).train(resume_from_checkpoint=str(checkpoint))

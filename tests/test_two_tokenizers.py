@@ -86,7 +86,7 @@ def test_the_soft_loss_is_that_of_the_aligned_answers(tmp_path: Path, batch: int
     trainer = trainer_of(tmp_path, "question_answering", rows.select(range(4)), losses=losses, **options)
     batches = [answer_batch(rows.select([at])) for at in range(4)]
     expected, squares = [], []
-    weights = [value.detach().double() for value in trainer.objective.projections.parameters()]
+    weights = [value.detach().double() for value in trainer.distillation_objective.projections.parameters()]
     for one in batches:
         with torch.no_grad():
             own = trainer.model.eval()(one["input_ids"], one["attention_mask"], output_hidden_states=True)

@@ -66,7 +66,7 @@ def copy_of(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def projections_of(trainer: DistillationTrainer) -> dict[str, Tensor]:
-    return copy_of(dict(trainer.objective.projections.named_parameters()))
+    return copy_of(dict(trainer.distillation_objective.projections.named_parameters()))
 
 
 def inputs_of(model: PreTrainedModel, row: dict[str, Any]) -> dict[str, Tensor]:

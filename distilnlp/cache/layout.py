@@ -1,5 +1,6 @@
 """What is kept of a batch of signals, row by row without padding, and how it becomes a batch again."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -35,7 +36,9 @@ class Kept:
         return flat, self.mask.flatten(1).sum(dim=1) * per_entry
 
 
-def kept_signals(task: Task, batch: Batch, signals: Signals, request: SignalRequest, top_k: int) -> dict[str, Kept]:
+def kept_signals(
+    task: Task, batch: Batch, signals: Signals, request: SignalRequest, top_k: int, temperature: float = 1.0
+) -> dict[str, Kept]:
     """Return what is kept of a batch, by field name.
 
     Args:
@@ -44,8 +47,9 @@ def kept_signals(task: Task, batch: Batch, signals: Signals, request: SignalRequ
         signals: the teacher's.
         request: which signals are kept beside the logits.
         top_k: of a vocabulary's logits so many are kept, and the mass of the others.
+        temperature: at which that mass is measured.
     """
-    fields = _top(signals.logits, batch, top_k) if task is MASKED_LM else {}
+    fields = _top(signals.logits, batch, top_k, temperature) if task is MASKED_LM else {}
     if not fields:
         fields[LOGITS] = Kept(signals.logits, logit_mask(task, batch, signals.logits.shape[-1]))
     rows = len(next(iter(batch.values())))
@@ -104,7 +108,8 @@ def as_signals(
     logits = fields[LOGITS]
     if task is MASKED_LM:
         masked = masked_tokens(batch)
-        logits = _whole(logits[masked], fields[TOP_IDS][masked], fields[REST][masked], profile.num_labels)
+        top, ids, rest = logits[masked], fields[TOP_IDS][masked], fields[REST][masked]
+        logits = _whole(top, ids, rest, profile.num_labels, profile.temperature or 1.0)
     states = {index: fields[f"hidden_state_{index}"] for index in request.hidden_states}
     heads = (profile.num_heads, -1)
     qkv = {
@@ -134,19 +139,31 @@ def _padded(flat: Tensor, mask: Tensor, inner: tuple[int, ...]) -> Tensor:
 # ---- A vocabulary's logits ----
 
 
-def _top(logits: Tensor, batch: Batch, top_k: int) -> dict[str, Kept]:
-    """Keep the largest logits `[masked tokens, top_k]`, their ids, and the logsumexp of the others."""
+def rest_share(fields: Mapping[str, Tensor], temperature: float) -> float:
+    """Return which share of a vocabulary's probability, softened, the tokens hold that were not kept; a mean.
+
+    Args:
+        fields: the kept numbers of some rows, flat.
+        temperature: at which the rest was measured.
+    """
+    rest = fields[REST].float()
+    top = (fields[LOGITS].float().reshape(len(rest), -1) / temperature).logsumexp(dim=-1)
+    return (rest - top).sigmoid().mean().item()
+
+
+def _top(logits: Tensor, batch: Batch, top_k: int, temperature: float) -> dict[str, Kept]:
+    """Keep the largest logits `[masked tokens, top_k]`, their ids, and the logsumexp of the others, softened."""
     masked = masked_tokens(batch)
     top = logits.float().topk(min(top_k, logits.shape[-1]), dim=-1)
-    others = logits.float().scatter(-1, top.indices, -torch.inf).logsumexp(dim=-1)
+    others = (logits.float() / temperature).scatter(-1, top.indices, -torch.inf).logsumexp(dim=-1)
     return {
         name: Kept(_padded(values, masked, tuple(values.shape[1:])), masked)
         for name, values in ((LOGITS, top.values), (TOP_IDS, top.indices.int()), (REST, others.clamp(min=NO_MASS)))
     }
 
 
-def _whole(top: Tensor, ids: Tensor, rest: Tensor, vocabulary: int) -> Tensor:
-    """Return logits of the whole vocabulary, in which the tokens that were not kept share the rest evenly."""
+def _whole(top: Tensor, ids: Tensor, rest: Tensor, vocabulary: int, temperature: float) -> Tensor:
+    """Return logits of the whole vocabulary; tokens that were not kept share the rest evenly at the temperature."""
     others = max(vocabulary - top.shape[-1], 1)
-    whole = (rest.float() - torch.tensor(float(others)).log()).unsqueeze(-1).repeat(1, vocabulary)
+    whole = (temperature * (rest.float() - math.log(others))).unsqueeze(-1).repeat(1, vocabulary)
     return whole.scatter(-1, ids.long(), top.float())

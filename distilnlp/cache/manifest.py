@@ -94,6 +94,7 @@ def _what_matters(manifest: Manifest) -> dict[str, Any]:
     return {
         **manifest.identity,
         **{name: getattr(manifest, name) for name in ("dtype", "top_k", "columns")},
+        "temperature": manifest.profile.temperature,
         "hidden states": sorted(manifest.request.hidden_states),
         "queries, keys and values": sorted(manifest.request.qkv),
     }
@@ -126,11 +127,11 @@ def read_manifest(folder: str | Path) -> Manifest | None:
 def _parse(content: dict[str, Any]) -> Manifest:
     if content["format"] != FORMAT:
         raise ValueError(f"format {content['format']}")
-    profile, names = content["profile"], content["profile"]["label_names"]
+    lists = {name: tuple(value) for name, value in content["profile"].items() if isinstance(value, list)}
     request = {name: frozenset(layers) for name, layers in content["request"].items()}
     return Manifest(
         identity=content["identity"],
-        profile=SignalProfile(**{**profile, "label_names": None if names is None else tuple(names)}),
+        profile=SignalProfile(**{**content["profile"], **lists}),
         request=SignalRequest(**request),
         columns=tuple(content["columns"]),
         shards=tuple(Shard(**shard) for shard in content["shards"]),

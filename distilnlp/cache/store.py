@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from distilnlp.cache.keys import KeyIndex, Keys
+from distilnlp.cache.layout import LOGITS, REST, rest_share
 from distilnlp.cache.manifest import MANIFEST, DamagedManifestError, read_manifest
 from distilnlp.cache.records import is_intact
 from distilnlp.errors import DistillationError
@@ -86,6 +87,11 @@ class AnswerStore:
     def find(self, keys: Keys) -> NDArray[np.int64]:
         """Return for each key `[count, 16]` the place of its answer, -1 where there is none."""
         return self._index.find(keys)
+
+    def rest_share(self, rows: int = 1000) -> float:
+        """Return which share of a vocabulary's probability is not told apart, as a mean over the first rows."""
+        fields = self.read(range(min(rows, self.manifest.rows)), (LOGITS, REST))
+        return rest_share(fields, self.manifest.profile.temperature or 1.0)
 
     def read(self, places: Sequence[int], names: Iterable[str]) -> dict[str, Tensor]:
         """Return the kept numbers of some rows, by field, flat, one row after the other."""

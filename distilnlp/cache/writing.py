@@ -33,7 +33,7 @@ from distilnlp.cache.store import AnswerStore, damaged_shards, write_shard
 from distilnlp.errors import DistillationError, NotKeptError
 from distilnlp.files import UNFINISHED, is_failed_write
 from distilnlp.signals import SignalRequest
-from distilnlp.tasks import Task
+from distilnlp.tasks import MASKED_LM, Task
 from distilnlp.teacher_protocol import Teacher
 
 logger = logging.getLogger(__name__)
@@ -62,11 +62,13 @@ class CacheSettings:
         dtype: of the numbers: float16, bfloat16 or float32.
         top_k: of a vocabulary's logits so many are kept, and the mass of the others.
         batch_size: texts in one forward pass of the teacher.
+        temperature: at which that mass is measured; the soft loss may read the answers at this one alone.
     """
 
     dtype: str = "float16"
     top_k: int = 64
     batch_size: int = 32
+    temperature: float = 1.0
 
 
 class CacheWriter:
@@ -104,6 +106,7 @@ class CacheWriter:
         self.teacher, self.state = teacher, PartialState()
         if not len(rows):
             raise DistillationError("a cache needs rows that the teacher answers, but there are none.")
+        is_cut = task is MASKED_LM and settings.top_k < teacher.profile.num_labels
         columns = tuple(name for name in key_columns(task, teacher.columns) if name in rows.column_names)
         keys = dataset_keys(rows, columns)
         # Rows of equal content have one answer; the first of them stands for all.
@@ -114,7 +117,7 @@ class CacheWriter:
         per_shard = int(np.clip(-(-len(first) // 64), FEWEST_ROWS, most))
         self.manifest = Manifest(
             identity={**identity, "data": _hash(self._keys)},
-            profile=replace(teacher.profile, task=task.name),
+            profile=replace(teacher.profile, task=task.name, temperature=settings.temperature if is_cut else None),
             request=request,
             columns=columns,
             dtype=settings.dtype,
@@ -306,7 +309,8 @@ class CacheWriter:
         """Return by field what is kept of these rows, flat, and how much of it each row has."""
         batch = {name: value.to(self.state.device) for name, value in self.collate(rows).items()}
         signals = self.teacher(batch, self.manifest.request)
-        kept = kept_signals(self.task, batch, signals, self.manifest.request, self.settings.top_k)
+        settings = self.settings
+        kept = kept_signals(self.task, batch, signals, self.manifest.request, settings.top_k, settings.temperature)
         return {name: tuple(part.cpu() for part in values.by_row()) for name, values in kept.items()}  # type: ignore[misc]
 
     def _narrowed(self, name: str, flat: Tensor) -> Tensor:

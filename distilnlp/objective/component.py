@@ -63,6 +63,14 @@ class Component(ABC):
     teacher_request: SignalRequest = SignalRequest()
     projections: Mapping[str, Projection] = {}
 
+    def teacher_temperatures(self, common: frozenset[float]) -> frozenset[float | None]:
+        """Return the temperatures at which it reads the teacher's logits, None = as they are; none if it reads none.
+
+        Args:
+            common: those that the objective's own temperature takes in the course of training.
+        """
+        return frozenset()
+
     @abstractmethod
     def count(self, batch: Batch) -> Tensor:
         """Return how many items of a batch this component counts (a scalar int64 tensor)."""
@@ -107,6 +115,9 @@ class SoftLoss(Component):
     def __init__(self, task: Task, weight: float) -> None:
         self.name, self.weight, self._task = "soft_loss", weight, task
         self.compares_tokens, self.aligned_by = task.items_are_tokens, task.aligned_by
+
+    def teacher_temperatures(self, common: frozenset[float]) -> frozenset[float | None]:
+        return frozenset({None}) if self._task.answer == "score" else common
 
     def count(self, batch: Batch) -> Tensor:
         return self._task.valid_items(batch).sum()

@@ -1,6 +1,6 @@
 """Feature losses: hidden states and attention maps, layer by layer."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from distilnlp import losses
 from distilnlp.captures import check_capturable
 from distilnlp.data.words import WORD_IDS
 from distilnlp.errors import DistillationError
-from distilnlp.layer_mapping import LEARNED, LayerMapping, resolve_layer_mapping
+from distilnlp.layer_mapping import LEARNED, LayerMapping, like_to_like, resolve_layer_mapping
 from distilnlp.objective.component import Component, LossConfig, Setting
 from distilnlp.objective.words import CommonWords, common_words
 from distilnlp.projections import Projection
@@ -260,4 +260,22 @@ def build_attention(config: LayersConfig, setting: Setting) -> AttentionLoss:
             )
     for profile in (student, teacher):
         check_capturable(profile.model_type)
+    windows = student.attention_windows, teacher.attention_windows
+    if isinstance(config.layer_mapping, str):
+        mapping = like_to_like(mapping, *windows)
+    if config.name == "attention_kl":
+        _check_windows(mapping, *windows)
     return AttentionLoss(config, mapping)
+
+
+def _check_windows(mapping: LayerMapping, student: Sequence[int], teacher: Sequence[int]) -> None:
+    """Refuse a KL divergence from probabilities that the student's layer can never have."""
+    for own, other in mapping:
+        sees = student[own - 1] if student else 0
+        needs = teacher[other - 1] if teacher else 0
+        if sees and not 0 < needs <= sees:
+            raise DistillationError(
+                f"attention_kl: layer_mapping pair ({own}, {other}) asks a layer whose attention sees {sees} tokens "
+                f"for that of one that sees {needs or 'the whole text'}, which it cannot learn. Pair layers that "
+                "see as much, or use attention_mse."
+            )

@@ -13,6 +13,7 @@ from distilnlp.objective.component import Component, HardLoss, LossConfig, Setti
 from distilnlp.objective.entries import build_loss
 from distilnlp.objective.schedule import TEMPERATURE, parse_schedules
 from distilnlp.projections import Projections
+from distilnlp.sampling import REPEATED
 from distilnlp.signals import Batch, SignalProfile, SignalRequest, Signals
 from distilnlp.tasks import Task
 
@@ -88,8 +89,9 @@ class Objective:
         return bool(self._schedules.keys() - {TEMPERATURE})
 
     def count(self, batch: Batch) -> Tensor:
-        """Return `[components]`: how many items of this batch each component counts."""
-        return torch.stack([component.count(batch) for component in self.components])
+        """Return `[components]`: how many items of this batch each component counts; none in one that is repeated."""
+        counts = torch.stack([component.count(batch) for component in self.components])
+        return torch.zeros_like(counts) if REPEATED in batch else counts
 
     def weights(self, progress: float = 0.0) -> list[float]:
         """Return the components' weights when this share of the training is done."""
@@ -98,6 +100,14 @@ class Objective:
     def temperature(self, progress: float = 0.0) -> float:
         """Return the temperature when this share of the training is done."""
         return self._at(TEMPERATURE, self._temperature, progress)
+
+    @property
+    def teacher_temperatures(self) -> frozenset[float | None]:
+        """The temperatures at which the teacher's logits are read, None = as they are; empty where they are not."""
+        course = self._schedules.get(TEMPERATURE)
+        moments = (0.0,) if course is None else (0.0, course.warmup, 1.0)
+        common = frozenset(self.temperature(progress) for progress in moments)
+        return frozenset().union(*(component.teacher_temperatures(common) for component in self.components))
 
     def _at(self, name: str, value: float, progress: float) -> float:
         return self._schedules[name].at(value, progress) if name in self._schedules else value
@@ -120,6 +130,8 @@ class Objective:
                     for component, divisor in zip(self.components, divisors, strict=True)
                 ]
             )
+        if REPEATED in batch:
+            values = values * 0.0
         # Every parameter of the student takes part, also where no component reads the logits: DDP waits for each.
         reads_logits = any(component.reads_logits for component in self.components)
         return values if reads_logits else values + student.logits.sum() * 0.0

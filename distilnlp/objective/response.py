@@ -78,8 +78,14 @@ class ResponseLoss(Component):
         # Probabilities can be added up where the pieces of a text differ; logits cannot.
         self.aligned_by = task.aligned_by if response.reads_probabilities else None
         self._temperature = config.temperature
+        self._reads_probabilities = response.reads_probabilities
         self._compute = response.compute
         self._options: dict[str, Any] = config.model_dump(exclude={"name", "weight", "temperature"})
+
+    def teacher_temperatures(self, common: frozenset[float]) -> frozenset[float | None]:
+        if not self._reads_probabilities:
+            return frozenset({None})
+        return common if self._temperature is None else frozenset({self._temperature})
 
     def count(self, batch: Batch) -> Tensor:
         return self._task.valid_items(batch).sum()

@@ -205,5 +205,9 @@ def collator_of(task: Task, tokenizer: PreTrainedTokenizerBase, config: DataConf
 
 
 def same_vocabulary(first: PreTrainedTokenizerBase, second: PreTrainedTokenizerBase) -> bool:
-    """Whether two tokenizers give the same ids for the same text, as far as their vocabularies tell."""
-    return first is second or (type(first) is type(second) and first.get_vocab() == second.get_vocab())
+    """Whether two tokenizers give the same ids for the same text, as far as their vocabularies and marks tell."""
+
+    def rules(tokenizer: PreTrainedTokenizerBase) -> tuple[Any, ...]:
+        return type(tokenizer), tokenizer.get_vocab(), tokenizer.special_tokens_map
+
+    return first is second or rules(first) == rules(second)

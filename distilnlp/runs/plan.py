@@ -13,6 +13,7 @@ from datasets import Dataset
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, default_data_collator
 
 from distilnlp.data import FOLD, NO_FOLD, PreparedData, assign_folds, prepare_data
+from distilnlp.data.choices import CHOICES
 from distilnlp.data.rows import ANSWER, SOURCE_ROW, TEACHER_TEXT
 from distilnlp.data.sequence import TextRows
 from distilnlp.errors import DistillationError, did_you_mean, shown
@@ -35,6 +36,7 @@ from distilnlp.runs.teacher_sample import check_finished_teacher
 from distilnlp.signals import SignalProfile
 from distilnlp.students import estimate_cost
 from distilnlp.tasks import Task, profile_of
+from distilnlp.tasks.choices import most_texts
 from distilnlp.trainer import DistillationTrainer
 from distilnlp.trainer_checks import check_batch_size, check_own_encoding
 
@@ -122,7 +124,8 @@ def make_plan(recipe: Recipe) -> Plan:
         _check_own_view(recipe, task)
     _check_validation(plan)
     student_args = build_arguments(trainings["student"], recipe.seed, Path(recipe.output))
-    check_batch_size(student_args.build_objective(task, profile_of(student), plan.teacher_profile), student_args)
+    objective = student_args.build_objective(task, profile_of(student), plan.teacher_profile)
+    check_batch_size(objective, student_args, most_texts(task, data.train, CHOICES))
     return plan
 
 

@@ -9,7 +9,8 @@ from distilnlp.families import find_family
 from distilnlp.signals import Batch
 from distilnlp.students.blueprint import Blueprint, assemble, blueprint_of, keep_layers
 from distilnlp.students.distilbert import bert_to_distilbert
-from distilnlp.students.layers import LayerStrategy, choose_layers
+from distilnlp.students.layers import LayerStrategy, check_whole, choose_layers
+from distilnlp.students.loading import Source, as_model
 from distilnlp.students.width import choose_width, narrow, width_of
 
 # (teacher's family, student's family): how to get from one to the other.
@@ -17,7 +18,7 @@ CONVERSIONS: dict[tuple[str, str], Callable[[Blueprint], Blueprint]] = {("bert",
 
 
 def build_student(
-    teacher: PreTrainedModel,
+    teacher: PreTrainedModel | Source,
     *,
     layers: Sequence[int] | None = None,
     num_layers: int | None = None,
@@ -46,7 +47,8 @@ def build_student(
     the attention's output, and before a token head it uses the hidden dropout.
 
     Args:
-        teacher: a model of a supported family (`distilnlp.families.FAMILIES`) with any head.
+        teacher: a model of a supported family (`distilnlp.families.FAMILIES`) with any head, or the folder or Hub id
+            of one, which is loaded with the head that was saved.
         layers: teacher layers to keep, 0-based, strictly increasing.
         num_layers: how many layers to keep, chosen by `layer_strategy`. Give this or `layers`; a change of family or
             width may go without both and keeps all layers.
@@ -63,12 +65,18 @@ def build_student(
         DistillationError: if the layers, the strategy, the width, the sample, the family or a setting of the teacher
             do not allow it.
     """
+    teacher = as_model(teacher)
+    sizes = {
+        "hidden_size": hidden_size,
+        "num_attention_heads": num_attention_heads,
+        "intermediate_size": intermediate_size,
+    }
+    check_whole(num_layers=num_layers, layers=layers, **sizes)
     depth = _depth_of(teacher)
     convert = _find_conversion(teacher.config.model_type, model_type)
-    sizes = (hidden_size, num_attention_heads, intermediate_size)
-    may_keep_all = convert is not None or any(size is not None for size in sizes)
+    may_keep_all = convert is not None or any(size is not None for size in sizes.values())
     chosen = choose_layers(depth, layers, num_layers, layer_strategy, all_by_default=may_keep_all)
-    width = choose_width(width_of(teacher.config), *sizes)
+    width = choose_width(width_of(teacher.config), *sizes.values())
     blueprint = keep_layers(narrow(blueprint_of(teacher), teacher, width, sample), chosen)
     if convert is not None:
         blueprint = convert(blueprint)

@@ -16,6 +16,8 @@ from transformers import MODEL_FOR_MULTIPLE_CHOICE_MAPPING, PreTrainedModel
 
 from distilnlp.errors import DistillationError
 from distilnlp.families import FAMILIES, Family
+from distilnlp.students.layers import check_whole
+from distilnlp.students.loading import Source, as_model
 
 PARTS = ("embeddings", "attention", "feed_forward", "norms", "head", "other")
 ABSENT = "–"
@@ -66,7 +68,9 @@ class Cost:
         return _table(self)
 
 
-def estimate_cost(model: PreTrainedModel, reference: PreTrainedModel | None = None, *, length: int = 128) -> Cost:
+def estimate_cost(
+    model: PreTrainedModel | Source, reference: PreTrainedModel | Source | None = None, *, length: int = 128
+) -> Cost:
     """Tell what a model costs, beside a reference such as its teacher, without computing anything.
 
     Only shapes count: the weights may be random, or absent (a model built under `torch.device("meta")`). The models
@@ -80,15 +84,16 @@ def estimate_cost(model: PreTrainedModel, reference: PreTrainedModel | None = No
     of 384 were 5.0 times as fast and not 6.8, 2 layers of 128 47 times and not 128. No GPU was measured.
 
     Args:
-        model: any encoder with any head.
-        reference: what to compare with.
+        model: any encoder with any head, or its folder or Hub id.
+        reference: what to compare with, likewise.
         length: tokens in a text, without padding.
 
     Raises:
         DistillationError: if a model cannot read a text of that length.
     """
-    cost = _cost_of(model, length)
-    return cost if reference is None else replace(cost, reference=_cost_of(reference, length))
+    check_whole(length=length)
+    cost = _cost_of(as_model(model), length)
+    return cost if reference is None else replace(cost, reference=_cost_of(as_model(reference), length))
 
 
 def _cost_of(model: PreTrainedModel, length: int) -> Cost:

@@ -1,7 +1,8 @@
 """Which of the teacher's layers the student keeps."""
 
-from collections.abc import Sequence
-from typing import Literal, get_args
+from collections.abc import Iterable, Sequence
+from numbers import Integral
+from typing import Any, Literal, get_args
 
 from distilnlp.errors import DistillationError, did_you_mean
 
@@ -36,6 +37,21 @@ def select_layers(num_teacher_layers: int, num_layers: int, strategy: LayerStrat
         return _spread(num_teacher_layers, num_layers)
     start = 0 if strategy == "first" else num_teacher_layers - num_layers
     return list(range(start, start + num_layers))
+
+
+def check_whole(**sizes: Any) -> None:
+    """Refuse sizes, or lists of them, that are no whole numbers; None stands for one that is not given.
+
+    Raises:
+        DistillationError: if one is a float, a bool, text, or not a list of whole numbers where it is a list.
+    """
+    for name, value in sizes.items():
+        numbers = value if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+        if value is not None and not all(isinstance(one, Integral) and not isinstance(one, bool) for one in numbers):
+            raise DistillationError(
+                f"{name} must be {'whole numbers' if name == 'layers' else 'a whole number'}; got {value!r:.80}. "
+                "Write it without a decimal point."
+            )
 
 
 def _spread(num_teacher_layers: int, num_layers: int) -> list[int]:

@@ -15,13 +15,14 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from distilnlp.errors import DistillationError
 from distilnlp.families import find_family
 from distilnlp.students.blueprint import Blueprint, assemble, blueprint_of
+from distilnlp.students.loading import Source, as_model, as_tokenizer
 from distilnlp.students.pieces import Spec, check_spec, ids_to_keep, keep_ids, tried_pieces
 
 BATCH_SIZE = 1000  # texts tokenised together
 
 
 def trim_vocabulary(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]
+    model: PreTrainedModel | Source, tokenizer: PreTrainedTokenizerBase | Source, texts: Iterable[str]
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Return a copy of the model and its tokenizer that know only what these texts need (arXiv 2010.05609).
 
@@ -38,8 +39,9 @@ def trim_vocabulary(
     again with `from_pretrained` after they are saved. Compare `model.config.vocab_size` to see what was dropped.
 
     Args:
-        model: a model of a supported family, with any head.
-        tokenizer: its tokenizer, with a backend of the tokenizers library: WordPiece, BPE, Unigram or WordLevel.
+        model: a model of a supported family, with any head, or its folder or Hub id.
+        tokenizer: its tokenizer, or the folder or Hub id, with a backend of the tokenizers library: WordPiece, BPE,
+            Unigram or WordLevel.
         texts: all texts that must be cut as before: a list or a column of a data set. They are read twice, once to
             find the pieces and once to check the result. Give the parts of a pair as two texts.
 
@@ -47,6 +49,7 @@ def trim_vocabulary(
         DistillationError: if the family or the tokenizer is not supported, the two do not belong together, the texts
             are missing, not str or readable only once, or the result does not agree with the original.
     """
+    model, tokenizer = as_model(model), as_tokenizer(tokenizer)
     find_family(model.config.model_type)
     spec = _spec_of(tokenizer)
     _check_texts(texts)

@@ -70,4 +70,12 @@ def profile_of(model: PreTrainedModel) -> SignalProfile:
         num_heads=config.num_attention_heads,
         model_type=config.model_type,
         task=task.name,
+        attention_windows=_attention_windows(config),
     )
+
+
+def _attention_windows(config: Any) -> tuple[int, ...]:
+    """Return how many tokens the attention of each layer sees, 0 = all; nothing where no layer is local."""
+    kinds = getattr(config, "layer_types", None) or ()
+    window = getattr(config, "local_attention", None) or getattr(config, "sliding_window", None) or 0
+    return tuple(0 if kind == "full_attention" else int(window) for kind in kinds)

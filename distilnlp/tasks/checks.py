@@ -27,6 +27,16 @@ def columns_of(dataset: Dataset, *names: str) -> Iterator[pa.Table]:
     return dataset.with_format("arrow", columns=list(names)).iter(batch_size=10_000)
 
 
+def token_ids_of(dataset: Dataset, column: str) -> Iterator[pa.Array]:
+    """Read the ids of a column's tokens, flat, some rows at a time; nothing where they are no numbers."""
+    for table in columns_of(dataset, column):
+        flat = table[column].combine_chunks()
+        while not isinstance(flat, pa.ChunkedArray) and (types.is_list(flat.type) or types.is_large_list(flat.type)):
+            flat = flat.flatten()
+        if types.is_integer(flat.type) and len(flat):
+            yield flat
+
+
 def require_type(
     dataset: Dataset, column: str, kinds: Kinds, expected: str, split: str, *, depth: int = 0, may_be_null: bool = True
 ) -> None:

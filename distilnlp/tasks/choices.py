@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+from datasets import Dataset
 from torch import Tensor
 from transformers import (
     MODEL_FOR_MULTIPLE_CHOICE_MAPPING,
@@ -25,6 +26,8 @@ from distilnlp.tasks.checks import IDS, NUMBERS, columns_of, is_tokenised, requi
 from distilnlp.tasks.collators import RowCollator, class_ids, require_tokens
 from distilnlp.tasks.sequence import class_labels, rows_with_class
 from distilnlp.tasks.task import Task, every_row
+
+MANY = 1000
 
 
 class ChoiceCollator:
@@ -75,6 +78,16 @@ def _choices(row: dict[str, Any], count: int) -> list[dict[str, Any]]:
     inputs = {name: value for name, value in row.items() if isinstance(value, list) and name not in LABEL_COLUMNS}
     own = len(row["input_ids"])
     return [{name: value[index if index < own else 0] for name, value in inputs.items()} for index in range(count)]
+
+
+def most_texts(task: Task, dataset: Any, column: str = "input_ids") -> int:
+    """Return how many texts a row has at most: every choice in the column is one. Many, where no row can be read."""
+    if task is not MULTIPLE_CHOICE:
+        return 1
+    if not isinstance(dataset, Dataset) or column not in dataset.column_names:
+        return MANY
+    counts = (pc.list_value_length(part[column]) for part in columns_of(dataset, column))
+    return max((pc.max(count).as_py() or 1 for count in counts), default=1)
 
 
 def choice_mask(batch: Batch) -> Tensor | None:

@@ -1,7 +1,7 @@
 """Collators: rows to batches. Padding never looks like a label, and a null label never like a real one."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -154,6 +154,40 @@ def _require(values: Tensor, fits: Tensor, expected: str) -> Tensor:
 
 def _refusal(expected: str, came: list[Any]) -> DistillationError:
     return DistillationError(f"{expected}, but a batch has {str(came[:3])[:200]}. Encode the column so.")
+
+
+def refuse_outside(name: str, ids: Iterable[int | None], limit: int, where: str) -> None:
+    """Refuse ids that the model has no place for: not one of 0 to `limit` - 1, nor -100 where they are labels."""
+    outside = [value for value in ids if value is not None and not 0 <= value < limit]
+    if name == "labels":
+        outside = [value for value in outside if value != NO_LABEL]
+    if outside:
+        ways = f"ids from 0 to {limit - 1}" + f", or {NO_LABEL} for none" * (name == "labels")
+        raise DistillationError(
+            f"{name} must hold {ways}, for the model has {limit}, but {where} holds {outside[:3]}. Use the model's own "
+            + ("label order." if name == "labels" else "tokenizer.")
+        )
+
+
+class CheckedCollator:
+    """Collates rows, and refuses ids beyond what the models have: rows of a stream are seen here for the first time.
+
+    Args:
+        collate: makes the batch.
+        limits: by entry of the batch, how many ids there are.
+    """
+
+    def __init__(self, collate: Callable[[list[Row]], dict[str, Tensor]], limits: Mapping[str, int]) -> None:
+        self.collate, self.limits = collate, dict(limits)
+
+    def __call__(self, rows: list[Row]) -> dict[str, Tensor]:
+        """Return the batch of the rows."""
+        batch = self.collate(rows)
+        for name, limit in self.limits.items():
+            ids = batch.get(name)
+            if isinstance(ids, Tensor) and ids.numel():
+                refuse_outside(name, ids[(ids < 0) | (ids >= limit)].tolist(), limit, "a batch")
+        return batch
 
 
 class AllEncodings:
