@@ -3,6 +3,9 @@
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub, which reads it once
+# Before anything imports torch: else MKL's last bits depend, on some processors, on where in memory a tensor lies, and
+# what is loaded from a file lies elsewhere. Tests that compare to the last bit would fail there.
+os.environ.setdefault("MKL_CBWR", "COMPATIBLE")
 
 import gc
 import ipaddress
@@ -38,6 +41,19 @@ def no_network() -> Iterator[None]:
     patch = pytest.MonkeyPatch()
     for name in ("connect", "connect_ex"):
         patch.setattr(socket.socket, name, _only_here(getattr(socket.socket, name)))
+    yield
+    patch.undo()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what the datasets library writes apart from the user's and from that of tests in other processes."""
+    folder = tmp_path_factory.mktemp("datasets")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("HF_DATASETS_CACHE", str(folder))  # of processes that tests start
+    patch.setattr(datasets.config, "HF_DATASETS_CACHE", folder)
+    patch.setattr(datasets.config, "DOWNLOADED_DATASETS_PATH", folder / "downloads")
+    patch.setattr(datasets.config, "EXTRACTED_DATASETS_PATH", folder / "downloads" / "extracted")
     yield
     patch.undo()
 

@@ -5,7 +5,13 @@ from typing import Any
 import torch
 from datasets import ClassLabel, Dataset, Features, Value
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 WORDS = [
     "the",
@@ -49,8 +55,8 @@ DISTILBERT_NAMES = {
 }
 
 
-def tiny_model(family: str = "bert", labels: tuple[str, ...] = TOPICS, seed: int = 0, **shape: Any) -> PreTrainedModel:
-    """A tiny classifier with random weights, a head that looks trained (non-zero biases) and no real knowledge."""
+def tiny_config(family: str = "bert", labels: tuple[str, ...] = TOPICS, **shape: Any) -> PreTrainedConfig:
+    """The config of a tiny model."""
     shape = {**SHAPE, **shape}
     if family == "distilbert":
         shape = {DISTILBERT_NAMES.get(key, key): value for key, value in shape.items()}
@@ -61,6 +67,12 @@ def tiny_model(family: str = "bert", labels: tuple[str, ...] = TOPICS, seed: int
     config = AutoConfig.for_model(family, **shape)
     config.id2label = dict(enumerate(labels))
     config.label2id = {name: index for index, name in enumerate(labels)}
+    return config
+
+
+def tiny_model(family: str = "bert", labels: tuple[str, ...] = TOPICS, seed: int = 0, **shape: Any) -> PreTrainedModel:
+    """A tiny classifier with random weights, a head that looks trained (non-zero biases) and no real knowledge."""
+    config = tiny_config(family, labels, **shape)
     torch.manual_seed(seed)
     model = AutoModelForSequenceClassification.from_config(config)
     with torch.no_grad():

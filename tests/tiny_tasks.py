@@ -15,7 +15,7 @@ from distilnlp.labels import NO_LABEL
 from distilnlp.signals import SignalRequest, Signals, named_inputs
 from distilnlp.tasks import TASKS
 from tests.conftest import NO_DROPOUT
-from tests.tiny import SHAPE, TOPICS, tiny_model, tiny_tokenizer
+from tests.tiny import SHAPE, TOPICS, tiny_config, tiny_tokenizer
 
 Row = dict[str, Any]
 CLS, SEP, MASK, FIRST_WORD = 2, 3, 4, 5
@@ -44,7 +44,7 @@ def task_model(
 ) -> PreTrainedModel:
     """A tiny model of a task, without dropout, with random weights and strong opinions."""
     options = {**NO_DROPOUT, **FAMILY_OPTIONS.get(family, {}), **shape}
-    config = tiny_model(family, labels or LABEL_NAMES[task], **options).config
+    config = tiny_config(family, labels or LABEL_NAMES[task], **options)
     config.problem_type = TASKS[task].problem_type
     torch.manual_seed(seed)
     model = TASKS[task].auto_class.from_config(config)
