@@ -1,0 +1,106 @@
+"""What is said of a teacher before a student learns from it: chance, another order of labels, the labels alone."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from datasets import DatasetDict
+from numpy.typing import NDArray
+
+from distilnlp.data import DataConfig, PreparedData
+from distilnlp.errors import DistillationError
+from distilnlp.evaluation import SINGLE_LABEL_EVALUATION, TOKEN_EVALUATION
+from distilnlp.evaluation.label_order import order_that_fits
+from distilnlp.evaluation.tokens import WordLabels
+from distilnlp.runs import run
+from distilnlp.runs.members import Member
+from distilnlp.runs.teacher_sample import SAMPLE, check_finished_teacher
+from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION, Task
+from tests.test_runs import recipe, save_model
+from tests.tiny import TOPICS, tiny_model, tiny_rows, tiny_tokenizer
+
+
+def one_hot(ids: Sequence[int], classes: int = 3) -> NDArray:
+    return np.eye(classes, dtype=np.float32)[list(ids)] * 5
+
+
+def task_whose_model_answers(answer: Any) -> Task:
+    """Single-label classification by a model whose logits are made of the labels of the rows."""
+
+    def predict(model: Any, examples: Any, *further: Any) -> NDArray:
+        return one_hot([answer(row["label"]) for row in examples])
+
+    return replace(SINGLE_LABEL_CLASSIFICATION, evaluation=replace(SINGLE_LABEL_EVALUATION, predict=predict))
+
+
+def said_of(task: Task, caplog: pytest.LogCaptureFixture, rows: int = 300) -> str:
+    data = PreparedData(tiny_rows(rows), tiny_rows(12, seed=1), None, list(TOPICS), task.rows)
+    member = Member("models/mine", tiny_model(num_hidden_layers=1), tiny_tokenizer(), 20)
+    caplog.set_level("WARNING", logger="distilnlp")
+    check_finished_teacher(task, data, [member], DataConfig(source="rows"))
+    return caplog.text
+
+
+def test_nothing_is_said_of_a_teacher_that_knows_the_labels(caplog: pytest.LogCaptureFixture) -> None:
+    assert said_of(task_whose_model_answers(lambda label: label), caplog) == ""
+
+
+def test_a_teacher_with_labels_in_another_order_is_told_which(caplog: pytest.LogCaptureFixture) -> None:
+    """As where ids follow one order and the teacher was trained with alphabetical names."""
+    text = said_of(task_whose_model_answers(lambda label: (label + 1) % 3), caplog)
+    assert f"asked about {SAMPLE} labelled rows: The teacher is worse than the most frequent class" in text
+    assert "right in 0%, and would be in 100% if its labels stood in the order 1, 2, 0" in text
+    assert "set data.label_names: [money, sport, film]" in text
+
+
+def test_a_teacher_of_something_else_is_at_chance(caplog: pytest.LogCaptureFixture) -> None:
+    text = said_of(task_whose_model_answers(lambda label: 0), caplog)
+    assert "The teacher is no better than the most frequent class for every text" in text
+    assert "would be in" not in text
+
+
+def test_few_rows_say_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    assert said_of(task_whose_model_answers(lambda label: 0), caplog, rows=12) == ""
+
+
+def test_a_teacher_whose_weights_are_not_finite_is_refused_before_training(caplog: pytest.LogCaptureFixture) -> None:
+    data = PreparedData(tiny_rows(30), tiny_rows(12), None, list(TOPICS), SINGLE_LABEL_CLASSIFICATION.rows)
+    model = tiny_model(num_hidden_layers=1)
+    model.classifier.bias.data[0] = float("nan")
+    with pytest.raises(DistillationError, match="NaN or infinite"):
+        check_finished_teacher(
+            SINGLE_LABEL_CLASSIFICATION, data, [Member("mine", model, tiny_tokenizer(), 20)], DataConfig(source="rows")
+        )
+
+
+def test_the_order_of_word_tags_is_found_and_an_order_that_fits_by_chance_is_not() -> None:
+    labels = WordLabels(("O", "B-x", "I-x"), [np.array([0, 1, 2, -100]), np.array([0, 0, 1])])
+    turned = [one_hot([2, 0, 1, 0]), one_hot([2, 2, 0])]
+    model: Any = tiny_model(labels=labels.names, num_hidden_layers=1)
+    tagged = replace(TOKEN_EVALUATION, read_labels=lambda *_: labels, predict=lambda *_: turned)
+    said = order_that_fits(model, [], None, tagged)  # type: ignore[arg-type]
+    assert said is not None
+    assert "in the order 2, 0, 1" in said
+    rng = np.random.default_rng(0)
+    drawn = replace(
+        SINGLE_LABEL_EVALUATION,
+        read_labels=lambda *_: rng.integers(0, 3, SAMPLE),
+        predict=lambda *_: one_hot(rng.integers(0, 3, SAMPLE)),
+    )
+    assert order_that_fits(model, [], None, drawn) is None  # type: ignore[arg-type]
+
+
+def test_a_fine_tuned_teacher_at_chance_is_named_before_its_student_is_trained(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_model(tmp_path / "teacher", tiny_model(num_hidden_layers=2))
+    DatasetDict(train=tiny_rows(200), test=tiny_rows(12, seed=1)).save_to_disk(str(tmp_path / "data"))
+    caplog.set_level("INFO", logger="distilnlp")
+    options = {"teacher.finetune": {"learning_rate": 1e-9, "per_device_train_batch_size": 64}, "baseline": True}
+    run(recipe(tmp_path, **options))
+    said = "before the student is trained: The teacher is"
+    assert said in caplog.text
+    assert caplog.text.index("baseline: starts") < caplog.text.index(said) < caplog.text.index("evaluation: starts")
