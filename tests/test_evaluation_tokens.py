@@ -193,6 +193,7 @@ def test_intervals_hold_the_value_and_follow_their_seed():
     ("letters", "separator", "scheme"),
     [("BILU", "-", "BILOU"), ("BMES", "-", "BMES"), ("BMEW", "_", "BMEWO"), ("BIES", "-", "IOB or IOBES")],
 )
+@pytest.mark.filterwarnings("error::UserWarning")
 def test_entities_of_every_scheme_are_those_of_iobes(letters, separator, scheme, caplog):
     names, other = (
         ("O", *(f"{letter}{mark}{kind}" for letter in own for kind in ("PER", "LOC")))
@@ -213,4 +214,6 @@ def test_tags_of_no_scheme_are_said_once(caplog):
     with caplog.at_level("INFO"):
         for _ in range(2):
             TOKEN_EVALUATION.scores(logits, labels_of(ids, PARTS))
+        TOKEN_EVALUATION.scores(logits, labels_of(ids, ("LABEL_0", "LABEL_1", "LABEL_2")))
+    assert "the word tags have no names: accuracy" in caplog.text
     assert caplog.text.count("follow none of the schemes IOB or IOBES, BILOU, BMES, BMEWO ('NOUN'): accuracy") == 1

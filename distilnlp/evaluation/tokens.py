@@ -132,16 +132,18 @@ def entity_tags(names: tuple[str, ...] | None) -> list[str] | None:
     A prefix comes before `-` or `_` and the type of the entity; of entities without types it is the whole tag.
     """
     if names is None:
+        logger.info("the word tags have no names: accuracy over the words is measured, not F1 of entities")
         return None
     found = {name: ENTITY_TAG.fullmatch(name) for name in names if name != "O"}
-    prefixes = {name: match[1] for name, match in found.items() if match}
-    are_alike = len({match[2] is None for match in found.values() if match}) == 1
-    if len(prefixes) == len(found) and are_alike:
+    parts = {name: match.groups() for name, match in found.items() if match}
+    are_alike = len({kind is None for _, kind in parts.values()}) == 1
+    if len(parts) == len(found) and are_alike:
         for scheme, letters in SCHEMES.items():
-            if set(prefixes.values()) <= set(letters):
+            if {prefix for prefix, _ in parts.values()} <= set(letters):
                 logger.info("the word tags follow %s: whole entities are scored", scheme)
-                return [letters[name[0]] + name[1:] if name in prefixes else name for name in names]
-    other = next((name for name in names if name != "O" and name not in prefixes), "their prefixes together")
+                rewritten = {name: f"{letters[prefix]}-{kind or ''}" for name, (prefix, kind) in parts.items()}
+                return [rewritten.get(name, name) for name in names]
+    other = next((name for name in names if name != "O" and name not in parts), "their prefixes together")
     logger.info(
         "the word tags follow none of the schemes %s (%s): accuracy over the words is measured, not F1 of entities",
         ", ".join(SCHEMES),
