@@ -9,7 +9,7 @@ from distilnlp.data import DataConfig, evaluation_split
 from distilnlp.data.pairs import same_words
 from distilnlp.data.tokens import TokenRows
 from distilnlp.evaluation import ModelReport, evaluate_models
-from distilnlp.runs.lengths import readable_length
+from distilnlp.runs.lengths import readable_length, warn_of_misfit
 from distilnlp.runs.loading import load_pretrained
 from distilnlp.runs.models import collator_of, find_task, label_list, load_finished
 
@@ -43,6 +43,8 @@ def evaluate_saved(
     labels = label_list(next(iter(models.values())), kind)
     length = min(readable_length(data.max_length, tokenizers[role], model) for role, model in models.items())
     rows = evaluation_split(data, kind.rows, labels)
+    for tokenizer in tokenizers.values():
+        warn_of_misfit(tokenizer, length, kind.rows.texts(rows))
     tokenised = {
         role: kind.rows.encode(rows, tokenizer, length, "Tokenising", config=data, for_evaluation=True)
         for role, tokenizer in tokenizers.items()
