@@ -305,6 +305,8 @@ def check_arguments(values: Mapping[str, Any], arguments: type[TrainingArguments
         if name not in known:
             raise ValueError(f"{shown(name)} is no argument of {arguments.__name__}.{did_you_mean(name, known)}")
         checked[name] = checked_argument(arguments, name, value)
+    if checked.get("learning_rate") == 0:  # in Python it keeps a model as it is, for a test
+        raise ValueError("learning_rate = 0: nothing would be learned")
     return checked
 
 
@@ -346,4 +348,6 @@ def build_arguments(values: dict[str, Any], seed: int, output_dir: Path) -> Dist
     except DistillationError:
         raise
     except Exception as error:  # many kinds, also of packages that are not installed and files that are not there
-        raise DistillationError(f"the training arguments do not fit together: {error}") from error
+        raise DistillationError(
+            f"the training arguments do not fit together: {error}. Change or remove them."
+        ) from error

@@ -16,6 +16,10 @@ LONGEST_TEXT = 1_000_000  # characters of a recipe, its aliases written out: 20,
 LONGEST_WORD = 4096  # characters of one text in it: no path is longer
 SECRET_KEYS = re.compile(r"(hub_|access_|auth_)?token|password|secret|api_?key", re.IGNORECASE)
 
+# Keys that hold names of files, folders or models.
+PATHS = re.compile(r"(data\.(source|unlabelled|augmentation_model)|(teacher|student)(\.model)?)\b")
+LONGEST_NAME = 255  # bytes of a file's name, on all file systems that are in use
+
 YAML_TAG = "tag:yaml.org,2002:"
 BASE_60 = "!base60"
 # What a bare word is: the core schema of YAML 1.2, in which `no` and `off` are texts and 1e-5 is a number.
@@ -115,7 +119,8 @@ def check_texts(values: Any) -> None:
     """Refuse texts that must not be written to disk, or cannot be.
 
     Raises:
-        DistillationError: a token or password, a character that no file's name has, or a text longer than any path.
+        DistillationError: a token or password, a character that no file's name has, a text longer than any path, or the
+            home folder of nobody.
     """
     refuse_secrets(values)
     for place, value in _texts(values):
@@ -129,6 +134,20 @@ def check_texts(values: Any) -> None:
                 f"{shown(place)} has {len(value):,} characters, but no text in a recipe may have more than "
                 f"{LONGEST_WORD:,}. Shorten it."
             )
+        if PATHS.match(place):
+            _check_path(place, value)
+
+
+def _check_path(place: str, value: str) -> None:
+    try:
+        path = expanded(value)
+    except ValueError as error:
+        raise DistillationError(f"{place} = {shown(value)}: {error}. Check the path.") from None
+    if any(len(part.encode()) > LONGEST_NAME for part in path.split("/")):
+        raise DistillationError(
+            f"{place} must be a path or a name, of which no part has more than {LONGEST_NAME} bytes, but it is "
+            f"{shown(value)}. Check it."
+        )
 
 
 def refuse_secrets(values: Any) -> None:

@@ -45,7 +45,8 @@ def _describe(section: type[Section], problem: Any, where: str) -> str:
         return f"{place!r} is missing: it is required."
     message = problem["msg"].removeprefix("Value error, ")
     came = "" if isinstance(problem["input"], Mapping) else f" = {shown(problem['input'])}"
-    return f"{shown(place)}{came} does not fit: {message}."
+    end = "" if message.endswith((".", "?")) else "."
+    return f"{shown(place)}{came} does not fit: {message}{end}" if place else f"{message}{end}"
 
 
 def _fields_at(section: type[Section], path: list[str]) -> list[str]:

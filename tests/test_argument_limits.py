@@ -61,6 +61,11 @@ def test_out_of_range_is_refused_in_recipes_and_in_python(name: str, value: Any,
         tiny_arguments(tmp_path, **{name: value})
 
 
+def test_a_recipe_learns_something() -> None:
+    with pytest.raises(DistillationError, match="learning_rate = 0: nothing would be learned"):
+        load_recipe(None, {**LEAST, "training.learning_rate": 0})
+
+
 @pytest.mark.parametrize(("name", "value"), [("eval_strategy", "stepps"), ("optim", "adam"), ("eval_strategy", False)])
 def test_a_choice_is_one_of_the_enum(name: str, value: Any) -> None:
     with pytest.raises(DistillationError, match=f"{name} = .*Input should be '"):

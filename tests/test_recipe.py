@@ -59,6 +59,7 @@ def test_there_are_recipes_to_check() -> None:
         ({"data.text_columns": ["a", "b", "c"]}, "at most 2"),
         ({"data.test_size": 1.5}, "data.test_size"),
         ({"output": None}, "'output'"),
+        ({"trust_remote_code": "teachr"}, r"^trust_remote_code names 'teachr'.*Did you mean 'teacher'\?$"),
     ],
 )
 def test_a_wrong_key_or_value_is_named(overrides: dict[str, Any], message: str) -> None:

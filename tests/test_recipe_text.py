@@ -100,6 +100,22 @@ def test_texts_that_no_file_can_have_are_refused(value: str, message: str) -> No
 
 
 @pytest.mark.parametrize(
+    "values",
+    [
+        {"data": {"source": "~nobody-of-this-name/x.csv"}},
+        {"data": {"source": {"train": ["~nobody-of-this-name/x.csv"]}}},
+        {"data": {"unlabelled": ["x" * 256]}},
+        {"teacher": {"model": "ä" * 128}},
+        {"student": "~nobody-of-this-name/x"},  # of `distilnlp evaluate`
+    ],
+)
+def test_paths_that_no_file_system_takes_are_refused_by_their_key(values: Any) -> None:
+    with pytest.raises(DistillationError, match=r"^(data|teacher|student).*Check (the path|it)"):
+        check_texts(values)
+    check_texts({"data": {"label_names": ["~none", "x" * 300]}})
+
+
+@pytest.mark.parametrize(
     ("path", "message"),
     [
         ("~nobody-of-this-name/recipe.yaml", "no user"),

@@ -7,13 +7,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from datasets import DatasetDict
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, pipeline
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, EvalPrediction, pipeline
 
 from distilnlp.data import SINGLE_LABEL_ROWS, PreparedData
 from distilnlp.errors import DistillationError
@@ -22,7 +24,9 @@ from distilnlp.runs import dry_run, evaluate_saved, run
 from distilnlp.runs.folder import alone_in
 from distilnlp.runs.plan import labels_text, make_plan
 from distilnlp.runs.stages import Stage
+from distilnlp.tasks import TASKS
 from tests.tiny import TOPICS, tiny_model, tiny_rows, tiny_tokenizer
+from tests.tiny_tasks import task_student
 
 
 @pytest.fixture
@@ -201,8 +205,8 @@ def test_the_plan_is_checked_before_training(folder: Path) -> None:
         r"layer_mapping pair \(5, 1\)": {"training.losses": [{"name": "hidden_state_mse", "layer_mapping": [[5, 1]]}]},
         "cannot load the model": {"teacher.model": str(folder / "nowhere")},
         "cannot load the model .*SafetensorError": {"teacher.model": str(folder / "broken")},
-        "training.num_train_epochs must be positive and finite": {"training.num_train_epochs": 0},
-        "training.per_device_train_batch_size must be positive": {"training.per_device_train_batch_size": 0},
+        "num_train_epochs = 0: Input should be greater than 0": {"training.num_train_epochs": 0},
+        "per_device_train_batch_size = 0: Input should be greater": {"training.per_device_train_batch_size": 0},
         "layers": {"student.num_layers": None, "student.layers": [7]},
     }
     model = AutoModelForSequenceClassification.from_config(tiny_model().config)
@@ -218,7 +222,69 @@ def test_a_dry_run_says_what_would_happen_and_writes_nothing(folder: Path) -> No
     text = dry_run(recipe(folder))
     assert "32 rows, 24 of them with a label" in text
     assert "learning_rate" in text
+    assert "cache of the datasets library (/" in text
+    assert "was run" not in text
     assert not (folder / "out").exists()
+
+
+def test_a_dry_run_names_the_code_that_it_ran(folder: Path) -> None:
+    code = f"from datasets import load_from_disk\ndef rows(): return load_from_disk({str(folder / 'data')!r})\n"
+    (folder / "rows.py").write_text(code)
+    text = dry_run(recipe(folder, **{"data.source": f"{folder}/rows.py:rows"}))
+    assert f"The Python code of {folder}/rows.py:rows was run" in text
+
+
+def test_a_misspelt_teacher_is_no_model_of_the_hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    with pytest.raises(DistillationError, match="Did you mean 'teacher'"):
+        dry_run(recipe(folder, **{"teacher.model": "teachr"}))
+
+
+@pytest.mark.parametrize("task", sorted(TASKS))
+def test_the_metrics_of_an_evaluation_are_known_before_it(task: str) -> None:
+    config = task_student(task).config
+    names = list(TASKS[task].evaluation.training_metrics(config))
+    compute = TASKS[task].evaluation.compute_metrics(config)
+    if compute is None:
+        assert names == []
+        return
+    logits, labels = np.eye(2, max(2, config.num_labels)), np.arange(2)
+    if task == "regression":
+        logits, labels = np.eye(2, 1), np.eye(2)[0]
+    elif task == "multi_label_classification":
+        labels = np.eye(*logits.shape)
+    elif task == "token_classification":
+        logits, labels = logits[None], labels[None]
+    assert list(compute(EvalPrediction(predictions=logits, label_ids=labels))) == names != []
+
+
+def test_a_metric_that_no_evaluation_gives_is_refused(folder: Path) -> None:
+    training = {"eval_strategy": "epoch", "load_best_model_at_end": True, "save_strategy": "epoch"}
+    options = {f"training.{name}": value for name, value in training.items()} | {"data.validation_split": "test"}
+    with pytest.raises(DistillationError, match=r"metric_for_best_model must .*'f1'.*Did you mean 'macro_f1'"):
+        make_plan(recipe(folder, **options, **{"training.metric_for_best_model": "f1"}))
+    for name in ("eval_macro_f1", "loss"):
+        make_plan(recipe(folder, **options, **{"training.metric_for_best_model": name}))
+
+
+def test_texts_are_as_long_as_asked_with_a_word_on_the_tokenizer(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_model(folder / "longer", tiny_model(num_hidden_layers=2, max_position_embeddings=64))
+    longer = {"teacher.model": str(folder / "longer")}
+    assert make_plan(recipe(folder, **longer)).max_length == 40
+    assert not [message for message in caplog.messages if "cut after" in message]
+    asked = recipe(folder, **longer, **{"data.max_length": 50})
+    assert make_plan(asked).max_length == 50
+    evaluate_saved(str(folder / "longer"), asked.data)
+    warned = [message for message in caplog.messages if "cut after 50 tokens, as asked" in message]
+    assert len(warned) == 2
+
+
+def test_a_plan_names_the_first_labels_of_many() -> None:
+    data = SimpleNamespace(label_names=[f"label {number}" for number in range(20_000)])
+    assert labels_text(data).endswith("label 19 and 19,980 more")  # type: ignore[arg-type]
+    assert labels_text(SimpleNamespace(label_names=["a", "b"])) == ", labels a, b"  # type: ignore[arg-type]
 
 
 def test_a_dry_run_without_the_model_checks_the_data(folder: Path) -> None:

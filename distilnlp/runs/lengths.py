@@ -75,7 +75,7 @@ def warn_of_misfit(tokenizer: PreTrainedTokenizerBase, length: int, texts: Itera
     unknown = sum(row.count(tokenizer.unk_token_id) for row in ids)
     if unknown > MOST_UNKNOWN * tokens:
         logger.warning(
-            "to the tokenizer of %s %d%% of the tokens of %d training texts are unknown; is it the model's own, and of "
+            "to the tokenizer of %s %d%% of the tokens of %d texts are unknown; is it the model's own, and of "
             "this language?",
             tokenizer.name_or_path,
             round(100 * unknown / tokens),

@@ -16,7 +16,7 @@ from distilnlp.data.tokens import TokenRows
 from distilnlp.data.views import student_view, teacher_view
 from distilnlp.evaluation import CUT_TEACHER, ModelReport, TextLength, evaluate_models
 from distilnlp.runs.encoding import EncodedRows
-from distilnlp.runs.lengths import readable_length
+from distilnlp.runs.lengths import readable_length, warn_of_misfit
 from distilnlp.runs.loading import load_pretrained
 from distilnlp.runs.models import collator_of, find_task, label_list, load_finished, same_vocabulary
 from distilnlp.runs.plan import Plan
@@ -71,6 +71,8 @@ def evaluate_saved(
     if isinstance(kind.rows, MaskedLMRows):  # what is masked depends on the length
         lengths = dict.fromkeys(lengths, min(lengths.values()))
     rows = evaluation_split(data, kind.rows, label_list(next(iter(models.values())), kind))
+    for role, tokenizer in tokenizers.items():
+        warn_of_misfit(tokenizer, lengths[role], kind.rows.texts(rows))
     own = reading(kind, rows, tokenizers["student"], lengths["student"], data)
     readings = {"student": own}
     if teacher:

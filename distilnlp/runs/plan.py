@@ -309,7 +309,7 @@ def _check_best_metric(values: dict[str, Any], student: PreTrainedModel, task: T
         hint = f" Did you mean {near[0]!r}?" if near else did_you_mean(name, names)
         raise DistillationError(
             f"metric_for_best_model must be one of {names}, what an evaluation during this training gives, but it is "
-            f" {shown(given)}.{hint}"
+            f"{shown(given)}.{hint}"
         )
 
 
