@@ -368,8 +368,6 @@ def labels_text(data: PreparedData) -> str:
 
 
 def _shape(model: PreTrainedModel) -> str:
-    config = model.config
-    return (
-        f"{config.model_type}, {config.num_hidden_layers} layers x {config.hidden_size}, "
-        f"{model.num_parameters() / 1e6:.1f}M parameters"
-    )
+    layers, width = (getattr(model.config, name, None) for name in ("num_hidden_layers", "hidden_size"))
+    size = f"{layers} layers x {width}, " if layers and width else ""
+    return f"{model.config.model_type}, {size}{model.num_parameters() / 1e6:.1f}M parameters"
