@@ -12,7 +12,7 @@ from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from distilnlp.errors import DistillationError, did_you_mean
+from distilnlp.errors import DistillationError
 from distilnlp.families import FAMILIES, Family
 from distilnlp.losses import QueryKeyValue
 
@@ -50,7 +50,7 @@ def check_capturable(model_type: str | None, *, needs_plain_scores: bool = False
     if model_type is None or model_type not in FAMILIES:
         raise DistillationError(
             f"queries, keys, values and attention maps can be captured from the families {', '.join(able)}; got "
-            f"{model_type!r}.{did_you_mean(str(model_type), able)} Use a model of one of them, or remove the loss."
+            f"{model_type!r}. Use a model of one of them, or a loss on logits or on hidden states."
         )
     if model_type not in able:
         raise DistillationError(

@@ -1,8 +1,10 @@
 """What each supported family calls its parts, and what its config says layer by layer."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
-from distilnlp.errors import DistillationError, did_you_mean
+from distilnlp.errors import DistillationError
 
 
 @dataclass(frozen=True)
@@ -18,11 +20,13 @@ class Family:
         ffn_size: config entry with the number of its neurons.
         position_projections: further linear layers with the same heads as queries and keys, which read positions.
         head_tables: embeddings of the base model with one column for each head, which all layers share.
+        embedding_projection: linear layer of the base model that takes embeddings to the hidden size; it is there only
+            where the two sizes differ.
         scores_are_qk: the attention scores are q·k/√d alone; False where positions enter them too.
         per_layer_settings: config entries that hold one value a layer; they are cut with the layers.
         pattern_settings: config entries that derive a per-layer setting from the layer number; untrue once a layer
             changes its number.
-        first_layer_is_special: layer 0 is built differently from the others, so no other layer can take its place.
+        first_layer: what of layer 0 no other layer has, by the config, so that none can take its place; None = nothing.
     """
 
     layers: str
@@ -33,10 +37,15 @@ class Family:
     ffn_size: str = "intermediate_size"
     position_projections: tuple[str, ...] = ()
     head_tables: tuple[str, ...] = ()
+    embedding_projection: str | None = None
     scores_are_qk: bool = True
     per_layer_settings: tuple[str, ...] = ()
     pattern_settings: tuple[str, ...] = ()
-    first_layer_is_special: bool = False
+    first_layer: Callable[[Any], str | None] = lambda config: None
+
+
+def _convolution(config: Any) -> str | None:
+    return "has a convolution beside it" if getattr(config, "conv_kernel_size", 0) > 0 else None
 
 
 BERT = Family(
@@ -50,7 +59,7 @@ BERT = Family(
 FAMILIES = {
     "bert": BERT,
     "roberta": BERT,
-    "electra": BERT,
+    "electra": replace(BERT, embedding_projection="embeddings_project"),
     "mpnet": Family(
         "encoder.layer",
         attention="attention.attn",
@@ -75,7 +84,9 @@ FAMILIES = {
         attention_output="attention.output.dense",
         ffn=("intermediate.dense", "output.dense"),
         position_projections=("attention.self.pos_key_proj", "attention.self.pos_query_proj"),
+        embedding_projection="embeddings.embed_proj",
         scores_are_qk=False,  # content and position are disentangled
+        first_layer=_convolution,
     ),
     "modernbert": Family(
         "layers",
@@ -86,7 +97,7 @@ FAMILIES = {
         scores_are_qk=False,  # positions rotate q and k
         per_layer_settings=("layer_types",),
         pattern_settings=("global_attn_every_n_layers",),
-        first_layer_is_special=True,
+        first_layer=lambda config: "has no norm before its attention",
     ),
 }
 
@@ -99,8 +110,7 @@ def find_family(model_type: str) -> Family:
     """
     if model_type not in FAMILIES:
         raise DistillationError(
-            f"A student can be cut from the families {', '.join(FAMILIES)}; got {model_type!r}."
-            f"{did_you_mean(model_type, FAMILIES)} Choose a teacher of one of these families, or build the student "
-            "yourself and pass the model."
+            f"A student can be cut from the families {', '.join(FAMILIES)}; got {model_type!r}. Choose a teacher of "
+            "one of these, or give a student of its own: `student.model` in a recipe, any model in Python."
         )
     return FAMILIES[model_type]

@@ -7,6 +7,7 @@ from distilnlp.errors import DistillationError, did_you_mean
 
 LayerMapping = list[tuple[int, int]]
 LEARNED = "learned"
+OTHER_TEACHERS = "an ensemble, a teacher of your own, "
 
 
 def resolve_layer_mapping(
@@ -18,17 +19,20 @@ def resolve_layer_mapping(
         mapping: pairs, or a strategy for the student's layers 1…L: `uniform` spreads them evenly so that the last maps
             to the last, `first` maps layer i to layer i, `last` maps them to the teacher's last L layers. The
             strategies leave out the embeddings (index 0); give pairs to include them.
-        student_states: number of the student's hidden states (layers + 1).
+        student_states: number of the student's hidden states (layers + 1); 0 for a student that gives none.
         teacher_states: number of the teacher's hidden states; 0 for a teacher that gives none.
 
     Raises:
-        DistillationError: the teacher gives no hidden states, the strategy is unknown, or an index is out of range.
+        DistillationError: one gives no hidden states, the strategy is unknown, or an index is out of range.
     """
-    if teacher_states == 0:
-        raise DistillationError(
-            "a loss on hidden states needs a teacher that gives hidden states, but this one gives only logits (an "
-            "ensemble or a teacher of your own). Use one live model as teacher, or remove the loss."
-        )
+    for owner, states, others in (("student", student_states, ""), ("teacher", teacher_states, OTHER_TEACHERS)):
+        if states == 0:
+            raise DistillationError(
+                f"a loss on layers needs a {owner} that gives hidden states, one of each token from every layer, but "
+                f"this one gives only logits ({others}a model with a decoder, such as T5 and BART, or one that pools "
+                f"its tokens, such as Funnel, CANINE and Perceiver). Use one live encoder as {owner}, or losses on "
+                "logits."
+            )
     if not isinstance(mapping, str):
         return _checked_pairs(mapping, student_states, teacher_states)
     return _mapping_by_name(mapping, student_states - 1, teacher_states - 1)

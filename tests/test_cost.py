@@ -223,6 +223,25 @@ def test_a_length_that_the_model_cannot_read_is_refused(length: int) -> None:
         estimate_cost(make("bert"), length=length)
 
 
+@pytest.mark.parametrize("family", ["roberta", "mpnet"])
+def test_positions_that_hold_no_token_do_not_count(family: str) -> None:
+    unused = {"roberta": 1, "mpnet": 2}[family]  # up to the padding id, which is 0, and in MPNet always 1
+    with pytest.raises(DistillationError, match=f"between 1 and {40 - unused}.*got 40"):
+        estimate_cost(make(family), length=40)
+
+
+@pytest.mark.parametrize("architecture", ["bart", "longformer", "xlm", "xmod"])
+def test_an_architecture_that_shapes_do_not_tell_of_is_not_estimated(architecture: str) -> None:
+    model = tiny_model(architecture)
+    cost = estimate_cost(make("bert"), model, length=LENGTH)
+    assert cost.reference is not None
+    assert cost.reference.total_parameters == model.num_parameters()
+    assert (cost.reference.flops_per_token, cost.speed_up) == (None, None)
+    lines = str(cost).splitlines()
+    assert [line.split()[-3:] for line in lines if line.startswith("FLOPs")] == [["not", "estimated", "–"]]
+    assert not any(line.startswith("speed-up") for line in lines)
+
+
 # ---- The table ----
 
 

@@ -19,7 +19,7 @@ FLOORS = [
     {"errors", "validation", "files", "losses", "recipe_text", "recipe_keys", "hub"},
     {"signals", "labels", "hardware", "layer_mapping", "checkpoints", "launching"},
     {"families", "eval_mode", "fingerprints"},
-    {"captures", "selected_head", "teacher_protocol"},
+    {"captures", "selected_head", "shapes", "teacher_protocol"},
     {"data", "evaluation"},
     {"tasks"},
     {"projections", "component_log", "sampling", "forward"},

@@ -384,3 +384,17 @@ def test_trainings_are_as_long_as_their_rows_need(folder: Path) -> None:
     trainings = make_plan(recipe(folder, **fixed)).trainings
     assert trainings["baseline"]["num_train_epochs"] == 2
     assert trainings["teacher"]["max_steps"] == 7
+
+
+# ---- Architectures that no student is cut from ----
+
+
+@pytest.mark.parametrize("architecture", ["bart", "canine", "perceiver", "t5"])
+def test_an_architecture_of_its_own_is_a_teacher_of_a_student_of_its_own(folder: Path, architecture: str) -> None:
+    save_model(folder / "other", tiny_model(architecture))
+    other, own = {"teacher.model": str(folder / "other")}, str(folder / "teacher")
+    assert f": {architecture}, " in dry_run(
+        recipe(folder, **other, **{"student.num_layers": None, "student.model": own})
+    )
+    with pytest.raises(DistillationError, match=rf"cut from the families .*got '{architecture}'.*student\.model"):
+        dry_run(recipe(folder, **other))

@@ -357,14 +357,25 @@ def test_unsupported_family_is_refused() -> None:
     config = AutoConfig.for_model(
         "albert", hidden_size=16, embedding_size=16, num_hidden_layers=2, num_attention_heads=2, vocab_size=24
     )
-    with pytest.raises(DistillationError, match=r"bert, roberta, .*modernbert; got 'albert'. Did you mean"):
+    with pytest.raises(DistillationError, match=r"bert, roberta, .*modernbert; got 'albert'. .*student.model"):
         build_student(AutoModelForSequenceClassification.from_config(config), num_layers=1)
 
 
 @pytest.mark.parametrize("ask", [{"layers": [1, 2]}, {"num_layers": 2, "layer_strategy": "last"}])
-def test_modernbert_without_layer_0_first_is_refused(ask: dict[str, Any]) -> None:
-    with pytest.raises(DistillationError, match=r"begin with the teacher's layer 0; got layers .*Put 0 first"):
-        build_student(tiny_model("modernbert"), **ask)
+@pytest.mark.parametrize(
+    ("family", "shape", "why"),
+    [("modernbert", {}, "has no norm"), ("deberta-v2", {"conv_kernel_size": 3}, "has a convolution")],
+)
+def test_a_student_without_a_special_layer_0_is_refused(
+    family: str, shape: dict[str, Any], why: str, ask: dict[str, Any]
+) -> None:
+    with pytest.raises(DistillationError, match=rf"begin with the teacher's layer 0, which {why}.*Put 0 first"):
+        build_student(tiny_model(family, **shape), **ask)
+
+
+def test_a_convolution_stays_beside_layer_0() -> None:
+    teacher = tiny_model("deberta-v2", conv_kernel_size=3)
+    assert_same(build_student(teacher, layers=[0, 2]), cut_by_hand(teacher, [0, 2]))
 
 
 def test_teacher_whose_config_misstates_its_depth_is_refused() -> None:

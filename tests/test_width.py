@@ -70,6 +70,66 @@ def test_embeddings_of_another_size_stay() -> None:
     assert student.electra.embeddings_project.weight.shape == (16, 8)
 
 
+def with_embeddings_of(size: int, family: str, head: Any) -> PreTrainedModel:
+    config = copy.deepcopy(model_of(family, head).config)
+    config.embedding_size = size
+    torch.manual_seed(0)
+    teacher = head.from_config(config).double()
+    with torch.no_grad():
+        for parameter in teacher.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+    return teacher.eval()
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("family", ["electra", "deberta-v2"])
+def test_a_student_as_wide_as_the_embeddings_has_no_layer_behind_them(family: str, head: Any, tmp_path: Path) -> None:
+    teacher = with_embeddings_of(16, family, head)
+    tokens = teacher.get_input_embeddings().weight.clone()
+    student = build_student(teacher, hidden_size=16, sample=sample_for(teacher))
+    assert student.config.embedding_size == student.config.hidden_size == 16
+    assert not any("embeddings_project" in name or "embed_proj" in name for name in student.state_dict())
+    if head is AutoModelForMaskedLM:  # its head gives what the teacher's gives, in the embeddings' own coordinates
+        decoder = next(name for name in teacher.state_dict() if name.endswith(("lm_head.weight", "decoder.weight")))
+        torch.testing.assert_close(student.state_dict()[decoder], tokens, rtol=0, atol=0)
+    student.save_pretrained(tmp_path)
+    reloaded, info = head.from_pretrained(tmp_path, dtype=torch.float64, output_loading_info=True)
+    assert not any(info.values())
+    torch.testing.assert_close(emitted(reloaded.eval()), emitted(student), rtol=0, atol=1e-12)
+
+
+def test_a_layer_before_the_norm_is_folded_exactly() -> None:
+    teacher = with_embeddings_of(16, "deberta-v2", AutoModel)
+    config = copy.deepcopy(teacher.config)
+    config.embedding_size = 32
+    same = AutoModel.from_config(config).double().eval()
+    weights = teacher.state_dict()
+    layer = weights.pop("embeddings.embed_proj.weight")
+    weights = {name: value @ layer.T if value.shape[-1] == 16 else value for name, value in weights.items()}
+    same.load_state_dict(weights)
+    torch.testing.assert_close(emitted(same), emitted(teacher))
+    students = [build_student(model, hidden_size=16, sample=[batch()]) for model in (teacher, same)]
+    torch.testing.assert_close(emitted(students[0]), emitted(students[1]), rtol=0, atol=1e-8)
+
+
+def test_a_layer_behind_the_norm_is_folded_exactly_where_nothing_is_lost() -> None:
+    """The layer repeats every coordinate, the blocks add nothing to it, and the gain is the same for all."""
+    teacher = with_embeddings_of(16, "electra", AutoModel)
+    with torch.no_grad():
+        teacher.embeddings.LayerNorm.weight.fill_(0.7)
+        teacher.embeddings_project.weight.copy_(torch.eye(16).repeat(2, 1))
+        for layer in layers_of(teacher):
+            for block in (layer.attention.output, layer.output):
+                block.dense.weight.zero_()
+                block.dense.bias.zero_()
+                block.LayerNorm.weight.fill_(1.0)
+                block.LayerNorm.bias.zero_()
+        teacher.embeddings_project.bias.copy_(torch.randn(16).repeat(2))
+    student = build_student(teacher, hidden_size=16, sample=[batch()])
+    own, other = (outputs_of(model).hidden_states[0][batch()["attention_mask"].bool()] for model in (student, teacher))
+    torch.testing.assert_close(own @ own.T, other @ other.T, rtol=0, atol=1e-8)
+
+
 def test_tied_decoder_stays_tied() -> None:
     student = build_student(model_of("bert", AutoModelForMaskedLM), hidden_size=16, sample=[batch()])
     assert student.get_output_embeddings().weight is student.get_input_embeddings().weight

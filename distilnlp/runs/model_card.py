@@ -93,7 +93,7 @@ def write_model_card(path: Path, plan: Plan, results: dict[str, Any]) -> None:
     text = TEMPLATE.format(
         metadata=metadata.to_yaml(),
         name=Path(plan.recipe.output).name,
-        shape=f"{plan.student.config.num_hidden_layers}-layer {plan.student.config.model_type}",
+        shape=_shape(plan.student.config),
         task=plan.task.name.replace("_", " "),
         labels=f" ({', '.join(plan.data.label_names)})" if plan.data.label_names else "",
         usage=usage(plan.task),
@@ -107,6 +107,11 @@ def write_model_card(path: Path, plan: Plan, results: dict[str, Any]) -> None:
         **results["rows"],
     )
     write_text(path, str(ModelCard(text)))
+
+
+def _shape(config: Any) -> str:
+    layers = getattr(config, "num_hidden_layers", None)
+    return f"{layers}-layer {config.model_type}" if layers else str(config.model_type)
 
 
 def _is_on_hub(name: str) -> bool:

@@ -15,8 +15,10 @@ from distilnlp.data.rows import ANSWER
 from distilnlp.data.views import student_view
 from distilnlp.data.words import WORD_IDS
 from distilnlp.errors import DistillationError
+from distilnlp.families import find_family
 from distilnlp.recipe import Recipe
 from distilnlp.runs.loading import load_pretrained
+from distilnlp.shapes import IN_CHUNKS
 from distilnlp.signals import label_names_of
 from distilnlp.students import build_student, trim_vocabulary
 from distilnlp.tasks import MASKED_LM, SINGLE_LABEL_CLASSIFICATION, TASKS, Task, task_named, task_of
@@ -127,6 +129,11 @@ def new_head(
         options["num_labels"] = task.num_outputs or len(label_names)
     options |= {"ignore_mismatched_sizes": True, "dtype": torch.float32, "output_loading_info": True}
     model, report = load_pretrained(task.auto_class, name, trusted, **options)
+    if model.config.model_type in IN_CHUNKS:
+        raise DistillationError(
+            f"{name} is a {model.config.model_type}, which trains on texts of one fixed length alone, but texts are "
+            "padded to the longest of their batch. Give a model of another architecture."
+        )
     _check_layers(name, model, report)
     return named(model, label_names)
 
@@ -175,6 +182,7 @@ def cut_student(
         DistillationError: the teacher does not allow it.
     """
     config = recipe.student
+    find_family(teacher.config.model_type)  # before its config is asked for what a family has
     options = config.model_dump(exclude={"model", "trim_vocabulary"}, exclude_none=True)
     if not options.keys() & {"num_layers", "layers"}:
         options["num_layers"] = max(1, teacher.config.num_hidden_layers // 2)

@@ -50,7 +50,7 @@ def keep_layers(blueprint: Blueprint, layers: Sequence[int]) -> Blueprint:
         DistillationError: if a layer other than the first would take the place of a first layer that is special.
     """
     family = find_family(blueprint.config.model_type)
-    _check_first_layer(blueprint.config.model_type, family, layers)
+    _check_first_layer(blueprint.config, family, layers)
     prefix = f"{blueprint.base_prefix}{family.layers}."
     return replace(
         blueprint,
@@ -59,12 +59,13 @@ def keep_layers(blueprint: Blueprint, layers: Sequence[int]) -> Blueprint:
     )
 
 
-def _check_first_layer(model_type: str, family: Family, layers: Sequence[int]) -> None:
-    if family.first_layer_is_special and layers[0] != 0:
+def _check_first_layer(config: PreTrainedConfig, family: Family, layers: Sequence[int]) -> None:
+    special = family.first_layer(config)
+    if special and layers[0] != 0:
         raise DistillationError(
-            f"A {model_type} student must begin with the teacher's layer 0; got layers {list(layers)}. Layer 0 has no "
-            f"norm before its attention and layer {layers[0]} has one, which would be lost in first place. "
-            'Put 0 first in layers, or use layer_strategy "uniform" or "first".'
+            f"A {config.model_type} student must begin with the teacher's layer 0, which {special}; got layers "
+            f"{list(layers)}, and layer {layers[0]} would change in first place. Put 0 first in layers, or use "
+            'layer_strategy "uniform" or "first".'
         )
 
 
@@ -102,7 +103,9 @@ def assemble(blueprint: Blueprint, device: torch.device) -> PreTrainedModel:
         DistillationError: if the weights are not exactly those that the model needs.
     """
     student = blueprint.model_class(blueprint.config)
-    weights = {name: weight.detach().clone() for name, weight in blueprint.weights.items()}
+    # Laid out as a file holds them: products of other layouts round otherwise, and a loaded student would differ.
+    layout = torch.contiguous_format
+    weights = {name: weight.detach().clone(memory_format=layout) for name, weight in blueprint.weights.items()}
     try:
         # `assign` takes over the dtype of each weight; casting the model would also cast buffers that stay in float32.
         student.load_state_dict(weights, assign=True)

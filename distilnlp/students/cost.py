@@ -1,26 +1,25 @@
 """What a model will cost, told from its shapes alone: parameters, bytes, work for each token, likely speed-up."""
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode  # where torch documents it; so is the next
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode  # where torch documents it
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import MODEL_FOR_MULTIPLE_CHOICE_MAPPING, PreTrainedModel
 
 from distilnlp.errors import DistillationError
 from distilnlp.families import FAMILIES, Family
+from distilnlp.shapes import longest_readable, on_shapes
 from distilnlp.students.layers import check_whole
 from distilnlp.students.loading import Source, as_model
 
 PARTS = ("embeddings", "attention", "feed_forward", "norms", "head", "other")
 ABSENT = "–"
+UNKNOWN = "not estimated"
 
 # How many operations a matrix product does in the time that it takes to make one activation. Fitted to BERTs from 12
 # layers of width 768 down to 2 of width 128, in float32 on a CPU: benchmarks/student_cost.py.
@@ -37,16 +36,17 @@ class Cost:
             is left: the whole encoder but its tables and norms, where the family is not one of ours.
         bytes: of the parameters, in the dtypes that they have.
         flops_per_token: of the matrix products in a forward pass, two to a multiplication; what runs once a text is
-            spread over its tokens.
-        activations_per_token: values that the operations of that pass write, attention maps included.
+            spread over its tokens. None where an architecture decides by values what it computes, as Longformer, XLM
+            and BART do, so that shapes do not tell.
+        activations_per_token: values that the operations of that pass write, attention maps included; None likewise.
         length: tokens in the text.
         reference: cost of the model to compare with, if there is one.
     """
 
     parameters: Mapping[str, int]
     bytes: int
-    flops_per_token: float
-    activations_per_token: float
+    flops_per_token: float | None
+    activations_per_token: float | None
     length: int
     reference: "Cost | None" = None
 
@@ -57,11 +57,14 @@ class Cost:
 
     @property
     def speed_up(self) -> float | None:
-        """Estimated seconds of the reference over those of the model, in full batches; None without a reference."""
-        return None if self.reference is None else self.reference._work_per_token / self._work_per_token
+        """Estimated seconds of the reference over those of the model, in full batches; None if either is not known."""
+        own, other = self._work_per_token, None if self.reference is None else self.reference._work_per_token
+        return None if own is None or other is None else other / own
 
     @property
-    def _work_per_token(self) -> float:
+    def _work_per_token(self) -> float | None:
+        if self.flops_per_token is None or self.activations_per_token is None:
+            return None
         return self.flops_per_token + FLOPS_PER_ACTIVATION * self.activations_per_token
 
     def __str__(self) -> str:
@@ -97,18 +100,18 @@ def estimate_cost(
 
 
 def _cost_of(model: PreTrainedModel, length: int) -> Cost:
-    limit = getattr(model.config, "max_position_embeddings", length)
-    if not 1 <= length <= limit:
+    limit = longest_readable(model)
+    if length < 1 or (limit is not None and length > limit):
+        most = "at least 1" if limit is None else f"between 1 and {limit}, the most tokens that this model can read"
         raise DistillationError(
-            f"length must lie between 1 and {limit}, the most tokens that this {model.config.model_type} model has "
-            f"positions for; got {length}. Give the length of your texts in tokens."
+            f"length must be {most} ({model.config.model_type}); got {length}. Give the length of your texts in tokens."
         )
-    flops, activations = _count_work(model, length)
+    work = _count_work(model, length)
     return Cost(
         parameters=_count_parameters(model),
         bytes=sum(parameter.numel() * parameter.element_size() for parameter in model.parameters()),
-        flops_per_token=flops / length,
-        activations_per_token=activations / length,
+        flops_per_token=None if work is None else work[0] / length,
+        activations_per_token=None if work is None else work[1] / length,
         length=length,
     )
 
@@ -145,26 +148,18 @@ def _part_of(path: str, module: nn.Module, family: Family | None) -> str:
 # ---- Work ----
 
 
-def _count_work(model: PreTrainedModel, length: int) -> tuple[int, int]:
-    """Return FLOPs and activations of one text."""
-    shapes_only = FakeTensorMode()
-    skeleton = _without_values(model, shapes_only)
-    one_choice = type(model) in MODEL_FOR_MULTIPLE_CHOICE_MAPPING.values()
+def _count_work(model: PreTrainedModel, length: int) -> tuple[int, int] | None:
+    """Return FLOPs and activations of one text; None where shapes do not tell them."""
+    # Not `in ….values()`: that imports every model of transformers, for seconds.
+    one_choice = MODEL_FOR_MULTIPLE_CHOICE_MAPPING.get(type(model.config), None) is type(model)
     flops, activations = FlopCounterMode(display=False), _ActivationCounter()
-    with torch.no_grad(), shapes_only, flops, activations:
-        input_ids = torch.ones((1, 1, length) if one_choice else (1, length), dtype=torch.long)
-        skeleton(input_ids=input_ids, attention_mask=torch.ones_like(input_ids))
+    try:
+        with on_shapes(model) as skeleton, flops, activations:
+            input_ids = torch.ones((1, 1, length) if one_choice else (1, length), dtype=torch.long)
+            skeleton(input_ids=input_ids, attention_mask=torch.ones_like(input_ids))
+    except Exception:  # what a pass without values can raise has no common kind
+        return None
     return flops.get_total_flops(), activations.total
-
-
-def _without_values(model: PreTrainedModel, shapes_only: FakeTensorMode) -> PreTrainedModel:
-    """Copy a model with tensors that have a shape and no memory in the place of its own."""
-    tensors = chain(model.parameters(), model.buffers())
-    with shapes_only:
-        twins: dict[int, Any] = {id(tensor): torch.empty(tensor.shape, dtype=tensor.dtype) for tensor in tensors}
-    skeleton = copy.deepcopy(model, twins)  # takes what the memo has, and so never copies a weight
-    skeleton.set_attn_implementation("eager")  # the FLOPs of fused kernels are not all known
-    return skeleton.eval()
 
 
 class _ActivationCounter(TorchDispatchMode):
@@ -190,15 +185,14 @@ def _table(cost: Cost) -> str:
     rows = [["", "model", "reference", "ratio"] if compared else ["", "model"]]
     for title, own in columns[0].items():
         others = [column[title] for column in columns[1:]]
-        if own or any(others):
-            ratios = [_times(other / own) if own else ABSENT for other in others]
-            rows.append([title, *map(_short, (own, *others)), *ratios])
+        if own != 0 or any(other != 0 for other in others):
+            rows.append([title, *map(_short, (own, *others)), *(_times(own, other) for other in others)])
     if cost.speed_up is not None:
-        rows.append(["speed-up, estimated", "", "", _times(cost.speed_up)])
+        rows.append(["speed-up, estimated", "", "", f"{cost.speed_up:.1f}×"])
     return _aligned(rows)
 
 
-def _figures(cost: Cost) -> dict[str, float]:
+def _figures(cost: Cost) -> dict[str, float | None]:
     return {
         **{f"parameters: {part.replace('_', '-')}": count for part, count in cost.parameters.items()},
         "parameters: all": cost.total_parameters,
@@ -207,12 +201,14 @@ def _figures(cost: Cost) -> dict[str, float]:
     }
 
 
-def _times(ratio: float) -> str:
-    return f"{ratio:.1f}×"
+def _times(own: float | None, other: float | None) -> str:
+    return f"{other / own:.1f}×" if own and other is not None else ABSENT
 
 
-def _short(figure: float) -> str:
+def _short(figure: float | None) -> str:
     """Write a figure with a prefix: 66,955,010 is `67.0 M`."""
+    if figure is None:
+        return UNKNOWN
     for limit, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if figure >= limit:
             return f"{figure / limit:.1f} {prefix}"

@@ -5,6 +5,7 @@ and bias of a norm follow the mean and variance over fewer coordinates.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -17,8 +18,8 @@ from distilnlp.losses.reduction import at_least_float32
 from distilnlp.signals import Batch, token_mask
 from distilnlp.students.importance import batches_for, hooked, run_model
 
-# Of each axis of a weight that gets shorter, what becomes of it: the indices `[new]` that are kept, or a projection
-# `[old, new]` with orthonormal columns.
+# Of each axis of a weight that changes, what becomes of it: the indices `[new]` that are kept, or a matrix
+# `[old, new]`, mostly a projection with orthonormal columns.
 Cut = Mapping[int, Tensor]
 
 STEADY = 1e-6  # variance of a normalised coordinate, on average 1, that is too small to fit a gain to
@@ -26,7 +27,7 @@ TINY = 1e-12  # keeps a division by zero away
 
 
 def shorten(tensor: Tensor, axis: int, kept: Tensor) -> Tensor:
-    """Keep some entries of an axis, or project it."""
+    """Keep some entries of an axis, or multiply it by a matrix."""
     kept = kept.to(tensor.device)
     if kept.dim() == 1:
         return tensor.index_select(axis, kept)
@@ -89,15 +90,23 @@ class LinearFit:
 
 
 class NormFit:
-    """Fits gain and bias of a norm over fewer coordinates: each is regressed on its own normalised value."""
+    """Fits gain and bias of a norm over fewer coordinates: each is regressed on its own normalised value.
 
-    def __init__(self, norm: nn.LayerNorm, cut: Cut) -> None:
-        self._norm, self._kept = norm, cut[0]
+    Args:
+        norm: of the teacher.
+        entering: makes what will enter the student's norm of what enters this one, `[tokens, width]`.
+        leaving: makes what should leave it of what leaves this one.
+    """
+
+    def __init__(
+        self, norm: nn.LayerNorm, entering: Callable[[Tensor], Tensor], leaving: Callable[[Tensor], Tensor]
+    ) -> None:
+        self._norm, self._entering, self._leaving = norm, entering, leaving
         self._sums, self.tokens = torch.zeros(()), 0
 
     def see(self, entering: Tensor, leaving: Tensor) -> None:
         """Add to the sums of u, t, u², u · t: u is the cut input normalised anew, t the cut output."""
-        fewer, target = shorten(entering, -1, self._kept), shorten(leaving, -1, self._kept)
+        fewer, target = self._entering(entering), self._leaving(leaving)
         normal = F.layer_norm(fewer, fewer.shape[-1:], eps=self._norm.eps)
         sums = torch.stack([normal, target, normal.square(), normal * target]).sum(dim=1)
         self._sums = self._sums.to(sums) + sums
@@ -122,13 +131,20 @@ def _fits(teacher: PreTrainedModel, cuts: Mapping[str, Cut]) -> dict[str, Fit]:
         if isinstance(module, nn.Linear) and 1 in cut and id(module.weight) not in tied:
             fits[path] = LinearFit(module, cut)
         elif isinstance(module, nn.LayerNorm) and cut:
-            fits[path] = NormFit(module, cut)
+            shortened = partial(shorten, axis=-1, kept=cut[0])
+            fits[path] = NormFit(module, shortened, shortened)
     return fits
 
 
-def fit_weights(teacher: PreTrainedModel, cuts: Mapping[str, Cut], sample: Sequence[Batch]) -> dict[str, Tensor]:
-    """Return the weights of all linear layers that lose inputs and of all norms that lose coordinates."""
-    fits = _fits(teacher, cuts)
+def fit_weights(
+    teacher: PreTrainedModel, cuts: Mapping[str, Cut], sample: Sequence[Batch], further: Mapping[str, Fit]
+) -> dict[str, Tensor]:
+    """Return the weights of all linear layers that lose inputs, of all norms that lose coordinates, and further ones.
+
+    Raises:
+        DistillationError: the sample is empty or not tokenised, or a module that is fitted does not run on it.
+    """
+    fits = {**_fits(teacher, cuts), **further}
     modules = {path: teacher.get_submodule(path) for path in fits}
     for batch in batches_for(teacher, sample):
         mask = token_mask(batch)

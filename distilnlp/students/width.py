@@ -23,6 +23,7 @@ from distilnlp.losses.reduction import at_least_float32
 from distilnlp.signals import Batch, token_mask
 from distilnlp.students.blueprint import Blueprint
 from distilnlp.students.fitting import cut_weight, fit_weights
+from distilnlp.students.folding import fold_embeddings
 from distilnlp.students.importance import (
     HOW_TO_SAMPLE,
     batches_for,
@@ -124,12 +125,15 @@ def narrow(blueprint: Blueprint, teacher: PreTrainedModel, width: Width, sample:
         )
     config = _narrow_config(blueprint.config, own, width)
     with in_eval_mode(teacher), torch.no_grad():
-        cuts = _plan(blueprint, own, _shapes(blueprint, config), _choose_kept(teacher, own, width, sample))
-        fitted = fit_weights(teacher, cuts, sample)
-    weights = {
-        name: fitted[name] if name in fitted else cut_weight(blueprint.weights[name], cut) for name, cut in cuts.items()
-    }
-    return replace(blueprint, config=config, weights={**blueprint.weights, **weights})
+        shapes, kept = _shapes(blueprint, config), _choose_kept(teacher, own, width, sample)
+        folding = fold_embeddings(teacher, blueprint, shapes, kept.projection)
+        cuts = {**_plan(blueprint, own, shapes, kept), **folding.cuts}
+        fitted = fit_weights(teacher, cuts, sample, folding.fits)
+    if folding.cuts:
+        config.tie_word_embeddings = False  # a masked LM reads its tokens off the tables that the teacher has
+    whole = {name: weight for name, weight in blueprint.weights.items() if name not in folding.dropped}
+    cut = {name: cut_weight(whole[name], cut) for name, cut in cuts.items() if name not in fitted}
+    return replace(blueprint, config=config, weights={**whole, **cut, **fitted})
 
 
 def _narrow_config(config: PreTrainedConfig, own: Width, width: Width) -> PreTrainedConfig:

@@ -5,6 +5,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from distilnlp.errors import DistillationError, did_you_mean
+from distilnlp.shapes import hidden_states_of
 from distilnlp.signals import SignalProfile, label_names_of
 from distilnlp.tasks.choices import MULTIPLE_CHOICE
 from distilnlp.tasks.masked_lm import MASKED_LM
@@ -59,15 +60,16 @@ def task_of(model: PreTrainedModel) -> Task:
 
 
 def profile_of(model: PreTrainedModel) -> SignalProfile:
-    """Read from its config what a transformers model can emit."""
+    """Tell what a transformers model can emit, by its config and its shapes."""
     config: Any = model.config
     task = task_of(model)
+    num_hidden_states, hidden_size = hidden_states_of(model)
     return SignalProfile(
         label_names=label_names_of(config) if task.has_label_names else None,
         num_labels=task.num_classes(config),
-        num_hidden_states=config.num_hidden_layers + 1,
-        hidden_size=config.hidden_size,
-        num_heads=config.num_attention_heads,
+        num_hidden_states=num_hidden_states,
+        hidden_size=hidden_size,
+        num_heads=getattr(config, "num_attention_heads", 0),
         model_type=config.model_type,
         task=task.name,
         attention_windows=_attention_windows(config),
