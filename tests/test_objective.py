@@ -283,6 +283,14 @@ def test_attention_kl_of_local_attention_asks_for_nothing_impossible(strategy: s
     assert value < 1.0
 
 
+def test_a_local_layer_without_a_counterpart_is_left_out() -> None:
+    local = profile_of(tiny_model("modernbert"))
+    setting = Setting(TASK, local, profile_of(tiny_model(num_hidden_layers=8)))
+    loss = build_loss(parse_losses([{"name": "attention_kl"}])[0], setting)
+    assert local.attention_windows == (0, 8, 8, 0)
+    assert (loss.student_request.attentions, loss.teacher_request.attentions) == ({1, 4}, {2, 8})
+
+
 @pytest.mark.parametrize(("pair", "needs"), [([2, 1], "the whole text"), ([3, 4], "the whole text")])
 def test_attention_kl_refuses_a_pair_that_cannot_be_learned(pair: list[int], needs: str) -> None:
     teacher = tiny_model("modernbert", num_hidden_layers=6)

@@ -260,22 +260,34 @@ def build_attention(config: LayersConfig, setting: Setting) -> AttentionLoss:
             )
     for profile in (student, teacher):
         check_capturable(profile.model_type)
-    windows = student.attention_windows, teacher.attention_windows
-    if isinstance(config.layer_mapping, str):
-        mapping = like_to_like(mapping, *windows)
-    if config.name == "attention_kl":
-        _check_windows(mapping, *windows)
-    return AttentionLoss(config, mapping)
+    return AttentionLoss(config, _learnable(config, mapping, student.attention_windows, teacher.attention_windows))
 
 
-def _check_windows(mapping: LayerMapping, student: Sequence[int], teacher: Sequence[int]) -> None:
-    """Refuse a KL divergence from probabilities that the student's layer can never have."""
-    for own, other in mapping:
-        sees = student[own - 1] if student else 0
-        needs = teacher[other - 1] if teacher else 0
-        if sees and not 0 < needs <= sees:
-            raise DistillationError(
-                f"attention_kl: layer_mapping pair ({own}, {other}) asks a layer whose attention sees {sees} tokens "
-                f"for that of one that sees {needs or 'the whole text'}, which it cannot learn. Pair layers that "
-                "see as much, or use attention_mse."
-            )
+def _learnable(
+    config: LayersConfig, mapping: LayerMapping, student: Sequence[int], teacher: Sequence[int]
+) -> LayerMapping:
+    """Return the pairs, local layers beside local ones where a strategy chose them.
+
+    A layer that does not see a token can never have the teacher's probability there, which would cost a KL divergence
+    what the smallest number costs: under a strategy such a layer is left out, and a pair that was given is refused.
+    """
+    by_strategy = isinstance(config.layer_mapping, str)
+    if by_strategy:
+        mapping = like_to_like(mapping, student, teacher)
+    if config.name != "attention_kl":
+        return mapping
+    blind = [pair for pair in mapping if not _sees_enough(pair, student, teacher)]
+    if blind and (not by_strategy or len(blind) == len(mapping)):
+        own, other = blind[0]
+        raise DistillationError(
+            f"attention_kl: layer_mapping pair ({own}, {other}) asks a layer whose attention sees {student[own - 1]} "
+            f"tokens for that of one that sees {(teacher[other - 1] if teacher else 0) or 'the whole text'}, which it "
+            "cannot learn. Pair layers that see as much, or use attention_mse."
+        )
+    return [pair for pair in mapping if pair not in blind]
+
+
+def _sees_enough(pair: tuple[int, int], student: Sequence[int], teacher: Sequence[int]) -> bool:
+    own = student[pair[0] - 1] if student else 0
+    other = teacher[pair[1] - 1] if teacher else 0
+    return own == 0 or 0 < other <= own
