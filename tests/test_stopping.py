@@ -126,10 +126,10 @@ BOTH = {"baseline": True, "teacher.finetune": True}
 def test_teacher_and_baseline_are_stopped_where_rows_can_be_held_out(folder: Path) -> None:
     write_rows(folder, labelled=200)
     plan = make_plan(recipe(folder, **BOTH))
-    assert plan.stopped == {"teacher", "baseline"}
+    assert plan.stopped == {"teacher": "held_out", "baseline": "held_out"}
     for name in plan.stopped:
         values = plan.trainings[name]
-        assert (values["metric_for_best_model"], values["greater_is_better"]) == ("accuracy", True)
+        assert values["metric_for_best_model"] == "accuracy"
     assert "load_best_model_at_end" not in plan.trainings["student"]
     assert plan.trainings["teacher"]["learning_rate"] == 3e-4
 
@@ -140,16 +140,18 @@ def test_teacher_and_baseline_are_stopped_where_rows_can_be_held_out(folder: Pat
         ({"teacher.finetune": {"num_train_epochs": 2}}, {"baseline"}),
         ({"baseline": {"max_steps": 3}}, {"teacher"}),
         ({"baseline": {"learning_rate": 1e-3}, "training.save_steps": 2}, {"teacher", "baseline"}),
+        ({"teacher.folds": 10}, {"baseline"}),  # each learns 180 rows
+        ({"baseline": {"save_steps": 0.5}}, {"teacher"}),
     ],
 )
 def test_who_says_how_long_is_obeyed(folder: Path, own: dict[str, Any], stopped: set[str]) -> None:
     write_rows(folder, labelled=200)
-    assert make_plan(recipe(folder, **BOTH | own)).stopped == stopped
+    assert set(make_plan(recipe(folder, **BOTH | own)).stopped) == stopped
 
 
 def test_too_few_rows_are_all_learned_and_a_validation_split_spares_them(folder: Path) -> None:
     write_rows(folder, labelled=199)
-    assert make_plan(recipe(folder, **BOTH)).stopped == set()
+    assert make_plan(recipe(folder, **BOTH)).stopped == {}
     write_rows(folder, labelled=20, validation=tiny_rows(12, seed=2))
     plan = make_plan(recipe(folder, **BOTH, **{"data.validation_split": "validation"}))
-    assert plan.stopped == {"teacher", "baseline"}
+    assert plan.stopped == {"teacher": "validation", "baseline": "validation"}

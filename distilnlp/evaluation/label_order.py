@@ -5,43 +5,43 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
-from transformers import PreTrainedModel
 
 from distilnlp.errors import shortened
-from distilnlp.evaluation.prediction import Collator, Rows
 from distilnlp.evaluation.task import EvaluationTask
 
 FAR_BETTER = 0.3  # in accuracy
 WELL = 0.5
+FEWEST_ITEMS = 5  # a label
 
 
-def order_that_fits(model: PreTrainedModel, examples: Rows, collator: Collator, task: EvaluationTask) -> str | None:
+def order_that_fits(predictions: Any, labels: Any, names: Sequence[str], task: EvaluationTask) -> str | None:
     """Say which order of the labels fits a model's answers far better than the one it has; None if there is none.
 
-    Every permutation is compared at once, as an assignment of answers to labels.
+    Every permutation is compared at once, as an assignment of answers to labels. With few items a label some
+    permutation fits whatever was answered, so then nothing is said.
 
     Args:
-        model: a finished model whose label ids are those of the examples.
-        examples: tokenised rows with labels.
-        collator: of them.
+        predictions: of the model, as the task's `predict` gives them.
+        labels: as the task's `read_labels` gives them.
+        names: of the model's labels, in logit order.
         task: how they are scored.
     """
     if task.classes is None:
         return None
-    labels = task.read_labels(examples, model.config)
-    answers, known = task.classes(task.predict(model, examples, collator, 32, "the teacher"), labels)
-    count = int(model.config.num_labels or 0)
+    answers, known = task.classes(predictions, labels)
+    count = len(names)
+    if len(known) < FEWEST_ITEMS * count:
+        return None
     confusion = np.zeros((count, count), dtype=np.int64)
     np.add.at(confusion, (known, answers), 1)
     _, order = linear_sum_assignment(-confusion)
     now, then = np.trace(confusion) / len(known), confusion[np.arange(count), order].sum() / len(known)
     if then < WELL or then - now < FAR_BETTER:
         return None
-    names = [str((model.config.id2label or {}).get(index, index)) for index in order]
     return (
-        f"its answers to these rows are right in {now:.0%}, and would be in {then:.0%} if its labels stood in the "
-        f"order {_listed(order)}. Where the data holds ids, set data.label_names: [{_listed(names)}]; where it holds "
-        "names, the order in the model's id2label is wrong."
+        f"its answers are right in {now:.0%} of the items, and would be in {then:.0%} if its labels stood in the order "
+        f"{_listed(order)}. Where the data holds ids, set data.label_names: [{_listed([names[i] for i in order])}]; "
+        "where it holds names, the order in the model's id2label is wrong."
     )
 
 

@@ -108,7 +108,6 @@ def measure_quality(
             fidelity={of: _finite(compute(*pair)) for of, compute in task.fidelity.items()} if pair else None,
             calibration_error=task.calibration_error(predictions[name], labels) if task.calibration_error else None,
         )
-        _warn_of_undefined(name, qualities[name])
     return qualities
 
 
@@ -157,7 +156,7 @@ def warn_of_absent_classes(labels: Any, config: PreTrainedConfig, task: Evaluati
         )
 
 
-def _warn_of_undefined(name: str, quality: Quality) -> None:
+def warn_of_undefined(name: str, quality: Quality) -> None:
     """Say which figures are undefined for a model, and why."""
     figures = {metric: figure["value"] for metric, figure in quality["metrics"].items()} | (quality["fidelity"] or {})
     for measure in (measure for measure, value in figures.items() if value is None):

@@ -11,7 +11,7 @@ from distilnlp.evaluation.classification import SINGLE_LABEL_EVALUATION
 from distilnlp.evaluation.labels import labels_agree
 from distilnlp.evaluation.latency import DEFAULT_PLAN, SpeedPlan, measure_speed
 from distilnlp.evaluation.prediction import Collator, Rows, per_model
-from distilnlp.evaluation.quality import Quality, measure_quality, warn_of_absent_classes
+from distilnlp.evaluation.quality import Quality, measure_quality, warn_of_absent_classes, warn_of_undefined
 from distilnlp.evaluation.size import ModelSize, measure_size
 from distilnlp.evaluation.task import EvaluationTask
 
@@ -85,6 +85,8 @@ def evaluate_models(
     speeds = measure_speed(models, rows, collators, speed_plan, task.columns) if speed_plan else {}
     warn_of_absent_classes(labels, next(iter(models.values())).config, task)
     qualities = measure_quality(predictions, labels, task, reference, resamples, seed)
+    for name, quality in qualities.items():
+        warn_of_undefined(name, quality)
     return {
         name: ModelReport(
             **qualities[name],

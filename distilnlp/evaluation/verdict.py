@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from enum import Enum, IntEnum
+from typing import Any
 
 import numpy as np
 
@@ -63,11 +64,11 @@ def verdict(results: Mapping[str, ModelReport]) -> list[str]:
     return [text for _, text in sorted(said, key=lambda one: one[0])]
 
 
-def teacher_warnings(results: Mapping[str, ModelReport]) -> list[str]:
+def teacher_warnings(results: Mapping[str, Any]) -> list[str]:
     """Say in sentences what is wrong with a teacher, alone or beside the labels alone; nothing on too few rows.
 
     Args:
-        results: what `evaluate_models` returned of a `teacher` and perhaps a `baseline`.
+        results: what `measure_quality` returned of a `teacher` and perhaps a `baseline`.
     """
     if results["teacher"]["units"] < FEWEST_ROWS:
         return []

@@ -4,10 +4,10 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from distilnlp.evaluation import evaluate_models, teacher_warnings
+from distilnlp.evaluation import measure_quality, teacher_warnings
 from distilnlp.runs.encoding import EncodedRows
 from distilnlp.runs.plan import Plan
-from distilnlp.runs.stopping import hold_out
+from distilnlp.runs.stopping import HELD_OUT, hold_out
 from distilnlp.runs.teacher_sample import RESAMPLES
 
 logger = logging.getLogger(__name__)
@@ -18,28 +18,35 @@ def warn_of_teacher(plan: Plan, models: Mapping[str, Any], rows: Mapping[str, En
 
     Args:
         plan: of the run.
-        models: the `teacher`, and the `baseline` if there is one.
+        models: the `teacher`, if it is a model, and the `baseline` if there is one.
         rows: what each of them reads.
     """
     if plan.has_two_views:  # their items need not be the same
         models = {name: model for name, model in models.items() if name == "teacher"}
-    trained = {name for name in models if name in plan.trainings}
-    encoded = {name: rows[name].validation for name in models}
-    if "teacher" not in models or not trained:
+    encoded = _unlearned(plan, models, rows)
+    if "teacher" not in models or encoded is None:
         return
-    if any(part is None for part in encoded.values()):
-        is_of_several = plan.recipe.teacher.folds is not None or any(member.prefix for member in plan.members)
-        if is_of_several or not trained <= plan.stopped:
-            return
-        _, held = hold_out(plan.data.labelled, plan.task.rows, plan.recipe.seed)
-        encoded = {name: rows[name].encode(held, "held-out", for_evaluation=True) for name in models}
-    reports = evaluate_models(
-        models,
-        {name: list(part or ()) for name, part in encoded.items()},
-        {name: rows[name].collate for name in models},
-        task=plan.task.evaluation,
-        resamples=RESAMPLES,
-        speed_plan=None,
-    )
-    for said in teacher_warnings(reports):
-        logger.warning("before the student is trained: %s", said)
+    task, first = plan.task.evaluation, models["teacher"].config
+    examples = {name: list(part) for name, part in encoded.items()}
+    answers = {
+        name: task.align(task.predict(model, examples[name], rows[name].collate, 32, name), model.config, first)
+        for name, model in models.items()
+    }
+    labels = task.read_labels(examples["teacher"], first)
+    for said in teacher_warnings(measure_quality(answers, labels, task, resamples=RESAMPLES)):
+        logger.warning("before the student is trained, on %d rows: %s", len(examples["teacher"]), said)
+
+
+def _unlearned(plan: Plan, models: Mapping[str, Any], rows: Mapping[str, EncodedRows]) -> dict[str, Any] | None:
+    """Return labelled rows that none of the models has learned, as each reads them; None if there are none."""
+    trained = [name for name in models if name in plan.trainings]
+    if not trained:
+        return None
+    validation = {name: rows[name].validation for name in models}
+    if all(part is not None for part in validation.values()):
+        return validation
+    is_of_several = plan.recipe.teacher.folds is not None or any(member.prefix for member in plan.members)
+    if is_of_several or any(plan.stopped.get(name) != HELD_OUT for name in trained):
+        return None
+    _, held = hold_out(plan.data.labelled, plan.task.rows, plan.recipe.seed)
+    return {name: rows[name].encode(held, "held-out", for_evaluation=True) for name in models}

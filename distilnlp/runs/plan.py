@@ -31,7 +31,15 @@ from distilnlp.runs.models import (
     new_head,
     pretrained_student,
 )
-from distilnlp.runs.stopping import OWN_LENGTH, can_hold_out, learning_rate, longest_training, stopping_arguments
+from distilnlp.runs.stopping import (
+    HELD_OUT,
+    OWN_LENGTH,
+    VALIDATION,
+    can_hold_out,
+    learning_rate,
+    longest_training,
+    stopping_arguments,
+)
 from distilnlp.runs.teacher_sample import check_finished_teacher
 from distilnlp.signals import SignalProfile
 from distilnlp.students import estimate_cost
@@ -57,7 +65,7 @@ class Plan:
         student: the shape that the student will have, without weights, as the members are.
         max_length: of the student's texts, in tokens.
         trainings: the arguments of each training that the run has, of `student` and perhaps `teacher`, `baseline`.
-        stopped: which of them end when their score on rows that they do not learn stops rising.
+        stopped: which of them end when their score stops rising, on the rows `VALIDATION` or `HELD_OUT`.
     """
 
     recipe: Recipe
@@ -68,7 +76,7 @@ class Plan:
     student: PreTrainedModel
     max_length: int
     trainings: dict[str, dict[str, Any]]
-    stopped: frozenset[str]
+    stopped: dict[str, str]
 
     @property
     def teacher_profile(self) -> SignalProfile:
@@ -111,15 +119,11 @@ def make_plan(recipe: Recipe) -> Plan:
     members = make_members(recipe, task, models, tokenizers, tokenizer, max_length)
     if recipe.teacher.columns:
         _check_answers(recipe, task, data)
-    elif is_finished and PartialState().is_main_process:
-        check_finished_teacher(task, data, members, recipe.data)
     trainings, stopped = _resolve_trainings(recipe, task, data, [*models, student])
     for name, values in trainings.items():
         _check_training(values, recipe.seed, data.validation is not None or name in stopped, student, task)
     for reader, length in dict.fromkeys([(tokenizer, max_length), *(member.view for member in members)]):
         warn_of_misfit(reader, length, task.rows.texts(data.train))
-    for model in (*models, student):
-        model.to("meta")  # type: ignore[arg-type]  # the stages load the weights: from here on only shapes count
     plan = Plan(recipe, task, tokenizer, data, members, student, max_length, trainings, stopped)
     if plan.has_two_views:
         _check_own_view(recipe, task)
@@ -127,6 +131,10 @@ def make_plan(recipe: Recipe) -> Plan:
     student_args = build_arguments(trainings["student"], recipe.seed, Path(recipe.output))
     objective = student_args.build_objective(task, profile_of(student), plan.teacher_profile)
     check_batch_size(objective, student_args, most_texts(task, data.train, CHOICES))
+    if models and is_finished and PartialState().is_main_process:
+        check_finished_teacher(task, data, members, recipe.data)
+    for model in (*models, student):
+        model.to("meta")  # type: ignore[arg-type]  # the stages load the weights: from here on only shapes count
     return plan
 
 
@@ -230,7 +238,7 @@ def _check_arguments(recipe: Recipe) -> None:
 
 def _resolve_trainings(
     recipe: Recipe, task: Task, data: PreparedData, models: list[PreTrainedModel]
-) -> tuple[dict[str, dict[str, Any]], frozenset[str]]:
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Return the arguments of each training, its length settled by the rows where the recipe leaves it open.
 
     Args:
@@ -240,7 +248,7 @@ def _resolve_trainings(
         models: of the teacher, and last the student.
 
     Returns:
-        The arguments by the training's name, and which trainings end when their score stops rising.
+        The arguments by the training's name, and which trainings end when their score stops rising, on which rows.
     """
     trainings = {"student": distill_values(recipe)}
     if (recipe.teacher.finetune or recipe.baseline) and len(data.labelled) == 0:
@@ -254,12 +262,12 @@ def _resolve_trainings(
             "the student has nothing to learn from: soft_loss_weight is 0, there are no losses, and none of the "
             "training rows has a label. Give one of them."
         )
-    labelled, stopped = len(data.labelled), set()
+    labelled = len(data.labelled)
     if recipe.teacher.finetune:
-        width = max(getattr(model.config, "hidden_size", USUAL_WIDTH) for model in models[:-1])
+        width = max(model.config.hidden_size for model in models[:-1])
         values = {"learning_rate": learning_rate(width), **finetune_values(recipe)}
         batch = values["per_device_train_batch_size"] * values.get("gradient_accumulation_steps", 1)
-        epochs = longest_training(labelled, len(data.label_names), batch)
+        epochs = longest_training(_learned_by_teacher(recipe, labelled), len(data.label_names), batch)
         trainings["teacher"] = {"num_train_epochs": epochs, **values}
     if recipe.baseline:
         # At the most as many steps as the student takes, or the comparison would flatter the student.
@@ -268,12 +276,29 @@ def _resolve_trainings(
         is_settled = values.get("max_steps", -1) > 0 or "num_train_epochs" in _own_keys(recipe.baseline)
         trainings["baseline"] = values if is_settled else {**values, "num_train_epochs": epochs}
     metric = best_checkpoint_metric(task.evaluation, models[-1].config)
-    for name, asked in (("teacher", recipe.teacher.finetune), ("baseline", recipe.baseline)):
-        is_left_open = asked and not _own_keys(asked) & OWN_LENGTH
-        if is_left_open and (data.validation is not None or can_hold_out(labelled)):
-            trainings[name] |= stopping_arguments(metric)
-            stopped.add(name)
-    return trainings, frozenset(stopped)
+    stopped = {name: rows for name in ("teacher", "baseline") if (rows := _stopped_on(name, recipe, data))}
+    for name in stopped:
+        trainings[name] |= stopping_arguments(metric)
+    return trainings, stopped
+
+
+def _stopped_on(name: str, recipe: Recipe, data: PreparedData) -> str | None:
+    """Return the rows whose score ends a training on the labels, None where its length is given or no rows are left."""
+    is_teacher = name == "teacher"
+    asked = recipe.teacher.finetune if is_teacher else recipe.baseline
+    if not asked or _own_keys(asked) & OWN_LENGTH:
+        return None
+    is_read = not is_teacher or recipe.teacher.text_columns is None
+    if data.validation is not None and (is_read or TEACHER_TEXT in data.validation.column_names):
+        return VALIDATION
+    learned = _learned_by_teacher(recipe, len(data.labelled)) if is_teacher else len(data.labelled)
+    return HELD_OUT if can_hold_out(learned, len(data.label_names)) else None
+
+
+def _learned_by_teacher(recipe: Recipe, labelled: int) -> int:
+    """Return how many of the labelled rows a teacher learns: all, or those of the other folds."""
+    folds = recipe.teacher.folds
+    return labelled if folds is None else labelled * (folds - 1) // folds
 
 
 def _own_keys(asked: bool | dict[str, Any]) -> set[str]:

@@ -18,7 +18,12 @@ PATIENCE = 5  # evaluations without a score as good as the best
 # A tenth of the labelled rows is held out, if these are enough to tell one checkpoint from another.
 SHARE, FEWEST, MOST = 0.1, 20, 2000
 # What a recipe sets of these, it decides itself, and nothing is held out.
-OWN_LENGTH = {"max_steps", "num_train_epochs", "eval_strategy", "load_best_model_at_end", "metric_for_best_model"}
+OWN_LENGTH = {"max_steps", "num_train_epochs", "eval_strategy", "eval_steps", "save_strategy", "save_steps"} | {
+    "load_best_model_at_end",
+    "metric_for_best_model",
+    "greater_is_better",
+}
+VALIDATION, HELD_OUT = "validation", "held_out"  # the rows that tell when to stop
 
 
 def longest_training(labelled: int, classes: int, batch_size: int) -> int:
@@ -39,9 +44,9 @@ def learning_rate(hidden_size: int) -> float:
     return min(3e-4, 1e-4 * 384 / hidden_size)
 
 
-def can_hold_out(labelled: int) -> bool:
-    """Whether a tenth of so many labelled rows tells how good a model is."""
-    return labelled * SHARE >= FEWEST
+def can_hold_out(labelled: int, classes: int) -> bool:
+    """Whether a tenth of so many labelled rows tells how good a model is, and every class keeps one."""
+    return min(labelled * SHARE, labelled - classes) >= FEWEST
 
 
 def hold_out(labelled: Dataset, rows: RowFormat, seed: int) -> tuple[Dataset, Dataset]:
@@ -68,7 +73,6 @@ def stopping_arguments(metric: str) -> dict[str, Any]:
         "save_steps": share,
         "load_best_model_at_end": True,
         "metric_for_best_model": metric,
-        "greater_is_better": metric != "loss",
     }
 
 

@@ -9,10 +9,10 @@ from datasets import Dataset
 
 from distilnlp.data import DataConfig, PreparedData
 from distilnlp.data.views import teacher_view
-from distilnlp.evaluation import evaluate_models, teacher_warnings
+from distilnlp.evaluation import measure_quality, teacher_warnings
 from distilnlp.evaluation.label_order import order_that_fits
 from distilnlp.runs.members import Member
-from distilnlp.runs.models import collator_of
+from distilnlp.runs.models import collator_of, label_list
 from distilnlp.tasks import Task
 
 logger = logging.getLogger(__name__)
@@ -34,19 +34,20 @@ def check_finished_teacher(task: Task, data: PreparedData, members: Sequence[Mem
         DistillationError: a model's logits are NaN or infinite.
     """
     rows = _sample(data.labelled if len(data.labelled) else data.test)
+    evaluation = task.evaluation
     for member in members:
         collate = collator_of(task, member.tokenizer, config)
         options: dict[str, Any] = {"config": config, "for_evaluation": True}
-        encoded = task.rows.encode(teacher_view(rows), member.tokenizer, member.max_length, "A sample", **options)
-        examples = list(encoded)
-        member.model.to(PartialState().device)
-        reports = evaluate_models(
-            {"teacher": member.model}, examples, collate, task=task.evaluation, resamples=RESAMPLES, speed_plan=None
+        examples = list(
+            task.rows.encode(teacher_view(rows), member.tokenizer, member.max_length, "A sample", **options)
         )
-        for said in teacher_warnings(reports):
+        member.model.to(PartialState().device)
+        labels = evaluation.read_labels(examples, member.model.config)
+        answers = evaluation.predict(member.model, examples, collate, 32, f"the teacher {member.source}")
+        warnings = teacher_warnings(measure_quality({"teacher": answers}, labels, evaluation, resamples=RESAMPLES))
+        order = order_that_fits(answers, labels, label_list(member.model, task), evaluation)
+        for said in (*warnings, *([order] if order else [])):
             logger.warning("%s, asked about %d labelled rows: %s", member.source, len(rows), said)
-        if order := order_that_fits(member.model, examples, collate, task.evaluation):
-            logger.warning("%s: %s", member.source, order)
 
 
 def _sample(rows: Dataset) -> Dataset:

@@ -16,7 +16,7 @@ from distilnlp.runs.encoding import EncodedRows
 from distilnlp.runs.folder import HISTORY
 from distilnlp.runs.history import HistoryCallback, keep_logs
 from distilnlp.runs.plan import Plan
-from distilnlp.runs.stopping import StopAtBest, hold_out
+from distilnlp.runs.stopping import HELD_OUT, StopAtBest, hold_out
 from distilnlp.tasks.collators import AllEncodings
 from distilnlp.teacher_cache import OFF
 from distilnlp.teachers import Teacher
@@ -42,7 +42,7 @@ def learn_labels(
         The folder of the finished model.
     """
     learned, judged_on = labelled, encoded.validation
-    if name in plan.stopped and judged_on is None:
+    if plan.stopped.get(name) == HELD_OUT:
         learned, held = hold_out(labelled, plan.task.rows, plan.recipe.seed)
         judged_on = encoded.encode(held, "held-out", for_evaluation=True)
     rows = labelled_rows(encoded.encode(learned, "labelled"), plan.task.rows)
