@@ -19,7 +19,7 @@ from distilnlp.signals import SignalProfile, Signals
 from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION, TASKS
 from tests.conftest import tiny_arguments
 from tests.distributed_gradients import Recorder
-from tests.tiny import tiny_other, tiny_tokenizer
+from tests.tiny import tiny_model, tiny_tokenizer
 from tests.tiny_tasks import task_data, task_model, task_rows, task_student, task_teacher
 from tests.trainer_tools import Watcher, assert_same, copy_of, losses_logged
 
@@ -269,7 +269,7 @@ def test_an_ensemble_has_no_states_to_learn_from(tmp_path: Path, loss: str) -> N
 
 @pytest.mark.parametrize("loss", ON_STATES)
 def test_a_model_without_states_of_each_token_is_refused(tmp_path: Path, loss: str) -> None:
-    for role, models in (("teacher", {"teacher": tiny_other("t5")}), ("student", {"student": tiny_other("t5")})):
+    for role, models in (("teacher", {"teacher": tiny_model("t5")}), ("student", {"student": tiny_model("t5")})):
         with pytest.raises(DistillationError, match=rf"needs a {role} .*such as T5.*losses on logits"):
             trainer_of(tmp_path, [{"name": loss}], **models)
 
@@ -277,12 +277,12 @@ def test_a_model_without_states_of_each_token_is_refused(tmp_path: Path, loss: s
 @pytest.mark.parametrize("loss", ["attention_kl", "minilm", "minilmv2"])
 def test_a_model_without_attention_is_refused_by_name(tmp_path: Path, loss: str) -> None:
     with pytest.raises(DistillationError, match=r"captured from the families .*got 'fnet'. .*on hidden states"):
-        trainer_of(tmp_path, [{"name": loss}], teacher=tiny_other("fnet"))
+        trainer_of(tmp_path, [{"name": loss}], teacher=tiny_model("fnet"))
 
 
 @pytest.mark.parametrize("architecture", ["bart", "longformer", "perceiver", "t5", "xlm", "xlnet"])
 def test_an_architecture_of_its_own_teaches_by_its_logits(tmp_path: Path, architecture: str) -> None:
-    assert_trains(trainer_of(tmp_path, [{"name": "logit_mse"}], teacher=tiny_other(architecture)), "logit_mse")
+    assert_trains(trainer_of(tmp_path, [{"name": "logit_mse"}], teacher=tiny_model(architecture)), "logit_mse")
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -318,3 +318,16 @@ def test_trainings_are_as_long_as_their_rows_need(folder: Path) -> None:
     trainings = make_plan(recipe(folder, **fixed)).trainings
     assert trainings["baseline"]["num_train_epochs"] == 2
     assert trainings["teacher"]["max_steps"] == 7
+
+
+# ---- Architectures that no student is cut from ----
+
+
+@pytest.mark.parametrize("architecture", ["bart", "canine", "perceiver", "t5"])
+def test_an_architecture_of_its_own_is_a_teacher_of_a_student_of_its_own(folder: Path, architecture: str) -> None:
+    save_model(folder / "other", tiny_model(architecture))
+    other = {"teacher.model": str(folder / "other")}
+    student = {"student.num_layers": None, "student.model": str(folder / "teacher")}
+    assert f": {architecture}, " in dry_run(recipe(folder, **other, **student))
+    with pytest.raises(DistillationError, match=rf"cut from the families .*got '{architecture}'.*student\.model"):
+        dry_run(recipe(folder, **other))

@@ -9,7 +9,7 @@ from distilnlp.forward import forward
 from distilnlp.shapes import hidden_states_of, longest_readable
 from distilnlp.signals import SignalRequest, named_inputs
 from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION, profile_of
-from tests.tiny import tiny_model, tiny_other
+from tests.tiny import tiny_model
 
 BATCH = {"input_ids": torch.full((1, 13), 5), "attention_mask": torch.ones(1, 13, dtype=torch.long)}
 WITH_STATES = ["albert", "fnet", "longformer", "xlm", "xlm-roberta", "xlnet", "xmod"]
@@ -18,7 +18,7 @@ WITHOUT = ["bart", "canine", "funnel", "perceiver", "t5"]
 
 @pytest.mark.parametrize("architecture", WITH_STATES)
 def test_hidden_states_are_those_that_the_model_gives(architecture: str) -> None:
-    model = tiny_other(architecture)
+    model = tiny_model(architecture)
     with torch.no_grad():
         states = model(**BATCH, output_hidden_states=True).hidden_states
     assert {state.shape for state in states} == {(1, 13, 16)}
@@ -28,11 +28,11 @@ def test_hidden_states_are_those_that_the_model_gives(architecture: str) -> None
 
 @pytest.mark.parametrize("architecture", WITHOUT)
 def test_states_that_are_not_one_a_token_and_layer_are_none(architecture: str) -> None:
-    assert hidden_states_of(tiny_other(architecture)) == (0, 0)
+    assert hidden_states_of(tiny_model(architecture)) == (0, 0)
 
 
 def test_to_tell_leaves_the_model_and_the_random_numbers_alone() -> None:
-    model = tiny_other("albert", num_hidden_layers=3).train()
+    model = tiny_model("albert", num_hidden_layers=3).train()
     before, random_state = model.state_dict(), torch.get_rng_state()
     hidden_states_of(model)
     assert all(
@@ -43,13 +43,13 @@ def test_to_tell_leaves_the_model_and_the_random_numbers_alone() -> None:
 
 
 def test_a_model_without_attention_has_no_heads() -> None:
-    assert profile_of(tiny_other("fnet")).num_heads == 0
+    assert profile_of(tiny_model("fnet")).num_heads == 0
 
 
 @pytest.mark.parametrize(("architecture", "index"), [("funnel", 3), ("t5", 1), ("xlnet", 9)])
 def test_states_that_do_not_fit_the_tokens_are_refused_in_the_forward_pass(architecture: str, index: int) -> None:
     """Whatever shapes told: some architectures pad long texts."""
-    model = tiny_other(architecture)
+    model = tiny_model(architecture)
     batch = {**BATCH, "input_ids": torch.tensor([[*[5] * 12, 3]])}
     with pytest.raises(
         DistillationError, match=rf"states \[{index}\] of each of \[1, 13\] tokens.*{type(model).__name__}"
@@ -72,8 +72,7 @@ ROTARY = {"modernbert"}  # which may read on
 @pytest.mark.parametrize("padding", [0, 1])
 @pytest.mark.parametrize("architecture", [*sorted(FAMILIES.keys() - ROTARY), *FROM_PADDING, "nystromformer", "xlm"])
 def test_the_longest_text_is_what_the_model_reads(architecture: str, padding: int) -> None:
-    make = tiny_model if architecture in FAMILIES else tiny_other
-    model = make(architecture, **{"pad_index" if architecture == "xlm" else "pad_token_id": padding})
+    model = tiny_model(architecture, **{"pad_index" if architecture == "xlm" else "pad_token_id": padding})
     limit = longest_readable(model)
     assert limit is not None
     with torch.no_grad():
@@ -84,4 +83,4 @@ def test_the_longest_text_is_what_the_model_reads(architecture: str, padding: in
 
 @pytest.mark.parametrize("architecture", ["t5", "xlnet", "funnel"])
 def test_an_architecture_without_positions_has_no_limit(architecture: str) -> None:
-    assert longest_readable(tiny_other(architecture)) is None
+    assert longest_readable(tiny_model(architecture)) is None

@@ -54,20 +54,50 @@ DISTILBERT_NAMES = {
     "intermediate_size": "hidden_dim",
 }
 
+BART_PART = {"layers": 4, "attention_heads": 2, "ffn_dim": 32}
+ENCODER_DECODER = {"d_model": 16, "vocab_size": 24, "pad_token_id": 0, "eos_token_id": 3, "decoder_start_token_id": 0}
+# Architectures that no student is cut from: what stands for `SHAPE` in them.
+OTHERS: dict[str, dict[str, Any]] = {
+    "albert": {**SHAPE, "embedding_size": 8},
+    "bart": {
+        **ENCODER_DECODER,
+        **{f"{part}_{name}": value for part in ("encoder", "decoder") for name, value in BART_PART.items()},
+        "max_position_embeddings": 40,
+    },
+    "canine": {**SHAPE, "local_transformer_stride": 8, "num_hash_functions": 2, "num_hash_buckets": 64},
+    "esm": {**SHAPE, "mask_token_id": 4},
+    "fnet": {**{key: value for key, value in SHAPE.items() if "heads" not in key}, "tpu_short_seq_length": 40},
+    "funnel": {
+        **{"vocab_size": 24, "block_sizes": [2, 2], "d_model": 16, "n_head": 2, "d_head": 8, "d_inner": 32},
+        **{"pad_token_id": 0, "num_decoder_layers": 1},
+    },
+    "longformer": {**SHAPE, "attention_window": 4},
+    "luke": {**SHAPE, "entity_vocab_size": 8, "entity_emb_size": 8},
+    "nystromformer": {**SHAPE, "num_landmarks": 8, "segment_means_seq_len": 8},
+    "perceiver": {
+        **{"vocab_size": 24, "max_position_embeddings": 40, "d_model": 16, "d_latents": 16, "num_latents": 4},
+        **{"num_self_attends_per_block": 2, "num_self_attention_heads": 2, "num_cross_attention_heads": 2},
+    },
+    "t5": {**ENCODER_DECODER, "d_kv": 8, "d_ff": 32, "num_layers": 4, "num_decoder_layers": 4, "num_heads": 2},
+    "xlm": {
+        **{"n_words": 24, "emb_dim": 16, "n_layers": 4, "n_heads": 2, "max_position_embeddings": 40},
+        **{"pad_index": 0, "pad_token_id": 0},
+    },
+    "xlnet": {"vocab_size": 24, "d_model": 16, "n_layer": 4, "n_head": 2, "d_inner": 32, "pad_token_id": 0},
+    "xmod": {**SHAPE, "languages": ["en_XX"], "default_language": "en_XX"},
+}
+
 
 def tiny_config(family: str = "bert", labels: tuple[str, ...] = TOPICS, **shape: Any) -> PreTrainedConfig:
     """The config of a tiny model."""
-    shape = {**SHAPE, **shape}
+    shape = {**OTHERS.get(family, SHAPE), **shape}
     if family == "distilbert":
         shape = {DISTILBERT_NAMES.get(key, key): value for key, value in shape.items()}
     if family == "electra":
         shape["embedding_size"] = shape["hidden_size"]
     if family == "modernbert":
         shape |= {"cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2, "eos_token_id": 3, "local_attention": 8}
-    return _with_head(AutoConfig.for_model(family, **shape), labels, seed)
-
-
-def _with_head(config: Any, labels: tuple[str, ...], seed: int) -> PreTrainedModel:
+    config = AutoConfig.for_model(family, **shape)
     config.id2label = dict(enumerate(labels))
     config.label2id = {name: index for index, name in enumerate(labels)}
     return config
@@ -116,43 +146,3 @@ def tiny_rows(count: int = 24, unlabelled: int = 0, seed: int = 0) -> Dataset:
         labels.append(row % len(TOPICS) if row < count else None)
     features = Features({"text": Value("string"), "label": ClassLabel(names=list(TOPICS))})
     return Dataset.from_dict({"text": texts, "label": labels}, features=features)
-
-
-BART_PART = {"layers": 4, "attention_heads": 2, "ffn_dim": 32}
-# Architectures that no student is cut from: what `SHAPE` is called in them, and what they need beside it.
-ENCODER_DECODER = {"d_model": 16, "vocab_size": 24, "pad_token_id": 0, "eos_token_id": 3, "decoder_start_token_id": 0}
-OTHERS: dict[str, dict[str, Any]] = {
-    "albert": {**SHAPE, "embedding_size": 8},
-    "bart": {
-        **ENCODER_DECODER,
-        **{f"{part}_{name}": value for part in ("encoder", "decoder") for name, value in BART_PART.items()},
-        "max_position_embeddings": 40,
-    },
-    "canine": {**SHAPE, "local_transformer_stride": 8, "num_hash_functions": 2, "num_hash_buckets": 64},
-    "esm": {**SHAPE, "mask_token_id": 4},
-    "fnet": {**{key: value for key, value in SHAPE.items() if "heads" not in key}, "tpu_short_seq_length": 40},
-    "funnel": {
-        **{"vocab_size": 24, "block_sizes": [2, 2], "d_model": 16, "n_head": 2, "d_head": 8, "d_inner": 32},
-        **{"pad_token_id": 0, "num_decoder_layers": 1},
-    },
-    "longformer": {**SHAPE, "attention_window": 4},
-    "luke": {**SHAPE, "entity_vocab_size": 8, "entity_emb_size": 8},
-    "nystromformer": {**SHAPE, "num_landmarks": 8, "segment_means_seq_len": 8},
-    "perceiver": {
-        **{"vocab_size": 24, "max_position_embeddings": 40, "d_model": 16, "d_latents": 16, "num_latents": 4},
-        **{"num_self_attends_per_block": 2, "num_self_attention_heads": 2, "num_cross_attention_heads": 2},
-    },
-    "t5": {**ENCODER_DECODER, "d_kv": 8, "d_ff": 32, "num_layers": 4, "num_decoder_layers": 4, "num_heads": 2},
-    "xlm": {
-        **{"n_words": 24, "emb_dim": 16, "n_layers": 4, "n_heads": 2, "max_position_embeddings": 40},
-        **{"pad_index": 0, "pad_token_id": 0},
-    },
-    "xlnet": {"vocab_size": 24, "d_model": 16, "n_layer": 4, "n_head": 2, "d_inner": 32, "pad_token_id": 0},
-    "xmod": {**SHAPE, "languages": ["en_XX"], "default_language": "en_XX"},
-}
-
-
-def tiny_other(architecture: str, **shape: Any) -> PreTrainedModel:
-    """A tiny classifier of an architecture that no student is cut from; its head looks trained."""
-    config = AutoConfig.for_model(architecture, **{**OTHERS.get(architecture, SHAPE), **shape})
-    return _with_head(config, TOPICS, seed=0)

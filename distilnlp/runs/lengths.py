@@ -9,6 +9,7 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distilnlp.errors import DistillationError
+from distilnlp.shapes import longest_readable
 
 logger = logging.getLogger(__name__)
 
@@ -19,13 +20,7 @@ MOST_UNKNOWN = 0.3  # share of the tokens; text of the model's own language has 
 
 def longest_text(model: PreTrainedModel) -> int:
     """Return how many tokens a model has positions for."""
-    for name, module in model.named_modules():
-        if name.rpartition(".")[2] == "position_embeddings" and hasattr(module, "weight"):
-            # RoBERTa and its kin number positions from the padding id on, so that the first ones hold no token.
-            padding = getattr(module, "padding_idx", None)
-            return module.weight.shape[0] - (0 if padding is None else padding + 1)
-    limit = getattr(model.config, "max_position_embeddings", None)
-    return limit if limit and limit > 0 else sys.maxsize
+    return longest_readable(model) or sys.maxsize
 
 
 def readable_length(
@@ -84,7 +79,7 @@ def warn_of_misfit(tokenizer: PreTrainedTokenizerBase, length: int, texts: Itera
 
 
 def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
-    vocab_size: int = model.config.vocab_size
+    vocab_size: int = getattr(model.config, "vocab_size", len(tokenizer))  # CANINE hashes characters: it has none
     is_empty = len(tokenizer) <= len(tokenizer.all_special_ids)  # what transformers makes up where a folder has none
     if len(tokenizer) > vocab_size or tokenizer.pad_token is None or is_empty:
         raise DistillationError(

@@ -41,6 +41,7 @@ from distilnlp.trainer import DistillationTrainer
 from distilnlp.trainer_checks import check_batch_size, check_own_encoding
 
 MOST_LABELS = 10  # that a plan names
+USUAL_WIDTH = 768  # of an encoder whose config does not say it
 
 
 @dataclass(frozen=True)
@@ -255,7 +256,7 @@ def _resolve_trainings(
         )
     labelled, stopped = len(data.labelled), set()
     if recipe.teacher.finetune:
-        width = max(model.config.hidden_size for model in models[:-1])
+        width = max(getattr(model.config, "hidden_size", USUAL_WIDTH) for model in models[:-1])
         values = {"learning_rate": learning_rate(width), **finetune_values(recipe)}
         batch = values["per_device_train_batch_size"] * values.get("gradient_accumulation_steps", 1)
         epochs = longest_training(labelled, len(data.label_names), batch)
