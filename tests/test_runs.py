@@ -392,9 +392,8 @@ def test_trainings_are_as_long_as_their_rows_need(folder: Path) -> None:
 @pytest.mark.parametrize("architecture", ["bart", "canine", "perceiver", "t5"])
 def test_an_architecture_of_its_own_is_a_teacher_of_a_student_of_its_own(folder: Path, architecture: str) -> None:
     save_model(folder / "other", tiny_model(architecture))
-    other, own = {"teacher.model": str(folder / "other")}, str(folder / "teacher")
-    assert f": {architecture}, " in dry_run(
-        recipe(folder, **other, **{"student.num_layers": None, "student.model": own})
-    )
+    other = {"teacher.model": str(folder / "other")}
+    student = {"student.num_layers": None, "student.model": str(folder / "teacher")}
+    assert f": {architecture}, " in dry_run(recipe(folder, **other, **student))
     with pytest.raises(DistillationError, match=rf"cut from the families .*got '{architecture}'.*student\.model"):
         dry_run(recipe(folder, **other))

@@ -264,7 +264,7 @@ def _resolve_trainings(
         )
     labelled = len(data.labelled)
     if recipe.teacher.finetune:
-        width = max(model.config.hidden_size for model in models[:-1])
+        width = max(getattr(model.config, "hidden_size", USUAL_WIDTH) for model in models[:-1])
         values = {"learning_rate": learning_rate(width), **finetune_values(recipe)}
         batch = values["per_device_train_batch_size"] * values.get("gradient_accumulation_steps", 1)
         epochs = longest_training(_learned_by_teacher(recipe, labelled), len(data.label_names), batch)
