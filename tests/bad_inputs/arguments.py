@@ -51,7 +51,6 @@ CASES: list[Case] = [
     *training("{key}|not supported", ("report_to", "wandbb"), ("report_to", 3)),
     *training("deepspeed", ("deepspeed", "no-such-file.json")),
     *training("fsdp", ("fsdp", "full_shards")),
-    *training("fp16|half|mixed", ("fp16", True)),
     *training("tf32|ampere|gpu", ("tf32", True)),
     *training(
         "accelerator_?config", ("accelerator_?config", "no-such-file.json"), ("accelerator_?config", "{spli: 1}")

@@ -58,7 +58,6 @@ KNOWN_FAILING: dict[str, str] = {
     "training.metric_for_best_model = 'f1'": "accepted",
     "training.train_sampling_strategy = 'longest'": "accepted",
     "training.deepspeed = 'no-such-file.json'": "traceback: PackageNotFoundError of deepspeed",
-    "training.fp16 = True": "accepted",
     "training.optim_args = 'nonsense'": "says: these training arguments cannot be honoured: ValueError: not enough v …",
     "training.parallelism_config = '{a: 1}'": "traceback: yaml.representer.RepresenterError",
     "an argument of the Trainer as its default is no argument": 'a message that ends in ".."',
