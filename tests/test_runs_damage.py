@@ -236,4 +236,4 @@ def test_only_a_full_disk_is_told_as_one(finished: Path, tmp_path: Path, monkeyp
     with pytest.raises(RuntimeError, match="out of memory"):
         run(recipe(finished, output=str(tmp_path / "out")))
     with pytest.raises(DistillationError, match="Did you mean 'text'"):
-        run(recipe(finished, output=str(tmp_path / "out"), **{"data.text_columns": "txt"}))
+        run(recipe(finished, output=str(tmp_path / "other"), **{"data.text_columns": "txt"}))
