@@ -16,7 +16,7 @@ def both(name: str, message: str, **values: Any) -> Case:
 CASES: list[Case] = [
     *training("{key}", *(("learning_rate", value) for value in (0, -1e-4, ".nan", ".inf", "fast", "[1]", "''"))),
     *training("{key}", *(("num_train_epochs", value) for value in (0, -1, ".nan", ".inf", "many"))),
-    *training("{key}", *(("per_device_train_batch_size", value) for value in (0, -4, 2.5, "all", "1e2"))),
+    *training("{key}", *(("per_device_train_batch_size", value) for value in (0, -4, 2.5, "all"))),
     *training("{key}", *(("per_device_eval_batch_size", value) for value in (0, -4, "all"))),
     *training("{key}", *(("gradient_accumulation_steps", value) for value in (0, -1, 1.5))),
     *training("{key}", ("max_steps", "many"), ("max_steps", 2.5), ("max_steps", -7), ("max_steps", 0)),
@@ -65,7 +65,7 @@ CASES: list[Case] = [
         "{key}.*(one of|auto)", ("teacher_dtype", "float8"), ("teacher_dtype", "''"), ("teacher_cache_dtype", "int8")
     ),
     *training("{key}", ("teacher_cache_top_k", 0), ("teacher_cache_top_k", -3), ("teacher_cache_top_k", "ten")),
-    *training("{key}", ("teacher_cache", "''"), ("teacher_cache", 3), ("teacher_cache", "[a]")),
+    *training("cache", ("teacher_cache", "''"), ("teacher_cache", 3), ("teacher_cache", "[a]")),
     *training("{key}", ("eval_soft_loss", "maybe"), ("balance_losses", "maybe"), ("logging_nan_inf_filter", "maybe")),
     *training("DynamoBackend|{key}", ("torch_compile_backend", "no_such_backend")),
     both("no loss has a weight", "every loss weight is zero", soft_loss_weight=0, hard_loss_weight=0),

@@ -192,7 +192,7 @@ CASES = [
     file(
         "JSON lines: Latin-1",
         '{"text": "Fünf", "label": "film"}\n'.encode("latin-1") * 9,
-        "encoding|UTF-8|cannot read",
+        "encoding|UTF-?8|cannot read",
         source="data.jsonl",
     ),
     file("JSON lines: a byte order mark", b"\xef\xbb\xbf" + lines(*ROWS).encode(), rows=24, source="data.jsonl"),

@@ -34,22 +34,22 @@ CASES = [
     command("the data twice", "data.*twice", "--data", "other.csv"),
     command(
         "a flag under both its names",
-        r"(num-layers|num_layers).*twice",
+        r"num_layers.*(twice|two)",
         "--num-layers",
         "1",
         "--student.num_layers",
         "2",
     ),
-    command("a teacher under both its names", r"teacher.*twice", "--teacher.model", "@two"),
-    command("a data source under both its names", r"(data|source).*twice", "--data.source", "x.csv"),
+    command("a teacher under both its names", "teacher.*(twice|two)", "--teacher.model", "@two"),
+    command("a data source under both its names", r"source.*(twice|two)", "--data.source", "x.csv"),
     command("a task under both forms", r"task.*twice", "--task", "regression", "--task=masked_lm"),
     command("a flag without value", "--seed has no value", "--seed"),
     command("a flag without value before another", "--seed has no value", "--seed", "--baseline=true"),
     command("a short flag without value", "num-layers|num_layers", "--num-layers"),
     command("a teacher without value", "teacher", begin=("distill", "--teacher", *GIVEN[3:])),
-    command("an unknown key", "unknown key 'lerning_rate'", "--lerning_rate", "1"),
-    command("an unknown key of a section", "Did you mean 'max_length'", "--data.max_lenght", "12"),
-    command("an unknown section", "unknown key 'dat'", "--dat.max_length", "12"),
+    command("an unknown key", "unknown (key|flag).*lerning_rate", "--lerning_rate", "1"),
+    command("an unknown key of a section", "Did you mean.*max_length", "--data.max_lenght", "12"),
+    command("an unknown section", "unknown (key|flag).*dat", "--dat.max_length", "12"),
     command("a key of the Trainer without training", "learning_rate", "--learning_rate", "1e-4"),
     command("a misspelt shortcut", "Did you mean|unknown key", "--num-layer", "2"),
     command("a misspelt --dry-run", "dry", "--dry_run", begin=GIVEN[:-1]),
@@ -57,7 +57,7 @@ CASES = [
     command("one dash", "-seed|unrecognized|unknown", "-seed", "1"),
     command("a dash of a word processor", "unrecognized|unknown|–seed", "–seed", "1"),
     command("no name", "(flag|key|unknown)", "--=1"),
-    command("two dashes alone", "(recipe|unknown key|argument)", "--", "x"),
+    command("two dashes alone", "(recipe|unknown|argument)", "--", "x"),
     command("a dot for a name", "(flag|key)", "--.=1"),
     command("a dot at the end", "(flag|key)", "--data.=1"),
     command("two dots", "(flag|key|unknown)", "--data..max_length=12"),
@@ -101,7 +101,7 @@ CASES = [
     command("splits of no YAML", "--data.*no valid YAML", begin=given(data="{train: a")),
     command("evaluate with a key of training", "evaluate takes keys of data", "--training.seed", "1", begin=MEASURED),
     command(
-        "evaluate with an unknown key of data", "Did you mean 'max_length'", "--data.max_lenght", "1", begin=MEASURED
+        "evaluate with an unknown key of data", "Did you mean.*max_length", "--data.max_lenght", "1", begin=MEASURED
     ),
     command("evaluate with a figure file that is a folder", "--json must name a file", "--json", ".", begin=MEASURED),
     command(
@@ -119,5 +119,5 @@ CASES = [
     command("evaluate with a split twice", "split.*twice", "--split", "train", "--split", "test", begin=MEASURED),
     command("evaluate with too short a length", "max_length", "--data.max_length", "3", begin=MEASURED),
     command("cache in a dry run", "dry", begin=("cache", *GIVEN[1:])),
-    command("cache with an unknown key", "unknown key", "--sed", "1", begin=("cache", *GIVEN[1:-1])),
+    command("cache with an unknown key", "Did you mean.*seed", "--sed", "1", begin=("cache", *GIVEN[1:-1])),
 ]

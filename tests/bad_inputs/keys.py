@@ -3,7 +3,7 @@
 from tests.bad_inputs.case import Case, each, refused
 
 NUMBER = "{key}.*(number|integer|int|finite|float)"
-WHOLE = "{key}.*(integer|int|whole|greater|less|range|finite)"
+WHOLE = "{key}.*(integer|int|whole|greater|less|most|range|finite)"
 RANGE = "{key}.*(greater|less|least|most|range|finite|between|positive)"
 
 CASES: list[Case] = [
