@@ -71,7 +71,7 @@ OTHERS: dict[str, dict[str, Any]] = {
         **{"vocab_size": 24, "block_sizes": [2, 2], "d_model": 16, "n_head": 2, "d_head": 8, "d_inner": 32},
         **{"pad_token_id": 0, "num_decoder_layers": 1},
     },
-    "longformer": {**SHAPE, "attention_window": 4},
+    "longformer": {**SHAPE, "attention_window": 4, "sep_token_id": 3},
     "luke": {**SHAPE, "entity_vocab_size": 8, "entity_emb_size": 8},
     "nystromformer": {**SHAPE, "num_landmarks": 8, "segment_means_seq_len": 8},
     "perceiver": {
@@ -81,7 +81,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "t5": {**ENCODER_DECODER, "d_kv": 8, "d_ff": 32, "num_layers": 4, "num_decoder_layers": 4, "num_heads": 2},
     "xlm": {
         **{"n_words": 24, "emb_dim": 16, "n_layers": 4, "n_heads": 2, "max_position_embeddings": 40},
-        **{"pad_index": 0, "pad_token_id": 0},
+        **{"pad_index": 0, "pad_token_id": 0, "mask_token_id": 4},
     },
     "xlnet": {"vocab_size": 24, "d_model": 16, "n_layer": 4, "n_head": 2, "d_inner": 32, "pad_token_id": 0},
     "xmod": {**SHAPE, "languages": ["en_XX"], "default_language": "en_XX"},
