@@ -19,7 +19,7 @@ KNOWN_FAILING: dict[str, str] = {
     "trainer: token ids in words": "traceback: ValueError: type of a unknown: <class 'str'>. Should be one of a pyth …",
     "trainer: no rows": "traceback: ValueError: num_samples should be a positive integer value, but got num_samples=0",
     "trainer: rows that are a list of texts": "traceback: AttributeError: 'str' object has no attribute 'get'",
-    "Parquet: dates for labels": "traceback: TypeError: '<' not supported between instances of 'int' and 'datetime.date'",
+    "Parquet: dates for labels": "traceback: TypeError: int and datetime.date are compared",
     "teacher: a file": "taken for a Hub id: NOT CHECKED",
     "student: the file of the data": "taken for a Hub id: NOT CHECKED",
 }
