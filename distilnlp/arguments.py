@@ -155,16 +155,11 @@ class DistillationTrainingArguments(TrainingArguments):
             )
 
     def _check_unsupported(self) -> None:
-        if self.teacher_dtype not in TEACHER_DTYPES:
-            hint = did_you_mean(self.teacher_dtype, TEACHER_DTYPES)
-            raise DistillationError(
-                f"teacher_dtype must be one of {', '.join(TEACHER_DTYPES)}, but it is {self.teacher_dtype!r}.{hint}"
-            )
-        if self.teacher_cache_dtype not in DTYPES:
-            hint = did_you_mean(self.teacher_cache_dtype, DTYPES)
-            raise DistillationError(
-                f"teacher_cache_dtype must be one of {', '.join(DTYPES)}, but it is {self.teacher_cache_dtype!r}.{hint}"
-            )
+        for name, known in (("teacher_dtype", TEACHER_DTYPES), ("teacher_cache_dtype", tuple(DTYPES))):
+            value = getattr(self, name)
+            if value not in known:
+                hint = did_you_mean(str(value), known)
+                raise DistillationError(f"{name} must be one of {', '.join(known)}, but it is {shown(value)}.{hint}")
         if not self.teacher_cache:
             raise DistillationError(f"teacher_cache must be auto, off or a folder, but it is {self.teacher_cache!r}.")
         for name, (supported, reason) in UNSUPPORTED_OPTIONS.items():

@@ -51,7 +51,8 @@ def _is_folder(name: str) -> bool:
         if Path(name).is_dir():
             return True
         validate_repo_id(name)
-        looks_local = name.startswith((".", "/", "~")) or ("/" in name and Path(name).parent.is_dir())
+        is_file = Path(name).exists()
+        looks_local = is_file or name.startswith((".", "/", "~")) or ("/" in name and Path(name).parent.is_dir())
     except (HFValidationError, OSError, ValueError):  # OSError: longer than any name can be
         looks_local = True
     if looks_local:
