@@ -1,6 +1,6 @@
 """What `DistillationTrainer` refuses, and why."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from distilnlp.errors import DistillationError, NonFiniteLossError
 from distilnlp.objective import Objective
 from distilnlp.signals import SignalProfile
 from distilnlp.tasks import MASKED_LM, Task
-from distilnlp.tasks.checks import token_ids_of
+from distilnlp.tasks.checks import require_ids, token_ids_of
 from distilnlp.tasks.collators import refuse_outside
 from distilnlp.teachers import Teacher
 
@@ -30,6 +30,11 @@ def check_constructor(model: Any, teacher: Any, args: Any, kwargs: dict[str, Any
         raise DistillationError(
             f"args must be DistillationTrainingArguments, but they are {type(args).__name__}. Use the same arguments "
             "with DistillationTrainingArguments(...): it takes every one of TrainingArguments."
+        )
+    if not isinstance(model, nn.Module | None):
+        raise DistillationError(
+            f"model, the student, must be a transformers model, but it is {type(model).__name__}: {model!r:.80}. Load "
+            "it first, for example with AutoModelForSequenceClassification.from_pretrained."
         )
     members = teacher if isinstance(teacher, Sequence) else [teacher]
     if model is not None and any(model is member for member in members):
@@ -168,14 +173,17 @@ def check_tokens(dataset: Any, split: str, limits: Mapping[str, int], may_be_tex
     """Refuse rows without token ids, or with ids that a model has no embedding for, as far as they can be looked at.
 
     Args:
-        dataset: rows that are made when they are read pass.
+        dataset: rows that are made when they are read pass. There must be some to train on.
         split: whose they are.
         limits: see `id_limits`. The teacher's own encoding is needed to train on.
         may_be_text: a collator of the user's may tokenise them.
     """
-    names = getattr(dataset, "column_names", None)
-    is_made_when_read = isinstance(dataset, Dataset) and dataset.format["type"] == "custom"
-    if not isinstance(dataset, Dataset | IterableDataset) or names is None or is_made_when_read:
+    if split == "training" and isinstance(dataset, Sized) and len(dataset) == 0:
+        raise DistillationError(
+            "the training data must hold rows, but it has none. Look at how it was made or filtered."
+        )
+    names = _columns_of(dataset)
+    if names is None:
         return
     needed = [name for name in limits if name == "input_ids" or (name != "labels" and split == "training")]
     absent = [name for name in needed if name not in names]
@@ -186,8 +194,19 @@ def check_tokens(dataset: Any, split: str, limits: Mapping[str, int], may_be_tex
             "docs/tasks.md, for two tokenizers docs/students.md."
         )
     for name in (name for name in needed if name in names and isinstance(dataset, Dataset)):
+        if not may_be_text:
+            require_ids(dataset, name, split)
         for ids in token_ids_of(dataset, name):
             refuse_outside(name, [pc.min(ids).as_py(), pc.max(ids).as_py()], limits[name], f"the {split} data")
+
+
+def _columns_of(dataset: Any) -> list[str] | None:
+    """Return the columns of a data set, or of the first row of a list; None where they are not known."""
+    if isinstance(dataset, list | tuple) and dataset:
+        return list(dataset[0]) if isinstance(dataset[0], Mapping) else []
+    is_made_when_read = isinstance(dataset, Dataset) and dataset.format["type"] == "custom"
+    is_known = isinstance(dataset, Dataset | IterableDataset) and not is_made_when_read
+    return dataset.column_names if is_known else None
 
 
 def check_resumable(checkpoint: str) -> None:

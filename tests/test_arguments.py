@@ -110,7 +110,7 @@ def test_the_list_of_the_caller_is_left_alone(tmp_path: Path) -> None:
         ("losses", "hidden_state_mse"),
         ("losses", ["hidden_state_mse"]),
         ("losses", 5),
-        ("losses", [{"name": "hidden_state_mse", "weight": math.nan}]),
+        *(("losses", [{"name": "hidden_state_mse", "weight": value}]) for value in (math.nan, True)),
         ("schedules", ["temperature"]),
         ("schedules", "{'temperature': 1}"),
         ("schedules", {"temprature": {"name": "linear", "end": 1}}),

@@ -201,6 +201,7 @@ def test_the_plan_is_checked_before_training(folder: Path) -> None:
     cases = {
         "no trained head for single_label_classification": {"teacher.model": str(folder / "encoder")},
         r"eval_strategy asks for evaluation.*data\.validation_split": {"training.eval_strategy": "epoch"},
+        "eval_on_start asks for evaluation.*or remove eval_on_start": {"training.eval_on_start": True},
         "data.max_length must be at most 40": {"data.max_length": 64},
         r"layer_mapping pair \(5, 1\)": {"training.losses": [{"name": "hidden_state_mse", "layer_mapping": [[5, 1]]}]},
         "cannot load the model": {"teacher.model": str(folder / "nowhere")},

@@ -234,6 +234,32 @@ def test_text_that_was_not_tokenised_is_refused_with_the_way(make_trainer: MakeT
         make_trainer(**{split: rows})
 
 
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], "the training data must hold rows, but it has none"),
+        (tiny_data(4).select([]), "the training data must hold rows, but it has none"),
+        (["a film", "a match"], r"must be tokenised, but has no column 'input_ids', only \[\]"),
+        ([{"text": "a film"}], r"must be tokenised, but has no column 'input_ids', only \['text'\]"),
+        (Dataset.from_dict({"input_ids": [["a", "film"]], "label": [0]}), r"'input_ids' .* ids .*string.*anew"),
+        (Dataset.from_dict({"input_ids": [[1.0, 2.0]], "label": [0]}), r"'input_ids' .* ids .*float.*anew"),
+        (Dataset.from_dict({"input_ids": ["a film"], "label": [0]}), r"'input_ids' .* ids .*string.*anew"),
+    ],
+)
+def test_rows_without_ids_are_refused_before_training(make_trainer: MakeTrainer, rows: Any, message: str) -> None:
+    with pytest.raises(DistillationError, match=message):
+        make_trainer(train_dataset=rows)
+
+
+def test_a_list_of_tokenised_rows_is_fine(make_trainer: MakeTrainer) -> None:
+    make_trainer(train_dataset=list(tiny_data(4)), max_steps=1).train()
+
+
+def test_a_student_that_is_a_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DistillationError, match=r"the student, must be a transformers model, but it is str: 'my-stud"):
+        DistillationTrainer("my-student", tiny_teacher(), tiny_arguments(tmp_path))  # type: ignore[arg-type]
+
+
 def test_rows_that_are_tokenised_when_they_are_read_are_fine(make_trainer: MakeTrainer) -> None:
     rows = tiny_rows(8)
     rows.set_transform(lambda batch: {**tiny_tokenizer()(batch["text"]), "label": batch["label"]})

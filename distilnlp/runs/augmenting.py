@@ -68,7 +68,7 @@ def _new_rows(
         if report["missing_keys"]:
             raise DistillationError(
                 f"data.augmentation_model must be a masked language model, but {name} lacks the weights "
-                f"{shown(sorted(report['missing_keys'])[:3])}, which would be random. Name a model that was trained as one."
+                f"{shown(sorted(report['missing_keys'])[:3])}, which would be random. Name one that was trained so."
             )
         parts.append(augment(rows, by_model, text_columns=texts, tokenizer=own, masked_lm=model, seed=seed))
     return parts

@@ -37,6 +37,18 @@ def token_ids_of(dataset: Dataset, column: str) -> Iterator[pa.Array]:
             yield flat
 
 
+def require_ids(dataset: Dataset, column: str, split: str) -> None:
+    """Refuse tokens of a row that are no ids, in however many lists they are.
+
+    Raises:
+        DistillationError: they are words, fractions or something else.
+    """
+    kind, depth = dataset.features.arrow_schema.field(column).type, 0
+    while _is_list(kind):
+        kind, depth = kind.value_type, depth + 1
+    require_type(dataset, column, IDS, "the ids of a row's tokens", split, depth=depth)
+
+
 def require_type(
     dataset: Dataset, column: str, kinds: Kinds, expected: str, split: str, *, depth: int = 0, may_be_null: bool = True
 ) -> None:
@@ -55,15 +67,19 @@ def require_type(
         DistillationError: the column has another type.
     """
     kind = dataset.features.arrow_schema.field(column).type
-    while depth and (types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)):
+    while depth and _is_list(kind):
         kind, depth = kind.value_type, depth - 1
     fits = may_be_null if types.is_null(kind) else depth == 0 and any(is_kind(kind) for is_kind in kinds)
     if not fits:
-        fix = "Tokenise the texts anew." if column == "input_ids" else "Encode the column so, or remove it."
+        fix = "Tokenise the texts anew." if column.endswith("input_ids") else "Encode the column so, or remove it."
         raise DistillationError(
             f"column {column!r} of the {split} data must hold {expected}, but its type is "
             f"{dataset.features[column]}. {fix}"
         )
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
 
 
 def check_token_labels(dataset: Dataset, column: str, num_labels: int, split: str, fix: str) -> None:

@@ -4,9 +4,5 @@ KNOWN_FAILING: dict[str, str] = {
     "CSV: the label column twice": "accepted",
     "labels: in both cases, to be learned": "two classes, nothing said",
     "labels: with and without blanks, to be learned": "two classes, nothing said",
-    "trainer: a student that is a path": "traceback: AttributeError: 'str' object has no attribute 'to'",
-    "trainer: token ids in words": "traceback: ValueError: type of a unknown: <class 'str'>. Should be one of a pyth …",
-    "trainer: no rows": "traceback: ValueError: num_samples should be a positive integer value, but got num_samples=0",
-    "trainer: rows that are a list of texts": "traceback: AttributeError: 'str' object has no attribute 'get'",
     "Parquet: dates for labels": "traceback: TypeError: int and datetime.date are compared",
 }
