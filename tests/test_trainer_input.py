@@ -243,6 +243,7 @@ def test_text_that_was_not_tokenised_is_refused_with_the_way(make_trainer: MakeT
         ([{"text": "a film"}], r"must be tokenised, but has no column 'input_ids', only \['text'\]"),
         (Dataset.from_dict({"input_ids": [["a", "film"]], "label": [0]}), r"'input_ids' .* ids .*string.*anew"),
         (Dataset.from_dict({"input_ids": [[1.0, 2.0]], "label": [0]}), r"'input_ids' .* ids .*float.*anew"),
+        (Dataset.from_dict({"input_ids": [7], "label": [0]}), r"'input_ids' .* ids .*int64.*anew"),
         (Dataset.from_dict({"input_ids": ["a film"], "label": [0]}), r"'input_ids' .* ids .*string.*anew"),
     ],
 )

@@ -46,7 +46,7 @@ def require_ids(dataset: Dataset, column: str, split: str) -> None:
     kind, depth = dataset.features.arrow_schema.field(column).type, 0
     while _is_list(kind):
         kind, depth = kind.value_type, depth + 1
-    require_type(dataset, column, IDS, "the ids of a row's tokens", split, depth=depth)
+    require_type(dataset, column, IDS, "the ids of a row's tokens", split, depth=max(depth, 1))
 
 
 def require_type(
