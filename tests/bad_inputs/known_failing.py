@@ -8,9 +8,6 @@ KNOWN_FAILING: dict[str, str] = {
     "training.eval_on_start = True": "says: eval_strategy asks for evaluation during training, but there is no valid …",
     "training.optim_args = 'nonsense'": "says: these training arguments cannot be honoured: ValueError: not enough v …",
     "training.parallelism_config = '{a: 1}'": "traceback: yaml.representer.RepresenterError",
-    "CSV: the label column twice": "accepted",
-    "labels: in both cases, to be learned": "two classes, nothing said",
-    "labels: with and without blanks, to be learned": "two classes, nothing said",
     "teacher: NaN in an encoder to be fine-tuned": "accepted",
     "student: a model with more layers than its weights": "accepted",
     "losses: a weight of true": "accepted",
@@ -19,7 +16,6 @@ KNOWN_FAILING: dict[str, str] = {
     "trainer: token ids in words": "traceback: ValueError: type of a unknown: <class 'str'>. Should be one of a pyth …",
     "trainer: no rows": "traceback: ValueError: num_samples should be a positive integer value, but got num_samples=0",
     "trainer: rows that are a list of texts": "traceback: AttributeError: 'str' object has no attribute 'get'",
-    "Parquet: dates for labels": "traceback: TypeError: '<' not supported between instances of 'int' and 'datetime.date'",
     "teacher: a file": "taken for a Hub id: NOT CHECKED",
     "student: the file of the data": "taken for a Hub id: NOT CHECKED",
 }
