@@ -281,7 +281,7 @@ def test_what_is_whole_nowhere_is_not_resumed_in_silence(make_trainer: MakeTrain
 def test_who_saves_the_model_only_is_told_so_when_resuming(make_trainer: MakeTrainer) -> None:
     options = {**STEPS, "save_only_model": True}
     make_trainer(**options).train()
-    with pytest.raises(DistillationError, match="checkpoint-2 has no optimizer .*as save_only_model leaves it"):
+    with pytest.raises(DistillationError, match=r"checkpoint-2 has no optimizer .*as save_only_model leaves it"):
         make_trainer(**options).train(resume_from_checkpoint=True)
 
 
