@@ -9,9 +9,9 @@ import torch
 from datasets import Dataset, IterableDataset
 from torch import nn
 from transformers import Trainer
-from transformers.trainer import SCHEDULER_NAME
 
 from distilnlp.arguments import DistillationTrainingArguments
+from distilnlp.checkpoints import absent_parts
 from distilnlp.data.pairs import TEACHER
 from distilnlp.errors import DistillationError, NonFiniteLossError
 from distilnlp.objective import Objective
@@ -19,7 +19,7 @@ from distilnlp.signals import SignalProfile
 from distilnlp.tasks import MASKED_LM, Task
 from distilnlp.tasks.checks import token_ids_of
 from distilnlp.tasks.collators import refuse_outside
-from distilnlp.teachers import Teacher
+from distilnlp.teachers import LookupTeacher, Teacher
 
 SPECIAL_IDS = tuple(f"{name}_token_id" for name in ("pad", "cls", "sep", "mask", "unk", "bos", "eos"))
 
@@ -190,16 +190,23 @@ def check_tokens(dataset: Any, split: str, limits: Mapping[str, int], may_be_tex
             refuse_outside(name, [pc.min(ids).as_py(), pc.max(ids).as_py()], limits[name], f"the {split} data")
 
 
+def check_answers(teacher: Teacher | None, has_own_encoding: bool, train_dataset: Any, *evaluated: Any) -> None:
+    """Refuse data for whose rows a teacher whose answers are looked up, by the student's encoding, has none."""
+    if isinstance(teacher, LookupTeacher) and not has_own_encoding:
+        teacher.check_rows(train_dataset, "training")
+        for rows in evaluated:
+            teacher.check_rows(rows, "evaluation")
+
+
 def check_resumable(checkpoint: str) -> None:
-    """Refuse a checkpoint without the state of the optimizer, which the Trainer only warns about."""
-    names = [path.name for path in Path(checkpoint).iterdir()] if Path(checkpoint).is_dir() else []
-    if any("optimizer" in name for name in names) and SCHEDULER_NAME in names:
-        return
-    raise DistillationError(
-        f"the checkpoint {checkpoint} has no state of the optimizer and of the learning rate, as save_only_model "
-        "leaves it, so a training cannot go on from it. Resume from a whole checkpoint, or load the student from this "
-        "one and train it anew without resume_from_checkpoint."
-    )
+    """Refuse a checkpoint without the state of the optimizer or of its schedule, which the Trainer lets pass."""
+    absent = [part for part in absent_parts(Path(checkpoint)) if part in ("optimizer", "learning rate schedule")]
+    if absent:
+        raise DistillationError(
+            f"the checkpoint {checkpoint} has no {' and no '.join(absent)}, as save_only_model leaves it, so a "
+            "training cannot go on from it. Resume from a whole checkpoint, or load the student from this one and "
+            "train it anew without resume_from_checkpoint."
+        )
 
 
 def check_parallelism(trainer: Trainer) -> None:

@@ -10,7 +10,7 @@ from distilnlp.files import read_record, write_record
 from distilnlp.signals import SignalProfile, SignalRequest
 
 MANIFEST = "manifest.json"
-FORMAT = 2
+FORMAT = 3
 
 
 class DamagedManifestError(DistillationError):
@@ -24,7 +24,7 @@ class Shard:
     Attributes:
         file: its name.
         rows: in it.
-        checksum: BLAKE2b of its bytes.
+        checksum: its size and the BLAKE2b of its bytes; see `checksums`.
         error: by field, the largest difference between what the teacher gave and what is stored.
     """
 

@@ -10,11 +10,11 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from distilnlp.cache import check_cache_folder
+from distilnlp.cache import DiskFullError, check_cache_folder
 from distilnlp.data.sources import as_list
 from distilnlp.errors import DistillationError
 from distilnlp.files import PARTIAL, failed_write, remove, write_text
-from distilnlp.recipe import Recipe, load_recipe
+from distilnlp.recipe import Recipe
 from distilnlp.runs.stages import WORK
 from distilnlp.teacher_cache import AUTO, OFF
 
@@ -49,7 +49,7 @@ def check_folder(recipe: Recipe, overwrite: bool = False) -> None:
     if not folder.is_dir() or not any(folder.iterdir()):
         return
     foreign = sorted(item.name for item in folder.iterdir() if item.name not in OWN_FILES)
-    if foreign or not _is_of_a_run(folder):
+    if foreign or not (folder / MARK).is_file():
         named = f": {foreign[:5]}" if foreign else ""
         raise DistillationError(
             f"the output folder {folder} holds files that no run of distilnlp wrote{named}. Choose an empty or new "
@@ -62,15 +62,22 @@ def check_folder(recipe: Recipe, overwrite: bool = False) -> None:
 
 @contextmanager
 def naming_the_disk(folder: Path) -> Iterator[None]:
-    """Raise an `OSError` that names the folder where a disk is full, whichever library found out."""
+    """Raise an `OSError` that names the folder where a disk is full, whichever library found out.
+
+    A `DistillationError` passes as it is, for it names what cannot be written and is the user's to mend.
+    """
     try:
         yield
+    except DiskFullError as error:  # it names the disk, which may be another
+        raise OSError(str(error).removesuffix(".")) from error
+    except DistillationError:
+        raise
     except Exception as error:
         reason = failed_write(error)
         if reason is None:
             raise
-        own = error if isinstance(error, DistillationError) else reason  # the first says what to do
-        raise OSError(f"{folder} cannot be written any more, make room there ({' '.join(str(own).split())})") from error
+        text = " ".join(str(reason).split())
+        raise OSError(f"{folder} cannot be written any more, make room there ({text})") from error
 
 
 @contextmanager
@@ -119,18 +126,6 @@ def claimed(recipe: Recipe, overwrite: bool) -> Iterator[None]:
         text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
         write_text(folder / RECIPE_FILE, text)
         yield
-
-
-def _is_of_a_run(folder: Path) -> bool:
-    """Whether a run made a folder: its mark is there, or, from before there were marks, its work and its recipe."""
-    if (folder / MARK).is_file():
-        return True
-    if not (folder / WORK).is_dir():
-        return False
-    try:
-        return bool(load_recipe(folder / RECIPE_FILE))
-    except DistillationError:
-        return False
 
 
 def _check_links(folder: Path) -> None:

@@ -10,6 +10,7 @@ from datasets import Dataset
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from distilnlp.data import FOLD, DataConfig
+from distilnlp.data.parts import spread
 from distilnlp.data.questions import EXAMPLE, OFFSETS
 from distilnlp.data.rows import ANSWER
 from distilnlp.data.views import student_view
@@ -199,8 +200,7 @@ def sample_of(
 ) -> list[dict[str, torch.Tensor]]:
     """Return some training rows as batches, spread evenly over the data."""
     set_seed(recipe.seed)  # a masked language model's collator draws
-    step = max(1, len(train) // SAMPLE_ROWS)
-    chosen = student_view(train.select(range(0, min(len(train), step * SAMPLE_ROWS), step)))
+    chosen = student_view(spread(train, SAMPLE_ROWS))
     encoded = task.rows.encode(chosen, tokenizer, max_length, "Tokenising a sample", config=recipe.data)
     collate = collator_of(task, tokenizer, recipe.data)
     examples = list(encoded.remove_columns([name for name in NOT_FOR_MODELS if name in encoded.column_names]))
