@@ -17,7 +17,9 @@ LONGEST_WORD = 4096  # characters of one text in it: no path is longer
 SECRET_KEYS = re.compile(r"(hub_|access_|auth_)?token|password|secret|api_?key", re.IGNORECASE)
 
 # Keys that hold names of files, folders or models.
-PATHS = re.compile(r"(data\.(source|unlabelled|augmentation_model)|(teacher|student)(\.model)?)\b")
+PATHS = re.compile(
+    r"(data\.(source|unlabelled|augmentation_model)|(teacher|student)(\.model)?|output|trust_remote_code)\b"
+)
 LONGEST_NAME = 255  # bytes of a file's name, on all file systems that are in use
 
 YAML_TAG = "tag:yaml.org,2002:"

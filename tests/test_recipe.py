@@ -74,6 +74,19 @@ def test_every_problem_is_reported_at_once() -> None:
     assert "student.num_layers" in str(caught.value)
 
 
+def test_a_home_folder_is_the_same_by_each_of_its_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    names = {"teacher.model": ["~/t", "u"], "student.model": "~/s", "output": "~/out"}
+    names |= {"data.source": {"train": ["~/a.csv"], "test": "~/b.csv"}, "data.unlabelled": "~/c.csv"}
+    loaded = recipe(**names, **{"data.augmentation_model": "~/m", "trust_remote_code": ["~/t", f"{tmp_path}/s", "~/m"]})
+    assert loaded.teacher.model == [f"{tmp_path}/t", "u"]
+    assert (loaded.student.model, loaded.output) == (f"{tmp_path}/s", f"{tmp_path}/out")
+    assert loaded.data.source == {"train": [f"{tmp_path}/a.csv"], "test": f"{tmp_path}/b.csv"}
+    assert (loaded.data.unlabelled, loaded.data.augmentation_model) == ([f"{tmp_path}/c.csv"], f"{tmp_path}/m")
+    assert loaded.trust_remote_code == [f"{tmp_path}/{name}" for name in "tsm"]
+    assert recipe(**{"data.source": "~/f.py:rows"}).data.source == f"{tmp_path}/f.py:rows"
+
+
 def test_what_is_required_is_said() -> None:
     with pytest.raises(DistillationError, match="'teacher' is missing"):
         load_recipe(None, {"output": "out", "data.source": "train.csv"})

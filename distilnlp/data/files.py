@@ -26,7 +26,7 @@ def load_files(files: list[str]) -> Dataset:
     Raises:
         DistillationError: a file is missing, damaged, or not what its ending says.
     """
-    paths = [Path(file).expanduser() for file in files]
+    paths = [Path(file) for file in files]
     for path in paths:
         if not os.path.isfile(path):  # Path.is_file raises an error for some names
             raise DistillationError(missing_file(path))

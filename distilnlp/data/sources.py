@@ -33,7 +33,7 @@ def load_source(
         DistillationError: there is no such file, folder, function or data set, or it cannot be read.
     """
     _require_source(source)
-    is_here = isinstance(source, dict) or ":" in source or os.path.exists(Path(source).expanduser())
+    is_here = isinstance(source, dict) or ":" in source or os.path.exists(source)
     if config is not None and is_here:
         raise DistillationError(
             f"data.config names a configuration of a Hub data set, but {source!r} is none, so that {config!r} would be "
@@ -61,12 +61,12 @@ def _load(source: str | dict[str, str | list[str]], config: str | None, wanted: 
         return DatasetDict({split: load_files(as_list(files)) for split, files in source.items()})
     if ":" in source and not os.path.exists(source):
         return _as_splits(call_function(source), source)
-    path = Path(source).expanduser()
+    path = Path(source)
     if os.path.isfile(path):
         return DatasetDict(train=load_files([source]))
     if os.path.isdir(path):
         return _load_folder(path, wanted)
-    if path.suffix in BUILDERS or source.startswith((".", "/", "~")):
+    if path.suffix in BUILDERS or source.startswith((".", "/")):
         raise DistillationError(missing_file(path))
     return _load_from_hub(source, config)
 
