@@ -15,6 +15,7 @@ from distilnlp.recipe import (
     finetune_values,
     load_recipe,
 )
+from distilnlp.recipe_text import write_yaml
 
 RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.yaml"))
 LEAST = {"output": "out", "teacher.model": "teacher", "data.source": "train.csv"}
@@ -130,11 +131,19 @@ def test_the_baseline_differs_only_in_the_labels_and_what_it_says(tmp_path: Path
     assert "temperature" not in baseline_values(loaded)  # what it does not read must not train it again
 
 
-@pytest.mark.parametrize("own", [{"student.model": "small"}, {"student.layers": [0]}, {"teacher.finetune": {}}])
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"student.model": "small"},
+        {"student.layers": [0]},
+        {"teacher.finetune": {}},
+        {"teacher.model": "1e3", "data.label_names": ["no", "1e3", "010"], "training.learning_rate": 1e-5},
+    ],
+)
 def test_a_resolved_recipe_can_be_read_again(own: dict[str, Any], tmp_path: Path) -> None:
     first = recipe(**own)
     file = tmp_path / "recipe.yaml"
-    file.write_text(yaml.safe_dump(first.model_dump(mode="json")))
+    file.write_text(write_yaml(first.model_dump(mode="json")))
     assert load_recipe(file) == first
 
 
