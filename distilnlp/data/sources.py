@@ -13,7 +13,7 @@ from datasets import Dataset, DatasetDict, load_dataset, load_dataset_builder, l
 from distilnlp.data.files import BUILDERS, load_files, missing_file, require_plain_name
 from distilnlp.data.functions import call_function
 from distilnlp.data.parts import naming_the_cache
-from distilnlp.errors import DistillationError, UnreachableError, shown
+from distilnlp.errors import DistillationError, UnreachableError, shortened, shown
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,9 @@ def _require_sound(rows: Dataset, what: str) -> None:
     try:
         rows.data.table.validate(full=True)
     except (pa.ArrowException, OSError) as error:
-        raise DistillationError(f"{what} is damaged: {error!s:.300}. Make or download it anew.") from error
+        raise DistillationError(
+            f"{what} is damaged: {shortened(str(error), 300)}. Make or download it anew."
+        ) from error
 
 
 def _load_folder(path: Path, wanted: Collection[str] | None) -> DatasetDict:
@@ -109,8 +111,9 @@ def _naming_the_folder(path: Path) -> Iterator[None]:
         raise
     except Exception as error:  # datasets raises many kinds; all mean that the folder holds something else
         raise DistillationError(
-            f"cannot read the folder {path} as a data set: {type(error).__name__}: {error!s:.300}. Expected files such "
-            "as train.csv and test.csv, or a folder written by Dataset.save_to_disk; make a damaged one anew."
+            f"cannot read the folder {path} as a data set: {type(error).__name__}: {shortened(str(error), 300)}. "
+            "Expected files such as train.csv and test.csv, or a folder written by Dataset.save_to_disk; make a "
+            "damaged one anew."
         ) from error
 
 
@@ -156,7 +159,7 @@ def _load_from_hub(name: str, config: str | None) -> DatasetDict:
     except Exception as error:  # see _naming_the_folder
         raise UnreachableError(
             f"cannot load {shown(name)} (configuration {config!r}): there is no such file or folder here, and the Hub "
-            f"gave: {error!s:.300}. Check the spelling, the configuration and the network."
+            f"gave: {shortened(str(error), 300)}. Check the spelling, the configuration and the network."
         ) from error
 
 
