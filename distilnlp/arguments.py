@@ -6,15 +6,13 @@ from typing import Any
 
 from transformers import TrainingArguments
 
-from distilnlp.argument_limits import check_limits
+from distilnlp.argument_limits import TEACHER_DTYPES, check_limits
 from distilnlp.cache import DTYPES
-from distilnlp.errors import DistillationError, did_you_mean, shown
+from distilnlp.errors import DistillationError, shown
 from distilnlp.launching import check_process_count, use_cpu_without_accelerator
 from distilnlp.objective import LOSSES, LossConfig, Objective, parse_losses, parse_schedules
 from distilnlp.signals import SignalProfile
 from distilnlp.tasks import Task
-
-TEACHER_DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
 
 
 @dataclass
@@ -102,7 +100,7 @@ class DistillationTrainingArguments(TrainingArguments):
         try:
             check_limits(self)
         except ValueError as error:
-            raise DistillationError(f"{error}. Change or remove it.") from None
+            raise DistillationError(f"{error} Change or remove it.") from None
         use_cpu_without_accelerator()
         super().__post_init__()
         check_process_count(self.world_size)
@@ -155,18 +153,6 @@ class DistillationTrainingArguments(TrainingArguments):
             )
 
     def _check_unsupported(self) -> None:
-        if self.teacher_dtype not in TEACHER_DTYPES:
-            hint = did_you_mean(self.teacher_dtype, TEACHER_DTYPES)
-            raise DistillationError(
-                f"teacher_dtype must be one of {', '.join(TEACHER_DTYPES)}, but it is {self.teacher_dtype!r}.{hint}"
-            )
-        if self.teacher_cache_dtype not in DTYPES:
-            hint = did_you_mean(self.teacher_cache_dtype, DTYPES)
-            raise DistillationError(
-                f"teacher_cache_dtype must be one of {', '.join(DTYPES)}, but it is {self.teacher_cache_dtype!r}.{hint}"
-            )
-        if not self.teacher_cache:
-            raise DistillationError(f"teacher_cache must be auto, off or a folder, but it is {self.teacher_cache!r}.")
         for name, (supported, reason) in UNSUPPORTED_OPTIONS.items():
             value = getattr(self, name)
             if value != supported:

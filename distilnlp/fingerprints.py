@@ -18,7 +18,7 @@ NOT_CONTENT = ("_name_or_path", "transformers_version", "_commit_hash", "archite
 
 def model_fingerprint(name: str, model: PreTrainedModel) -> str:
     """Return what identifies a saved model: the hash of its folder's files, or the commit of its Hub repository."""
-    folder = Path(name).expanduser()
+    folder = Path(name)
     if not folder.is_dir():
         return f"{name}@{getattr(model.config, '_commit_hash', None)}"
     digest = hashlib.blake2b(digest_size=16)

@@ -13,7 +13,7 @@ from transformers import Trainer
 from distilnlp.arguments import DistillationTrainingArguments
 from distilnlp.checkpoints import absent_parts
 from distilnlp.data.pairs import TEACHER
-from distilnlp.errors import DistillationError, NonFiniteLossError
+from distilnlp.errors import DistillationError, NonFiniteLossError, shown
 from distilnlp.objective import Objective
 from distilnlp.signals import SignalProfile
 from distilnlp.tasks import MASKED_LM, Task
@@ -181,7 +181,7 @@ def check_tokens(dataset: Any, split: str, limits: Mapping[str, int], may_be_tex
     absent = [name for name in needed if name not in names]
     if absent and not may_be_text:
         raise DistillationError(
-            f"the {split} data must be tokenised, but has no column {absent[0]!r}, only {names!s:.200}. For texts: "
+            f"the {split} data must be tokenised, but has no column {absent[0]!r}, only {shown(names)}. For texts: "
             "data.map(lambda rows: tokenizer(rows['text'], truncation=True), batched=True); for other rows see "
             "docs/tasks.md, for two tokenizers docs/students.md."
         )

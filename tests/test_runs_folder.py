@@ -8,7 +8,7 @@ import yaml
 
 from distilnlp.cache import DiskFullError
 from distilnlp.errors import DistillationError
-from distilnlp.recipe import Recipe
+from distilnlp.recipe import Recipe, load_recipe
 from distilnlp.runs.folder import alone_in, check_folder, claimed, naming_the_disk
 from tests import test_runs
 
@@ -103,6 +103,17 @@ def test_another_run_is_refused(wanted: Recipe, out: Path) -> None:
     with pytest.raises(DistillationError, match=r"holds another run: data\.source differ"):
         check_folder(wanted)
     check_folder(wanted, overwrite=True)
+
+
+def test_the_recipe_of_a_run_is_that_run(folder: Path) -> None:
+    names = ["1e3", "no", "010"]
+    same = recipe(folder, **{"data.label_names": names})
+    with claimed(same, overwrite=False):
+        pass
+    again = load_recipe(Path(same.output) / "recipe.yaml")
+    assert again == same
+    check_folder(again)
+    check_folder(same)
 
 
 # ---- Links, and what cannot be a folder ----

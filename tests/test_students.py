@@ -319,13 +319,16 @@ def test_a_folder_is_loaded_with_the_head_that_was_saved(task: Any, tmp_path: Pa
 
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        DistillationError, match=r"cannot load the model 'nowhere/at-all': it must be a folder .* or a Hub"
+        DistillationError, match=r"cannot load the model 'nowhere/at-all': it must be a local folder .* or a Hub"
     ):
         build_student("nowhere/at-all", num_layers=1)
     with pytest.raises(
         DistillationError, match="expected a model of transformers, its folder or its Hub id, but got int"
     ):
         build_student(3, num_layers=1)  # type: ignore[arg-type]
+    for name in ("~nobody-of-this-name/model", ""):
+        with pytest.raises(DistillationError, match="cannot load the model"):
+            build_student(name, num_layers=1)
     bare = tiny_model()
     bare.config.architectures = None
     bare.config.save_pretrained(tmp_path)

@@ -13,8 +13,8 @@ from distilnlp.data import PreparedData
 from distilnlp.data.rows import LABEL, TEXT, TEXT_PAIR, Layout
 from distilnlp.data.sequence import TextRows
 from distilnlp.errors import DistillationError
+from distilnlp.loading import load_pretrained
 from distilnlp.recipe import Recipe
-from distilnlp.runs.loading import load_pretrained
 
 MASKED_LM_METHOD = "replace_with_masked_lm"
 

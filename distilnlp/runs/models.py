@@ -17,8 +17,8 @@ from distilnlp.data.views import student_view
 from distilnlp.data.words import WORD_IDS
 from distilnlp.errors import DistillationError
 from distilnlp.families import find_family
+from distilnlp.loading import load_pretrained
 from distilnlp.recipe import Recipe
-from distilnlp.runs.loading import load_pretrained
 from distilnlp.shapes import IN_CHUNKS
 from distilnlp.signals import label_names_of
 from distilnlp.students import build_student, trim_vocabulary
