@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, Valida
 
 from distilnlp.cache import DTYPES
 from distilnlp.errors import did_you_mean, shown
+from distilnlp.validation import refuse_truth
 
 MANY = 10**9  # steps, and what is counted in them: more are never reached
 
@@ -26,6 +27,12 @@ def _count(low: int, high: int = MANY) -> Any:
 def _max_steps(value: int) -> int:
     if value != -1 and not 1 <= value <= MANY:
         raise ValueError(f"give 1 to {MANY:,} steps, or -1 for as many as num_train_epochs takes")
+    return value
+
+
+def _optimizer_settings(value: str | None) -> str | None:
+    if value and not all(len(setting.split("=")) == 2 for setting in value.split(",")):
+        raise ValueError("give settings of the optimizer as name=value, with a comma between two")
     return value
 
 
@@ -59,6 +66,7 @@ LIMITS: dict[str, Any] = {
     "learning_rate": _number(ge=0),  # one that is too large stops the run with the name of the loss
     "warmup_steps": _number(ge=0, le=MANY),
     "weight_decay": _number(ge=0, le=1000),
+    "optim_args": AfterValidator(_optimizer_settings),
     "adam_beta1": _number(ge=0, lt=1),
     "adam_beta2": _number(ge=0, lt=1),
     "adam_epsilon": _number(ge=0, le=1),
@@ -145,4 +153,5 @@ def _limited(name: str, hint: Any) -> Any:
     enums = [item for item in get_args(hint) if isinstance(item, type) and issubclass(item, Enum)]
     if enums and str in get_args(hint):
         return Literal[tuple(item.value for item in enums[0])]
-    return Annotated[hint, LIMITS[name]] if name in LIMITS else hint
+    limited = Annotated[hint, LIMITS[name]] if name in LIMITS else hint
+    return Annotated[limited, BeforeValidator(lambda value: refuse_truth(value, hint))]

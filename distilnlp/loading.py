@@ -51,7 +51,7 @@ def _is_folder(name: str) -> bool:
         if Path(name).is_dir():
             return True
         validate_repo_id(name)
-        looks_local = name.startswith((".", "/", "~"))
+        looks_local = Path(name).exists() or name.startswith((".", "/", "~"))
     except (HFValidationError, OSError, ValueError):  # OSError: longer than any name can be
         looks_local = True
     if looks_local:

@@ -1,9 +1,9 @@
 """One way to check what a user wrote against a pydantic model, with errors that name the place and the fix."""
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from distilnlp.errors import DistillationError, did_you_mean, shown
 from distilnlp.recipe_text import expanded
@@ -16,6 +16,32 @@ class Section(BaseModel):
     """A part of a recipe: immutable, and an unknown key is an error rather than ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_truth(cls, value: Any, info: ValidationInfo) -> Any:
+        return refuse_truth(value, cls.model_fields[str(info.field_name)].annotation)
+
+
+def refuse_truth(value: Any, hint: Any) -> Any:
+    """Return a value, unless it holds true or false where a type tells of numbers alone: pydantic takes them for 1, 0.
+
+    Raises:
+        ValueError: it does.
+    """
+    kinds = _kinds(hint)
+    if bool not in kinds and (int in kinds or float in kinds) and _holds_truth(value):
+        raise ValueError("a number is expected, not true or false")
+    return value
+
+
+def _kinds(hint: Any) -> list[Any]:
+    """Return a type and all that it is made of."""
+    return [hint, *(kind for part in get_args(hint) for kind in _kinds(part))]
+
+
+def _holds_truth(value: Any) -> bool:
+    return isinstance(value, bool) or (isinstance(value, list | tuple) and any(map(_holds_truth, value)))
 
 
 SectionType = TypeVar("SectionType", bound=Section)

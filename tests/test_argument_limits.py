@@ -49,6 +49,12 @@ REFUSED: list[tuple[str, Any]] = [
     ("per_device_train_batch_size", 0),
     ("log_level", "loud"),
     ("adam_beta1", 1),
+    ("temperature", True),
+    ("num_train_epochs", True),
+    ("logging_steps", False),
+    ("optim_args", "nonsense"),
+    ("optim_args", "betas=1=2"),
+    ("optim_args", "rank=1,"),
     ("ddp_timeout", 10**20),
 ]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from transformers import HfArgumentParser, TrainingArguments
 
 from distilnlp import DistillationTrainingArguments
@@ -132,7 +133,10 @@ def test_a_feature_loss_alone_is_an_objective(tmp_path: Path) -> None:
     assert alone.losses == [{"name": "hidden_state_mse"}]
 
 
-@pytest.mark.parametrize(("written", "meant"), [("bflaot16", "bfloat16"), ("float23", "float32"), ("Auto", "auto")])
-def test_an_unknown_dtype_is_refused_with_a_suggestion(tmp_path: Path, written: str, meant: str) -> None:
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("bflaot16", "bfloat16"), ("float23", "float32"), ("Auto", "auto"), (torch.float16, "float16")],
+)
+def test_an_unknown_dtype_is_refused_with_a_suggestion(tmp_path: Path, written: Any, meant: str) -> None:
     with pytest.raises(DistillationError, match=f"teacher_dtype .*{written}.*Did you mean '{meant}'"):
         tiny_arguments(tmp_path, teacher_dtype=written)

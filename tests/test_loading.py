@@ -35,6 +35,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     tiny_model().save_pretrained(tmp_path / "my-classifier")
     tiny_tokenizer().save_pretrained(tmp_path / "my-classifier")
     (tmp_path / "models" / "teacher").mkdir(parents=True)
+    (tmp_path / "rows.csv").touch()
     return tmp_path
 
 
@@ -52,6 +53,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("x" * 5000, DistillationError, "no such folder"),
         ("~nobody/model", DistillationError, "no such folder"),
         ("", DistillationError, "cannot load"),
+        ("rows.csv", DistillationError, "no such folder"),
+        ("models/rows.csv", DistillationError, "no such folder"),
         ("google-bert/bert-base-uncased", UnreachableError, "a Hub id that can be reached or is in the cache"),
         ("distilbert", UnreachableError, "a Hub id"),
     ],
@@ -123,3 +126,20 @@ def test_weights_of_further_layers_are_refused(here: Path) -> None:
     ):
         with pytest.raises(DistillationError, match="has 4 layers, but its weights are of 1 more"):
             load()
+
+
+@pytest.mark.parametrize(("key", "value"), [("num_hidden_layers", 5), ("intermediate_size", 8)])
+def test_layers_without_weights_are_refused(here: Path, key: str, value: int) -> None:
+    config = AutoConfig.from_pretrained("my-classifier")
+    setattr(config, key, value)
+    config.save_pretrained("my-classifier")
+    with pytest.raises(DistillationError, match=r"my-classifier lacks .*encoder\.layer\."):
+        new_head("my-classifier", SINGLE_LABEL_CLASSIFICATION, TOPICS, 0)
+
+
+def test_an_encoder_that_is_not_finite_is_refused_before_it_is_trained(here: Path) -> None:
+    broken = tiny_model()
+    torch.nn.init.constant_(broken.bert.encoder.layer[1].output.dense.bias, torch.nan)
+    broken.save_pretrained("my-classifier")
+    with pytest.raises(DistillationError, match=r"my-classifier's weights must be finite, but .*layer\.1\.output"):
+        new_head("my-classifier", SINGLE_LABEL_CLASSIFICATION, TOPICS, 0)

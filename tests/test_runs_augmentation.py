@@ -69,3 +69,9 @@ def test_what_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(DistillationError, match=message):
         make_plan(recipe(folder, methods, **overrides))
+
+
+def test_a_model_without_the_head_is_no_masked_language_model(folder: Path) -> None:
+    methods = [{"name": "replace_with_masked_lm"}]
+    with pytest.raises(DistillationError, match=r"must be a masked language model, but .* lacks the weights"):
+        make_plan(recipe(folder, methods, **{"data.augmentation_model": str(folder / "teacher")}))

@@ -12,7 +12,7 @@ from distilnlp.augmentation import MethodConfig, augment, parse_augmentation
 from distilnlp.data import PreparedData
 from distilnlp.data.rows import LABEL, TEXT, TEXT_PAIR, Layout
 from distilnlp.data.sequence import TextRows
-from distilnlp.errors import DistillationError
+from distilnlp.errors import DistillationError, shown
 from distilnlp.loading import load_pretrained
 from distilnlp.recipe import Recipe
 
@@ -63,7 +63,14 @@ def _new_rows(
     parts = [augment(rows, plain, text_columns=texts, tokenizer=tokenizer, seed=seed)] if plain else []
     if by_model:
         name, trusted = str(recipe.data.augmentation_model), recipe.trust_remote_code
-        own, model = (load_pretrained(kind, name, trusted) for kind in (AutoTokenizer, AutoModelForMaskedLM))
+        own = load_pretrained(AutoTokenizer, name, trusted)
+        model, report = load_pretrained(AutoModelForMaskedLM, name, trusted, output_loading_info=True)
+        if report["missing_keys"]:
+            raise DistillationError(
+                f"data.augmentation_model must be a masked language model, but {name} lacks the weights "
+                f"{shown(sorted(report['missing_keys'])[:3])}, which would be random. Name a model "
+                "that was trained as one."
+            )
         parts.append(augment(rows, by_model, text_columns=texts, tokenizer=own, masked_lm=model, seed=seed))
     return parts
 

@@ -24,6 +24,7 @@ from distilnlp.signals import label_names_of
 from distilnlp.students import build_student, trim_vocabulary
 from distilnlp.tasks import MASKED_LM, SINGLE_LABEL_CLASSIFICATION, TASKS, Task, task_named, task_of
 from distilnlp.teachers import has_untrained_head
+from distilnlp.trainer_checks import check_finite
 
 NOT_FOR_MODELS = ("length", EXAMPLE, OFFSETS, WORD_IDS, FOLD, ANSWER)
 LAYER = re.compile(r"\.(?:layers?|h|blocks?)\.(\d+)\.")  # in the name of a weight
@@ -70,10 +71,7 @@ def load_finished(name: str, task: Task, trusted: Collection[str] = ()) -> PreTr
             "true), give a fine-tuned model, or set `task`."
         )
     if missing:
-        raise DistillationError(
-            f"the folder or repository {name} lacks {len(missing)} of the model's weights, which would be random: "
-            f"{missing[:3]}. Expected a complete model for {task.name}; save it again with save_pretrained."
-        )
+        raise _lacks(name, missing)
     own = task_of(model)
     if own is not task:
         raise DistillationError(f"{name} is a model for {own.name}, not for {task.name}. Set `task: {own.name}`.")
@@ -83,7 +81,11 @@ def load_finished(name: str, task: Task, trusted: Collection[str] = ()) -> PreTr
 
 
 def _check_layers(name: str, model: PreTrainedModel, report: Mapping[str, Any]) -> None:
-    """Refuse weights of layers that the config does not have: the model would be cut without a word."""
+    """Refuse a config that has fewer layers than the weights, or more: the model would be cut, or random in part."""
+    lacking = [key for key in report["missing_keys"] if LAYER.search(key)]
+    lacking += [key for key, *_ in report["mismatched_keys"]]
+    if encoder := sorted(key for key in lacking if key.startswith(f"{model.base_model_prefix}.")):
+        raise _lacks(name, encoder)
     left_over = [key for key in report["unexpected_keys"] if LAYER.search(key)]
     if left_over:
         layers = {LAYER.findall(key)[0] for key in left_over}
@@ -91,6 +93,13 @@ def _check_layers(name: str, model: PreTrainedModel, report: Mapping[str, Any]) 
             f"the config of {name} has {model.config.num_hidden_layers} layers, but its weights are of "
             f"{len(layers)} more, such as {min(left_over)}. Restore the config that was saved with these weights."
         )
+
+
+def _lacks(name: str, missing: Sequence[str]) -> DistillationError:
+    return DistillationError(
+        f"the folder or repository {name} lacks {len(missing)} of the model's weights, which would be random: "
+        f"{missing[:3]}. Restore the config that was saved with its weights, or save it again with save_pretrained."
+    )
 
 
 def _check_saved_head(name: str, task: Task, trusted: Collection[str]) -> None:
@@ -136,6 +145,7 @@ def new_head(
             "padded to the longest of their batch. Give a model of another architecture."
         )
     _check_layers(name, model, report)
+    check_finite(**{name: model})
     return named(model, label_names)
 
 

@@ -311,10 +311,11 @@ def _check_training(
 ) -> None:
     _check_best_metric(values, student, task)
     if not has_validation and _evaluates(values):
+        asked = "eval_on_start" if values.get("eval_on_start") else "eval_strategy"
         raise DistillationError(
-            "eval_strategy asks for evaluation during training, but there is no labelled validation split beside the "
+            f"{asked} asks for evaluation during training, but there is no labelled validation split beside the "
             "test split, which is kept for the end (a validation split alone stands in for it). Add one, name it in "
-            "data.validation_split, or remove eval_strategy."
+            f"data.validation_split, or remove {asked}."
         )
     _rehearse(values, seed, student)
 
