@@ -1,5 +1,6 @@
 """What the arguments of a training may be: the Trainer takes most as they come, and fails late or not at all."""
 
+import re
 from collections.abc import Mapping
 from enum import Enum
 from functools import cache
@@ -7,7 +8,8 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
 
-from distilnlp.errors import shown
+from distilnlp.cache import DTYPES
+from distilnlp.errors import did_you_mean, shown
 from distilnlp.validation import refuse_truth
 
 MANY = 10**9  # steps, and what is counted in them: more are never reached
@@ -37,7 +39,7 @@ def _optimizer_settings(value: str | None) -> str | None:
 def _cache_place(value: Any) -> Any:
     if value is False:
         return "off"
-    if value is True or str(value).lower() in ("on", "yes", "true"):
+    if value is True or str(value).lower() in ("on", "yes", "true", ""):
         raise ValueError("give auto, off, or a folder (./on for one of such a name)")
     return value
 
@@ -89,9 +91,12 @@ LIMITS: dict[str, Any] = {
     "ddp_timeout": _count(1, 10**8),
 }
 
+TEACHER_DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
 LOG_LEVEL = Literal["detail", "debug", "info", "warning", "error", "critical", "passive"]
 # The choices that the types of the fields do not tell. Those of an Enum or text are the Enum's.
 CHOICES: dict[str, Any] = {
+    "teacher_dtype": Literal[TEACHER_DTYPES],
+    "teacher_cache_dtype": Literal[tuple(DTYPES)],
     "train_sampling_strategy": Literal["random", "sequential", "group_by_length"],
     "include_for_metrics": list[Literal["inputs", "loss"]],
     "include_num_input_tokens_seen": bool | Literal["all", "non_padding", "no"],
@@ -113,7 +118,8 @@ def checked_argument(arguments: Any, name: str, value: Any) -> Any:
         return _adapters(arguments)[name].validate_python(value.value if isinstance(value, Enum) else value)
     except ValidationError as error:
         reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise ValueError(f"{name} = {shown(value)}: {reason}") from None
+        hint = did_you_mean(str(value), re.findall(r"'([^']+)'", reason))
+        raise ValueError(f"{name} = {shown(value)}: {reason}.{hint}") from None
 
 
 def check_limits(arguments: Any) -> None:
@@ -125,7 +131,7 @@ def check_limits(arguments: Any) -> None:
     for name in (LIMITS | CHOICES).keys() & known_arguments(type(arguments)).keys():
         value = getattr(arguments, name)
         if isinstance(checked_argument(type(arguments), name, value), int | float) and isinstance(value, str):
-            raise ValueError(f"{name} = {shown(value)}: a number is expected, not a text")
+            raise ValueError(f"{name} = {shown(value)}: a number is expected, not a text.")
 
 
 def known_arguments(arguments: Any) -> Mapping[str, Any]:

@@ -6,15 +6,13 @@ from typing import Any
 
 from transformers import TrainingArguments
 
-from distilnlp.argument_limits import check_limits
+from distilnlp.argument_limits import TEACHER_DTYPES, check_limits
 from distilnlp.cache import DTYPES
-from distilnlp.errors import DistillationError, did_you_mean, shown
+from distilnlp.errors import DistillationError, shown
 from distilnlp.launching import check_process_count, use_cpu_without_accelerator
 from distilnlp.objective import LOSSES, LossConfig, Objective, parse_losses, parse_schedules
 from distilnlp.signals import SignalProfile
 from distilnlp.tasks import Task
-
-TEACHER_DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
 
 
 @dataclass
@@ -102,7 +100,7 @@ class DistillationTrainingArguments(TrainingArguments):
         try:
             check_limits(self)
         except ValueError as error:
-            raise DistillationError(f"{error}. Change or remove it.") from None
+            raise DistillationError(f"{error} Change or remove it.") from None
         use_cpu_without_accelerator()
         super().__post_init__()
         check_process_count(self.world_size)
@@ -155,13 +153,6 @@ class DistillationTrainingArguments(TrainingArguments):
             )
 
     def _check_unsupported(self) -> None:
-        for name, known in (("teacher_dtype", TEACHER_DTYPES), ("teacher_cache_dtype", tuple(DTYPES))):
-            value = getattr(self, name)
-            if value not in known:
-                hint = did_you_mean(str(value), known)
-                raise DistillationError(f"{name} must be one of {', '.join(known)}, but it is {shown(value)}.{hint}")
-        if not self.teacher_cache:
-            raise DistillationError(f"teacher_cache must be auto, off or a folder, but it is {self.teacher_cache!r}.")
         for name, (supported, reason) in UNSUPPORTED_OPTIONS.items():
             value = getattr(self, name)
             if value != supported:

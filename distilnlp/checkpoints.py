@@ -18,10 +18,11 @@ logger = logging.getLogger(__name__)
 
 SEAL = "checksums.json"
 # What the Trainer needs to go on as if nothing had happened, each as one file of several names.
+OF_DEEPSPEED = "global_step*/*_states.pt"  # it keeps all but the random state there
 PARTS = {
-    "weights": ("model*.safetensors", "pytorch_model*", "adapter_model*"),
-    "optimizer": ("optimizer*",),
-    "learning rate schedule": ("scheduler.pt",),
+    "weights": ("model*.safetensors", "pytorch_model*", "adapter_model*", OF_DEEPSPEED),
+    "optimizer": ("optimizer*", OF_DEEPSPEED),
+    "learning rate schedule": ("scheduler.pt", OF_DEEPSPEED),
     "random state": ("rng_state*.pth",),
 }
 
@@ -35,13 +36,18 @@ def seal_checkpoint(folder: str | Path, step: int) -> None:
         write_record(checkpoint / SEAL, {"files": checksums(checkpoint)})
 
 
-def last_complete_checkpoint(folder: str | Path) -> str | None:
+def last_complete_checkpoint(folder: str | Path, loads_best: bool = False) -> str | None:
     """Return the newest `checkpoint-N` that can be resumed from, or None; called on every process.
 
     One that was cut off while it was saved, was damaged since or lacks a part is passed over, with a warning.
+
+    Args:
+        folder: of the checkpoints.
+        loads_best: whether the training ends with its best checkpoint. One whose best is missing or damaged is then
+            passed over too.
     """
     state = PartialState()
-    found: list[str | None] = [_newest_complete(Path(folder)) if state.is_main_process else None]
+    found: list[str | None] = [_newest_complete(Path(folder), loads_best) if state.is_main_process else None]
     return broadcast_object_list(found)[0]
 
 
@@ -52,7 +58,7 @@ def checkpoint_to_resume(args: TrainingArguments) -> str | bool:
         DistillationError: there are checkpoints, but none of them is complete.
     """
     folder = Path(str(args.output_dir))
-    complete = last_complete_checkpoint(folder)
+    complete = last_complete_checkpoint(folder, args.load_best_model_at_end)
     if complete or args.save_only_model or not _checkpoints(folder):
         return complete or True
     raise DistillationError(
@@ -67,9 +73,14 @@ def _checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.split("-")[1]), reverse=True)
 
 
-def _newest_complete(folder: Path) -> str | None:
+def absent_parts(checkpoint: Path) -> list[str]:
+    """Return which of `PARTS` a checkpoint lacks."""
+    return [part for part, names in PARTS.items() if not any(any(checkpoint.glob(name)) for name in names)]
+
+
+def _newest_complete(folder: Path, loads_best: bool) -> str | None:
     for checkpoint in _checkpoints(folder):
-        wrong = _what_is_wrong(checkpoint)
+        wrong = _what_is_wrong(checkpoint) or (_what_is_wrong_with_its_best(checkpoint) if loads_best else None)
         if not wrong:
             return str(checkpoint)
         logger.warning("%s is passed over: %s", checkpoint, wrong)
@@ -78,8 +89,7 @@ def _newest_complete(folder: Path) -> str | None:
 
 def _what_is_wrong(checkpoint: Path) -> str | None:
     """Return why a checkpoint cannot be resumed from; the plain Trainer's have no seal, but the same parts."""
-    absent = [part for part, names in PARTS.items() if not any(any(checkpoint.glob(name)) for name in names)]
-    if absent:
+    if absent := absent_parts(checkpoint):
         return f"it has no {' and no '.join(absent)}"
     try:
         state = json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
@@ -89,3 +99,13 @@ def _what_is_wrong(checkpoint: Path) -> str | None:
     if not (isinstance(state, dict) and "global_step" in state):
         return f"its {TRAINER_STATE_NAME} is damaged"
     return ", ".join(altered(checkpoint, seal["files"])) or None if seal else None
+
+
+def _what_is_wrong_with_its_best(checkpoint: Path) -> str | None:
+    """Return why the best checkpoint, which a sound one names, cannot be loaded at the end."""
+    state = json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
+    best = checkpoint.with_name(Path(state.get("best_model_checkpoint") or checkpoint).name)
+    if best == checkpoint:
+        return None
+    wrong = _what_is_wrong(best) if best.is_dir() else "it is missing"
+    return f"of {best.name}, the best until then: {wrong}" if wrong else None

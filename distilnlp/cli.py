@@ -5,7 +5,6 @@ come at once, and the others after a first line that says what is being done.
 """
 
 import argparse
-import json
 import logging
 import os
 import sys
@@ -15,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from distilnlp.errors import DistillationError, NonFiniteLossError, redacted, shortened, shown
+from distilnlp.files import write_json
 from distilnlp.recipe_keys import check_flags
-from distilnlp.recipe_text import check_texts, read_yaml, recipe_values, refuse_secrets
+from distilnlp.recipe_text import expanded, read_yaml, recipe_values, refuse_secrets
 
 logger = logging.getLogger("distilnlp")
 
@@ -132,14 +132,18 @@ def _recipe(args: argparse.Namespace, overrides: Mapping[str, Any], purpose: str
         for flag, (key, _) in SHORTCUTS.items()
         if getattr(args, key) is not None
     }
-    for key in shortcuts.keys() & overrides.keys():
-        raise DistillationError(f"{key} is given by two flags, --{key} and its short form. Give one of them.")
-    values = recipe_values(args.recipe, {**shortcuts, **overrides})
+    values = recipe_values(args.recipe, _together(shortcuts, overrides))
     _begin(f"{purpose} {args.recipe or values.get('output')}")
     from distilnlp.recipe import Recipe
     from distilnlp.validation import parse_section
 
     return parse_section(Recipe, values)
+
+
+def _together(shortcuts: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    for key in shortcuts.keys() & overrides.keys():
+        raise DistillationError(f"{key} is given by two flags, --{key} and its short form. Give one of them.")
+    return {**shortcuts, **overrides}
 
 
 def _begin(doing: str) -> None:
@@ -188,13 +192,15 @@ def _evaluate(args: argparse.Namespace, overrides: Mapping[str, Any]) -> None:
             f"unknown flag {shown('--' + unknown[0])}: evaluate takes keys of data, such as --data.text_columns."
         )
     _check_writable(args.json)
-    data = {
-        "source": _structured("--data", getattr(args, "data.source")),
-        "test_split": getattr(args, "data.test_split"),
-        **{key[5:]: value for key, value in overrides.items()},
+    shortcuts = {
+        "data.source": _structured("--data", getattr(args, "data.source")),
+        "trust_remote_code": _structured("--trust-remote-code", args.trust_remote_code or "[]"),
+        "student": args.student,
+        "teacher": args.teacher,
     }
-    trusted = _structured("--trust-remote-code", args.trust_remote_code or "[]")
-    check_texts({"student": args.student, "teacher": args.teacher, "data": data})
+    if getattr(args, "data.test_split") is not None:
+        shortcuts["data.test_split"] = getattr(args, "data.test_split")
+    values = recipe_values(None, _together(shortcuts, overrides))
     _begin(f"measure {args.student}")
     from distilnlp.data import DataConfig
     from distilnlp.data.sources import as_list
@@ -202,11 +208,14 @@ def _evaluate(args: argparse.Namespace, overrides: Mapping[str, Any]) -> None:
     from distilnlp.runs import evaluate_saved
     from distilnlp.validation import parse_section
 
-    section = parse_section(DataConfig, data, "data")
-    reports = evaluate_saved(args.student, section, args.teacher, args.task, as_list(trusted))
-    print(f"{_as_list(verdict(reports))}\n\n{summary_table(reports)}".lstrip())
+    section = parse_section(DataConfig, values["data"], "data")
+    teacher = expanded(args.teacher) if args.teacher else None
+    trusted = [expanded(str(name)) for name in as_list(values["trust_remote_code"])]
+    reports = evaluate_saved(expanded(args.student), section, teacher, args.task, trusted)
+    sentences = verdict(reports)
+    print(f"{_as_list(sentences)}\n\n{summary_table(reports)}".lstrip())
     if args.json:
-        args.json.write_text(json.dumps(reports, indent=2) + "\n", encoding="utf-8")
+        write_json(args.json, {"models": reports, "verdict": sentences})
 
 
 def _as_list(sentences: Sequence[str]) -> str:
@@ -221,7 +230,7 @@ def _structured(flag: str, value: str) -> Any:
 
 def _check_writable(file: Path | None) -> None:
     """Raise a `DistillationError` before anything is measured if the figures could not be written."""
-    if file is not None and (file.is_dir() or not file.parent.is_dir()):
+    if file is not None and (not file.parent.is_dir() or (file.exists() and not file.is_file())):  # also no device
         raise DistillationError(
             f"--json must name a file in a folder that is there, but got {file}. Make the folder, or name another file."
         )
@@ -256,7 +265,8 @@ def split_overrides(words: Sequence[str], flags: set[str]) -> tuple[list[str], d
             continue
         if flag in given:
             raise DistillationError(
-                f"the flag {shortened(flag, 200)} is given twice. Several values are one list: {flag[:200]} '[a, b]'."
+                f"the flag {shortened(flag, 200)} is given twice. Several values are one list: "
+                f"{shortened(flag, 200)} '[a, b]'."
             )
         given.add(flag)
         if flag in flags:
@@ -265,7 +275,9 @@ def split_overrides(words: Sequence[str], flags: set[str]) -> tuple[list[str], d
         if not has_value:
             if not remaining or remaining[0].startswith("--"):
                 check_flags([flag[2:]], flags)
-                raise DistillationError(f"the flag {shortened(flag, 200)} has no value. Write {flag[:200]} VALUE.")
+                raise DistillationError(
+                    f"the flag {shortened(flag, 200)} has no value. Write {shortened(flag, 200)} VALUE."
+                )
             value = remaining.pop(0)
         overrides[flag[2:]] = _read_value(flag, value)
     return own, overrides

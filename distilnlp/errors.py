@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from typing import Any
 
 LONGEST_MESSAGE = 2000  # characters; libraries put whole files and lists of all their models into theirs
-# Tokens of the Hub and of others by how they begin, what stands before the @ of a URL, and a URL's signed parameters.
+# Tokens of the Hub and of others by how they begin and how long they are, for names of models and files begin so too;
+# what stands before the @ of a URL; a URL's signed parameters.
 SECRET = re.compile(
-    r"\b(?:hf_|api_org_|ghp_|github_pat_|sk-)[A-Za-z0-9_-]{16,}"
+    r"\b(?:hf_|api_org_)[A-Za-z0-9]{30,}|\bghp_[A-Za-z0-9]{36}|\bgithub_pat_\w{82}"
+    r"|\bsk-[A-Za-z0-9_-]{0,64}[A-Za-z0-9]{20,}[A-Za-z0-9_-]*"
     r"|(?<=://)[^/\s@'\"]+(?=@)"
     r"|(?<=[?&])[\w-]*(?:token|secret|signature|password|apikey|api_key)=[^&\s'\"]+",
     re.IGNORECASE,

@@ -77,9 +77,9 @@ def checksum(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
-def content_checksum(content: Mapping[str, Any]) -> str:
-    """Return the BLAKE2b of JSON values."""
-    text = json.dumps(content, sort_keys=True)
+def content_checksum(content: Any) -> str:
+    """Return the BLAKE2b of JSON values, 16 bytes as text; what is none counts as its text."""
+    text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 

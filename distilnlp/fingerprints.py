@@ -9,14 +9,16 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-FILES = ("*.json", "*.safetensors", "*.bin", "*.txt", "*.model")
+from distilnlp.files import content_checksum
+
+FILES = ("*.json", "*.safetensors", "*.bin", "*.txt", "*.model", "*.py")  # Python: where its code is trusted
 # Of a config: where it came from and how it runs, which change no answer.
 NOT_CONTENT = ("_name_or_path", "transformers_version", "_commit_hash", "architectures", "torch_dtype", "dtype")
 
 
 def model_fingerprint(name: str, model: PreTrainedModel) -> str:
     """Return what identifies a saved model: the hash of its folder's files, or the commit of its Hub repository."""
-    folder = Path(name).expanduser()
+    folder = Path(name)
     if not folder.is_dir():
         return f"{name}@{getattr(model.config, '_commit_hash', None)}"
     digest = hashlib.blake2b(digest_size=16)
@@ -44,7 +46,7 @@ def joint_fingerprint(*parts: Any) -> str | None:
     named = [getattr(part, "fingerprint", None) if callable(part) else part for part in parts]
     if any(name is None for name in named):
         return None
-    return _hash(named)
+    return content_checksum(named)
 
 
 def tokenizer_fingerprint(tokenizer: Any) -> str:
@@ -55,8 +57,4 @@ def tokenizer_fingerprint(tokenizer: Any) -> str:
         content: Any = {name: value for name, value in rules.items() if name not in ("truncation", "padding")}
     else:
         content = tokenizer.get_vocab()
-    return _hash([type(tokenizer).__name__, content])
-
-
-def _hash(content: Any) -> str:
-    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()
+    return content_checksum([type(tokenizer).__name__, content])

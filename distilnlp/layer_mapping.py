@@ -7,7 +7,6 @@ from distilnlp.errors import DistillationError, did_you_mean
 
 LayerMapping = list[tuple[int, int]]
 LEARNED = "learned"
-OTHER_TEACHERS = "an ensemble, a teacher of your own, "
 
 
 def resolve_layer_mapping(
@@ -25,8 +24,9 @@ def resolve_layer_mapping(
     Raises:
         DistillationError: one gives no hidden states, the strategy is unknown, or an index is out of range.
     """
-    for owner, states, others in (("student", student_states, ""), ("teacher", teacher_states, OTHER_TEACHERS)):
+    for owner, states in (("student", student_states), ("teacher", teacher_states)):
         if states == 0:
+            others = "an ensemble, a teacher of your own, " if owner == "teacher" else ""
             raise DistillationError(
                 f"a loss on layers needs a {owner} that gives hidden states, one of each token from every layer, but "
                 f"this one gives only logits ({others}a model with a decoder, such as T5 and BART, or one that pools "

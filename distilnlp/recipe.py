@@ -20,12 +20,12 @@ from distilnlp.augmentation import parse_augmentation
 from distilnlp.data import DataConfig
 from distilnlp.errors import DistillationError, did_you_mean, shown
 from distilnlp.hardware import bf16_is_fast
-from distilnlp.recipe_text import expanded, recipe_values
+from distilnlp.recipe_text import recipe_values
 from distilnlp.students import LayerStrategy
 from distilnlp.tasks import TASKS
 from distilnlp.teachers.ensemble import Average, relative_weights
 from distilnlp.teachers.given import Form
-from distilnlp.validation import Section, parse_section
+from distilnlp.validation import PathOrName, Section, parse_section
 
 # What the runner decides itself, each with what to use instead.
 PUSHED = "after the run: hf upload USER/NAME OUTPUT/student"
@@ -62,7 +62,7 @@ DISTILL_DEFAULTS: dict[str, Any] = {**COMMON_DEFAULTS, "num_train_epochs": 5, "l
 class TeacherConfig(Section):
     """What the student learns from: a large model, several of them, or answers that stand in the data."""
 
-    model: str | list[str] | None = Field(
+    model: PathOrName | list[PathOrName] | None = Field(
         default=None,
         description="local folder or Hub id of a fine-tuned model, or of an encoder to fine-tune first; several are an "
         "ensemble, and the student is cut from the first",
@@ -128,11 +128,6 @@ class TeacherConfig(Section):
             raise ValueError("expected one name, or a list of different ones")
         return checked
 
-    @field_validator("model")
-    @classmethod
-    def _expand_home(cls, value: str | list[str] | None) -> str | list[str] | None:
-        return [expanded(name) for name in value] if isinstance(value, list) else value and expanded(value)
-
     @model_validator(mode="after")
     def _check_kind(self) -> "TeacherConfig":
         kept = {"column", "form"} if self.columns else {"model", "finetune", "text_columns", "max_length", "folds"}
@@ -158,7 +153,7 @@ class TeacherConfig(Section):
 class StudentConfig(Section):
     """The small model: some of the teacher's layers, narrower or with fewer pieces perhaps, or a model of its own."""
 
-    model: str | None = Field(
+    model: PathOrName | None = Field(
         default=None, description="local folder or Hub id of a small pretrained model, instead of a cut teacher"
     )
     num_layers: int | None = Field(default=None, ge=1, description="its depth; null = half of the teacher's layers")
@@ -171,11 +166,6 @@ class StudentConfig(Section):
         default=None, ge=1, description="neurons of a feed-forward network; null = the teacher's"
     )
     trim_vocabulary: bool = Field(default=False, description="keep only the pieces that the training texts need")
-
-    @field_validator("model")
-    @classmethod
-    def _expand_home(cls, value: str | None) -> str | None:
-        return value and expanded(value)
 
     @property
     def changes_width(self) -> bool:
@@ -205,7 +195,7 @@ class EvaluationConfig(Section):
 class Recipe(Section):
     """All of a run. `training` holds every argument of DistillationTrainingArguments."""
 
-    output: str = Field(min_length=1, description="folder of the run")
+    output: PathOrName = Field(min_length=1, description="folder of the run")
     task: str | None = Field(
         default=None,
         description="what is distilled: " + ", ".join(TASKS) + "; null = what a finished teacher's head is for, or "
@@ -222,7 +212,7 @@ class Recipe(Section):
         description="also train the same student on the labels alone: true, or arguments that differ from `training`",
     )
     evaluation: EvaluationConfig = EvaluationConfig()
-    trust_remote_code: list[str] = Field(
+    trust_remote_code: list[PathOrName] = Field(
         default_factory=list,
         description="models of this recipe, as it names them, whose own Python code may run when they are loaded",
     )
@@ -253,11 +243,6 @@ class Recipe(Section):
         if value is not None and value not in TASKS:
             raise ValueError(f"there is no task {value!r}.{did_you_mean(value, TASKS)} The tasks are {list(TASKS)}")
         return value
-
-    @field_validator("output")
-    @classmethod
-    def _expand_home(cls, value: str) -> str:
-        return expanded(value)
 
     @field_validator("trust_remote_code", mode="before")
     @classmethod

@@ -17,7 +17,9 @@ LONGEST_WORD = 4096  # characters of one text in it: no path is longer
 SECRET_KEYS = re.compile(r"(hub_|access_|auth_)?token|password|secret|api_?key", re.IGNORECASE)
 
 # Keys that hold names of files, folders or models.
-PATHS = re.compile(r"(data\.(source|unlabelled|augmentation_model)|(teacher|student)(\.model)?)\b")
+PATHS = re.compile(
+    r"(data\.(source|unlabelled|augmentation_model)|(teacher|student)(\.model)?|output|trust_remote_code)\b"
+)
 LONGEST_NAME = 255  # bytes of a file's name, on all file systems that are in use
 
 YAML_TAG = "tag:yaml.org,2002:"
@@ -71,11 +73,16 @@ class _Loader(yaml.SafeLoader):
             raise _error(f"{shown(node.value, 50)} is no {node.tag.rpartition(':')[2]}", node) from error
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes the texts that this reader or another one, of YAML 1.1, would take for something else."""
+
+
 _KINDS = [f"{YAML_TAG}{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map")]
 _Loader.yaml_constructors = {tag: make for tag, make in _Loader.yaml_constructors.items() if tag in (None, *_KINDS)}
 _Loader.yaml_implicit_resolvers = {}
 for _tag, (_pattern, _first) in SCALARS.items():
     _Loader.add_implicit_resolver(_tag, re.compile(f"^(?:{_pattern})$"), _first)
+    _Dumper.add_implicit_resolver(_tag, re.compile(f"^(?:{_pattern})$"), _first)
 _Loader.add_constructor(f"{YAML_TAG}int", lambda _, node: int(node.value))  # `010` is ten
 _Loader.add_constructor(BASE_60, lambda _, node: _refuse_base_60(node))
 
@@ -100,6 +107,11 @@ def read_yaml(text: str, name: str) -> Any:
         raise DistillationError(f"{name} is no valid YAML: it is nested too deeply, or in itself. Check it.") from None
     except yaml.YAMLError as error:
         raise DistillationError(f"{name} is no valid YAML: {_reason(error)}.") from None
+
+
+def write_yaml(values: Any) -> str:
+    """Return values as YAML that `read_yaml` reads as the same values."""
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def recipe_values(path: str | Path | None, overrides: Mapping[str, Any]) -> dict[str, Any]:

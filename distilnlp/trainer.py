@@ -114,7 +114,7 @@ class DistillationTrainer(Trainer):
         self.train_dataset = self._with_student_labels(train_dataset, "training")
         checks.check_batch_size(self.distillation_objective, args, most_texts(self.task, self.train_dataset))
         self.eval_dataset = self._with_student_labels(eval_dataset, "evaluation")
-        self._check_answers()
+        checks.check_answers(self._given_teacher, self._teacher_has_own_encoding, *self._answered_datasets())
 
     def _fit_to_student(self) -> None:
         """Build what depends on both the student and the teacher."""
@@ -195,11 +195,6 @@ class DistillationTrainer(Trainer):
         evaluated = self.eval_dataset if self.args.eval_soft_loss else None
         further = list(evaluated.values()) if isinstance(evaluated, dict) else [evaluated]
         return [self.train_dataset, *(rows for rows in further if rows is not None)]
-
-    def _check_answers(self) -> None:
-        if isinstance(self._given_teacher, LookupTeacher) and not self._teacher_has_own_encoding:
-            for rows in self._answered_datasets():
-                self._given_teacher.check_rows(rows, "training" if rows is self.train_dataset else "evaluation")
 
     def _get_dataloader(self, *args: Any, **kwargs: Any) -> Any:
         """Make batches; where the teacher's answers are looked up by row, they are put into the batches."""
@@ -381,8 +376,7 @@ class DistillationTrainer(Trainer):
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is None:
             return
-        if not self.is_deepspeed_enabled:  # it keeps its state in a way of its own
-            checks.check_resumable(checkpoint)
+        checks.check_resumable(checkpoint)
         if len(self.distillation_objective.projections):
             self.distillation_objective.projections.load(checkpoint)
         else:

@@ -9,17 +9,17 @@ import torch
 from datasets import Dataset, IterableDataset
 from torch import nn
 from transformers import Trainer
-from transformers.trainer import SCHEDULER_NAME
 
 from distilnlp.arguments import DistillationTrainingArguments
+from distilnlp.checkpoints import absent_parts
 from distilnlp.data.pairs import TEACHER
-from distilnlp.errors import DistillationError, NonFiniteLossError
+from distilnlp.errors import DistillationError, NonFiniteLossError, shown
 from distilnlp.objective import Objective
 from distilnlp.signals import SignalProfile
 from distilnlp.tasks import MASKED_LM, Task
 from distilnlp.tasks.checks import require_ids, token_ids_of
 from distilnlp.tasks.collators import refuse_outside
-from distilnlp.teachers import Teacher
+from distilnlp.teachers import LookupTeacher, Teacher
 
 SPECIAL_IDS = tuple(f"{name}_token_id" for name in ("pad", "cls", "sep", "mask", "unk", "bos", "eos"))
 
@@ -189,7 +189,7 @@ def check_tokens(dataset: Any, split: str, limits: Mapping[str, int], may_be_tex
     absent = [name for name in needed if name not in names]
     if absent and not may_be_text:
         raise DistillationError(
-            f"the {split} data must be tokenised, but has no column {absent[0]!r}, only {names!s:.200}. For texts: "
+            f"the {split} data must be tokenised, but has no column {absent[0]!r}, only {shown(names)}. For texts: "
             "data.map(lambda rows: tokenizer(rows['text'], truncation=True), batched=True); for other rows see "
             "docs/tasks.md, for two tokenizers docs/students.md."
         )
@@ -209,16 +209,23 @@ def _columns_of(dataset: Any) -> list[str] | None:
     return dataset.column_names if is_known else None
 
 
+def check_answers(teacher: Teacher | None, has_own_encoding: bool, train_dataset: Any, *evaluated: Any) -> None:
+    """Refuse data for whose rows a teacher whose answers are looked up, by the student's encoding, has none."""
+    if isinstance(teacher, LookupTeacher) and not has_own_encoding:
+        teacher.check_rows(train_dataset, "training")
+        for rows in evaluated:
+            teacher.check_rows(rows, "evaluation")
+
+
 def check_resumable(checkpoint: str) -> None:
-    """Refuse a checkpoint without the state of the optimizer, which the Trainer only warns about."""
-    names = [path.name for path in Path(checkpoint).iterdir()] if Path(checkpoint).is_dir() else []
-    if any("optimizer" in name for name in names) and SCHEDULER_NAME in names:
-        return
-    raise DistillationError(
-        f"the checkpoint {checkpoint} has no state of the optimizer and of the learning rate, as save_only_model "
-        "leaves it, so a training cannot go on from it. Resume from a whole checkpoint, or load the student from this "
-        "one and train it anew without resume_from_checkpoint."
-    )
+    """Refuse a checkpoint without the state of the optimizer or of its schedule, which the Trainer lets pass."""
+    absent = [part for part in absent_parts(Path(checkpoint)) if part in ("optimizer", "learning rate schedule")]
+    if absent:
+        raise DistillationError(
+            f"the checkpoint {checkpoint} has no {' and no '.join(absent)}, as save_only_model leaves it, so a "
+            "training cannot go on from it. Resume from a whole checkpoint, or load the student from this one and "
+            "train it anew without resume_from_checkpoint."
+        )
 
 
 def check_parallelism(trainer: Trainer) -> None:

@@ -1,11 +1,15 @@
 """One way to check what a user wrote against a pydantic model, with errors that name the place and the fix."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from distilnlp.errors import DistillationError, did_you_mean, shown
+from distilnlp.recipe_text import expanded
+
+# A file, a folder, or what the Hub calls it; with the home folder for `~`, so that names can be compared.
+PathOrName = Annotated[str, AfterValidator(expanded)]
 
 
 class Section(BaseModel):

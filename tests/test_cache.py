@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from datasets import Dataset
@@ -17,7 +16,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from distilnlp.cache import AnswerStore, CacheSettings, CacheWriter, read_manifest, records, store
-from distilnlp.cache.keys import KeyIndex, dataset_keys, row_key
+from distilnlp.cache.keys import dataset_keys
 from distilnlp.cache.writing import key_columns
 from distilnlp.errors import DistillationError
 from distilnlp.losses import forward_kl
@@ -129,37 +128,6 @@ def test_the_error_of_half_precision_is_measured(dtype: str, bound: float, tmp_p
     error = (cached.logits.float() - live.logits).abs().max().item()
     assert 0 < error <= manifest_error * 1.01
     assert manifest_error <= bound * live.logits.abs().max().item()
-
-
-# ---- Keys ----
-
-
-def test_keys_follow_content_alone() -> None:
-    rows = [
-        {"input_ids": [1, 2], "attention_mask": [1, 1], "label": 0},
-        {"input_ids": [1, 2], "attention_mask": [1, 1], "label": 2},
-        {"input_ids": [2, 1], "attention_mask": [1, 1]},
-        {"input_ids": [1, 2, 0], "attention_mask": [1, 1, 0]},
-        {"input_ids": [[1], [2]], "attention_mask": [[1], [1]]},
-        {"input_ids": [[1, 2]], "attention_mask": [[1, 1]]},
-    ]
-    keys = [row_key(row, ("attention_mask", "input_ids")) for row in rows]
-    assert keys[0] == keys[1]
-    assert len(set(keys)) == 5
-    assert keys[0] == row_key({name: torch.tensor(rows[0][name]) for name in rows[0]}, ("attention_mask", "input_ids"))
-
-
-def test_the_index_finds_what_is_there_and_nothing_else() -> None:
-    keys = np.random.default_rng(0).integers(0, 255, (500, 16), dtype=np.uint8)
-    keys[1::2, :8] = keys[::2, :8]  # pairs that share their first half
-    index = KeyIndex(keys[:400])
-    assert index.find(keys).tolist() == [*range(400), *[-1] * 100]
-
-
-def test_rows_of_equal_content_are_answered_once(tmp_path: Path) -> None:
-    rows = task_data("single_label_classification", 3, 3)
-    twice = Dataset.from_list([*rows.to_list(), *rows.to_list()])
-    assert write(tmp_path, rows=twice).manifest.rows == 6
 
 
 # ---- What differs is refused ----

@@ -1,6 +1,7 @@
 """Projections, checkpoints, resumption, and losses that are not finite."""
 
 import copy
+import json
 import logging
 import math
 import pickle
@@ -20,8 +21,9 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from distilnlp import DistillationTrainer, NonFiniteLossError
-from distilnlp.checkpoints import last_complete_checkpoint
+from distilnlp.checkpoints import checkpoint_to_resume, last_complete_checkpoint, seal_checkpoint
 from distilnlp.errors import DistillationError
+from distilnlp.trainer_checks import check_resumable
 from tests.conftest import tiny_arguments, tiny_data, tiny_student, tiny_teacher
 from tests.test_cache import flip_a_byte
 from tests.tiny import tiny_tokenizer
@@ -232,6 +234,42 @@ def test_a_checkpoint_of_the_plain_trainer_needs_the_same_parts(
     assert last_complete_checkpoint(tmp_path) == str(tmp_path / "checkpoint-1")
 
 
+@pytest.mark.parametrize("damage", [*DAMAGES, "none"])
+def test_a_checkpoint_whose_best_is_damaged_is_passed_over_where_the_best_is_loaded(
+    two_checkpoints: Path, tmp_path: Path, damage: str, caplog: Any
+) -> None:
+    shutil.copytree(two_checkpoints, tmp_path, dirs_exist_ok=True)
+    best, last = tmp_path / "checkpoint-1", tmp_path / "checkpoint-2"
+    state = json.loads((last / "trainer_state.json").read_text())
+    (last / "trainer_state.json").write_text(json.dumps({**state, "best_model_checkpoint": str(best)}))
+    seal_checkpoint(tmp_path, 2)
+    args = tiny_arguments(tmp_path, **STEPS, eval_strategy="steps", eval_steps=1, load_best_model_at_end=True)
+    if damage == "none":
+        assert checkpoint_to_resume(args) == str(last)
+        shutil.rmtree(best)
+    else:
+        DAMAGES[damage](best / "model.safetensors")
+    assert last_complete_checkpoint(tmp_path) == str(last)
+    with pytest.raises(DistillationError, match="can be resumed from"):
+        checkpoint_to_resume(args)
+    assert "checkpoint-2 is passed over: of checkpoint-1, the best until then: " in caplog.text
+
+
+def test_deepspeed_keeps_all_but_the_random_state_in_a_folder_of_its_own(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint-5"
+    states = ("mp_rank_00_model_states.pt", "zero_pp_rank_0_mp_rank_00_optim_states.pt")
+    for name in ("rng_state_0.pth", "zero_to_fp32.py", *(f"global_step5/{state}" for state in states)):
+        (checkpoint / name).parent.mkdir(parents=True, exist_ok=True)
+        (checkpoint / name).write_text("")
+    (checkpoint / "trainer_state.json").write_text('{"global_step": 5}')
+    assert last_complete_checkpoint(tmp_path) == str(checkpoint)
+    check_resumable(str(checkpoint))
+    shutil.rmtree(checkpoint / "global_step5")
+    assert last_complete_checkpoint(tmp_path) is None
+    with pytest.raises(DistillationError, match="has no optimizer and no learning rate schedule"):
+        check_resumable(str(checkpoint))
+
+
 def test_what_is_whole_nowhere_is_not_resumed_in_silence(make_trainer: MakeTrainer, tmp_path: Path) -> None:
     make_trainer(**STEPS).train()
     for scheduler in tmp_path.glob("checkpoint-*/scheduler.pt"):
@@ -240,12 +278,11 @@ def test_what_is_whole_nowhere_is_not_resumed_in_silence(make_trainer: MakeTrain
         make_trainer(**STEPS).train(resume_from_checkpoint=True)
 
 
-def test_who_saves_the_model_only_resumes_from_it_as_with_the_plain_trainer(make_trainer: MakeTrainer) -> None:
+def test_who_saves_the_model_only_is_told_so_when_resuming(make_trainer: MakeTrainer) -> None:
     options = {**STEPS, "save_only_model": True}
     make_trainer(**options).train()
-    again = make_trainer(**{**options, "max_steps": 3})
-    again.train(resume_from_checkpoint=True)
-    assert again.state.global_step == 3
+    with pytest.raises(DistillationError, match=r"checkpoint-2 has no optimizer .*as save_only_model leaves it"):
+        make_trainer(**options).train(resume_from_checkpoint=True)
 
 
 def test_resuming_with_other_losses_is_refused(make_trainer: MakeTrainer, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The command line: flags, exit codes and messages."""
 
+import json
 import os
 import re
 import signal
@@ -92,6 +93,23 @@ def test_evaluate_refuses_a_student_that_is_not_there(tmp_path: Path, capsys: An
     assert "cannot load the model" in capsys.readouterr().err
 
 
+def test_evaluate_finds_the_home_folder_and_writes_figures_and_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    seen: list[Any] = []
+    monkeypatch.setattr("distilnlp.runs.evaluate_saved", lambda *args: seen.extend(args) or {"student": {}})
+    monkeypatch.setattr("distilnlp.evaluation.verdict", lambda reports: ["it is good"])
+    monkeypatch.setattr("distilnlp.evaluation.summary_table", lambda reports: "table")
+    words = ["evaluate", "~/s", "--teacher=~/t", "--data=~/d.csv", "--split", "dev", "--trust-remote-code=~/t"]
+    assert cli.main([*words, "--data.max_length", "9", "--json", str(tmp_path / "figures.json")]) == 0
+    student, data, teacher, _, trusted = seen
+    assert (student, teacher, trusted) == (f"{tmp_path}/s", f"{tmp_path}/t", [f"{tmp_path}/t"])
+    assert (data.source, data.test_split, data.max_length) == (f"{tmp_path}/d.csv", "dev", 9)
+    written = json.loads((tmp_path / "figures.json").read_text())
+    assert written == {"models": {"student": {}}, "verdict": ["it is good"]}
+
+
 def test_splits_can_be_named_on_the_command_line() -> None:
     named = cli._structured("--data", "{train: a.csv, test: [b.csv, c.csv]}")
     assert named == {"train": "a.csv", "test": ["b.csv", "c.csv"]}
@@ -112,6 +130,9 @@ def test_flags_that_cannot_be_meant_are_refused(words: list[str]) -> None:
         (["evaluate", "s", "--data", "{train: x, test: [1]}"], "expected one name or path, or {split: file"),
         (["evaluate", "s", "--data", "x", "--json", "/none/there/x.json"], "--json must name a file in a folder"),
         (["evaluate", "s", "--data", "x", "--json", "/"], "--json must name a file in a folder that is there"),
+        (["evaluate", "s", "--data", "x", "--json", "/dev/null"], "--json must name a file in a folder that is there"),
+        (["evaluate", "s", "--data", "x", "--data.source", "y"], "data.source is given by two flags"),
+        (["evaluate", "s", "--data", "x", "--split", "a", "--data.test_split", "b"], "data.test_split is given by two"),
     ],
 )
 def test_what_cannot_be_read_or_written_is_refused_in_one_line_before_any_work(

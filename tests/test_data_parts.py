@@ -24,7 +24,7 @@ from distilnlp.data import (
     load_source,
     pair_encodings,
 )
-from distilnlp.data.parts import FOLDER
+from distilnlp.data.parts import FOLDER, spread
 from distilnlp.data.rows import Layout
 from distilnlp.data.squad import flatten_squad
 from distilnlp.errors import DistillationError
@@ -279,3 +279,10 @@ def test_features_of_lists_survive(tmp_path: Path, cache: Path) -> None:
     )
     assert made.features == Features({"words": List(Value("string")), "label": List(Value("int64"))})
     assert made["label"] == [[0, 1], [-100]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "count", "chosen"), [(0, 3, []), (2, 3, [0, 1]), (7, 3, [0, 2, 4]), (9, 3, [0, 3, 6]), (5, 3, [0, 1, 2])]
+)
+def test_some_rows_are_spread_evenly(rows: int, count: int, chosen: list[int]) -> None:
+    assert spread(Dataset.from_dict({"number": list(range(rows))}), count)["number"][:] == chosen

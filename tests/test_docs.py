@@ -100,6 +100,15 @@ def loss_section(name: str) -> str:
     return group.partition("\n### ")[0] + section(DOCS / "losses.md", heading.strip())
 
 
+# ---- The map ----
+
+
+def test_every_module_and_folder_is_on_the_map_and_nothing_else() -> None:
+    package = [path for path in (ROOT / "distilnlp").iterdir() if path.suffix == ".py" or list(path.glob("*.py"))]
+    named = named_rows(section(ROOT / "CONTRIBUTING.md", "## Where things are"))
+    assert named.keys() == {path.name + "/" * path.is_dir() for path in package}
+
+
 # ---- Losses ----
 
 

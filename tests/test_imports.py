@@ -17,7 +17,7 @@ PACKAGE = Path(distilnlp.__file__).parent
 # From the ground up. A new module or folder of the package gets its place here, as low as it can stand.
 FLOORS = [
     {"errors", "validation", "files", "losses", "recipe_text", "recipe_keys", "hub"},
-    {"signals", "labels", "hardware", "layer_mapping", "checkpoints", "launching"},
+    {"signals", "labels", "hardware", "layer_mapping", "loading", "checkpoints", "launching"},
     {"families", "eval_mode", "fingerprints"},
     {"captures", "selected_head", "shapes", "teacher_protocol"},
     {"data", "evaluation"},

@@ -8,20 +8,18 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
-from safetensors.torch import load_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from distilnlp import DistillationTrainer
 from distilnlp.errors import DistillationError
-from distilnlp.objective import LOSSES, Component, Objective, parse_losses
-from distilnlp.signals import SignalProfile, Signals
-from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION, TASKS
+from distilnlp.objective import LOSSES, Component
+from distilnlp.tasks import TASKS
 from tests.conftest import tiny_arguments
 from tests.distributed_gradients import Recorder
 from tests.tiny import tiny_model, tiny_tokenizer
 from tests.tiny_tasks import task_data, task_model, task_rows, task_student, task_teacher
-from tests.trainer_tools import Watcher, assert_same, copy_of, losses_logged
+from tests.trainer_tools import Watcher, losses_logged
 
 PROJECTIONS = "distillation_projections"
 MORE_THAN_TWO_CLASSES = ("dkd", "dist", "standardized_kl")
@@ -289,90 +287,6 @@ def test_an_architecture_of_its_own_teaches_by_its_logits(tmp_path: Path, archit
 def test_an_ensemble_teaches_by_its_logits(tmp_path: Path, task: str) -> None:
     teacher = [task_teacher(task), task_teacher(task, seed=3)]
     assert_trains(trainer_of(tmp_path, [{"name": "logit_mse"}], task, teacher=teacher), "logit_mse")
-
-
-# ---- The learned layer mapping ----
-
-
-@pytest.mark.parametrize("loss", ["hidden_state_cosine", "pkd", "neuron_selectivity", "attention_mse"])
-def test_a_learned_mapping_is_for_hidden_state_mse_alone(tmp_path: Path, loss: str) -> None:
-    with pytest.raises(DistillationError, match="learned"):
-        trainer_of(tmp_path, [{"name": loss, "layer_mapping": "learned"}])
-
-
-def naive_learned(own: list[Tensor], other: list[Tensor], lengths: list[int], detached: bool) -> Tensor:
-    """Mean over layers and tokens of the MSE to the layers that each of the student's layers attends over."""
-    total, width = torch.zeros((), dtype=torch.float64), own[0].shape[-1]
-    for layer in own[1:]:
-        for text, length in enumerate(lengths):
-            query = layer[text, :length].mean(dim=0)
-            energies = torch.stack([query @ state[text, :length].mean(dim=0) for state in other[1:]]) / math.sqrt(width)
-            weights = energies.softmax(dim=0)
-            weights = weights.detach() if detached else weights
-            target = sum(weight * state[text] for weight, state in zip(weights, other[1:], strict=True))
-            for token in range(length):
-                total = total + ((layer[text, token] - target[token]) ** 2).mean()
-    return total / sum(lengths) / (len(own) - 1)
-
-
-def test_a_learned_mapping_is_the_naive_one_with_its_gradient_through_the_weights() -> None:
-    lengths, generator = [5, 3], torch.Generator().manual_seed(0)
-    own, other = (
-        [torch.randn(2, 5, 6, dtype=torch.float64, generator=generator) for _ in range(count)] for count in (3, 5)
-    )
-    mask = torch.arange(5) < torch.tensor(lengths).unsqueeze(1)
-    profiles = [SignalProfile(None, 3, num_hidden_states=count, hidden_size=6) for count in (3, 5)]
-    objective = Objective(
-        SINGLE_LABEL_CLASSIFICATION,
-        temperature=1.0,
-        hard_loss_weight=0.0,
-        soft_loss_weight=0.0,
-        losses=parse_losses([{"name": "hidden_state_mse", "layer_mapping": "learned"}]),
-        student=profiles[0],
-        teacher=profiles[1],
-    )
-    batch = {"input_ids": mask.long(), "attention_mask": mask.long()}
-
-    def gradients(value_of: Any) -> tuple[float, Tensor]:
-        states = [state.clone().requires_grad_() for state in own]
-        value = value_of(states)
-        value.backward()
-        return value.item(), torch.stack([state.grad for state in states[1:]])
-
-    def by_objective(states: list[Tensor]) -> Tensor:
-        logits = torch.zeros(2, 3, dtype=torch.float64)
-        return objective(Signals(logits, mask, tuple(states)), Signals(logits, mask, tuple(other)), batch)[0]
-
-    value, gradient = gradients(by_objective)
-    expected, naive_gradient = gradients(lambda states: naive_learned(states, other, lengths, detached=False))
-    _, without_weights = gradients(lambda states: naive_learned(states, other, lengths, detached=True))
-    assert value == pytest.approx(expected, rel=1e-10)
-    torch.testing.assert_close(gradient, naive_gradient, rtol=0, atol=1e-12)
-    assert (gradient - without_weights).abs().max() > 1e-4
-
-
-# ---- Projections ----
-
-
-@pytest.mark.parametrize(("kind", "maps"), [("shared", 1), ("per_layer", 2)])
-@pytest.mark.parametrize("loss", ["hidden_state_mse", "hidden_state_cosine", "pkd"])
-def test_a_shared_projection_is_one_map_and_is_kept(tmp_path: Path, loss: str, kind: str, maps: int) -> None:
-    options = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2}
-    losses = [{"name": loss, "projection": kind}]
-    trainer = trainer_of(tmp_path, losses, **options)
-    before = copy_of(dict(trainer.distillation_objective.projections.named_parameters()))
-    trainer.train()
-    assert sorted(tuple(weight.shape) for weight in before.values()) == [(16,)] * maps + [(16, 8)] * maps
-    after = copy_of(dict(trainer.distillation_objective.projections.named_parameters()))
-    assert all((after[name] != weight).any() for name, weight in before.items()), "each is trained"
-    states = tuple(torch.ones(1, 1, 8) for _ in range(3))
-    first, second = trainer.distillation_objective.projections(states)
-    assert torch.equal(first, second) == (kind == "shared")
-    assert_same(load_file(tmp_path / "checkpoint-4" / "projections.safetensors"), after)
-    resumed = trainer_of(tmp_path, losses, **options)
-    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
-    assert_same(dict(resumed.distillation_objective.projections.named_parameters()), after)
-    assert_same(resumed.model.state_dict(), trainer.model.state_dict())
 
 
 # ---- Eager attention ----

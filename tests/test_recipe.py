@@ -15,6 +15,7 @@ from distilnlp.recipe import (
     finetune_values,
     load_recipe,
 )
+from distilnlp.recipe_text import write_yaml
 
 RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.yaml"))
 LEAST = {"output": "out", "teacher.model": "teacher", "data.source": "train.csv"}
@@ -79,6 +80,19 @@ def test_every_problem_is_reported_at_once() -> None:
     assert "student.num_layers" in str(caught.value)
 
 
+def test_a_home_folder_is_the_same_by_each_of_its_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    names = {"teacher.model": ["~/t", "u"], "student.model": "~/s", "output": "~/out"}
+    names |= {"data.source": {"train": ["~/a.csv"], "test": "~/b.csv"}, "data.unlabelled": "~/c.csv"}
+    loaded = recipe(**names, **{"data.augmentation_model": "~/m", "trust_remote_code": ["~/t", f"{tmp_path}/s", "~/m"]})
+    assert loaded.teacher.model == [f"{tmp_path}/t", "u"]
+    assert (loaded.student.model, loaded.output) == (f"{tmp_path}/s", f"{tmp_path}/out")
+    assert loaded.data.source == {"train": [f"{tmp_path}/a.csv"], "test": f"{tmp_path}/b.csv"}
+    assert (loaded.data.unlabelled, loaded.data.augmentation_model) == ([f"{tmp_path}/c.csv"], f"{tmp_path}/m")
+    assert loaded.trust_remote_code == [f"{tmp_path}/{name}" for name in "tsm"]
+    assert recipe(**{"data.source": "~/f.py:rows"}).data.source == f"{tmp_path}/f.py:rows"
+
+
 def test_what_is_required_is_said() -> None:
     with pytest.raises(DistillationError, match="'teacher' is missing"):
         load_recipe(None, {"output": "out", "data.source": "train.csv"})
@@ -122,11 +136,19 @@ def test_the_baseline_differs_only_in_the_labels_and_what_it_says(tmp_path: Path
     assert "temperature" not in baseline_values(loaded)  # what it does not read must not train it again
 
 
-@pytest.mark.parametrize("own", [{"student.model": "small"}, {"student.layers": [0]}, {"teacher.finetune": {}}])
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"student.model": "small"},
+        {"student.layers": [0]},
+        {"teacher.finetune": {}},
+        {"teacher.model": "1e3", "data.label_names": ["no", "1e3", "010"], "training.learning_rate": 1e-5},
+    ],
+)
 def test_a_resolved_recipe_can_be_read_again(own: dict[str, Any], tmp_path: Path) -> None:
     first = recipe(**own)
     file = tmp_path / "recipe.yaml"
-    file.write_text(yaml.safe_dump(first.model_dump(mode="json")))
+    file.write_text(write_yaml(first.model_dump(mode="json")))
     assert load_recipe(file) == first
 
 

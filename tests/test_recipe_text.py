@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from distilnlp.errors import DistillationError
-from distilnlp.recipe_text import check_texts, read_yaml, recipe_values
+from distilnlp.recipe_text import check_texts, read_yaml, recipe_values, write_yaml
 
 TOKEN = "hf_" + "aB3" * 11
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -39,6 +40,19 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
 )
 def test_yaml_says_what_was_meant(text: str, value: Any) -> None:
     assert read_yaml(text, "it") == value
+
+
+TRAPS = ["1e3", "1e-5", ".5", "1.", "010", "0x1f", "1_000", "1:30", "2024-01-01", "no", "off", "y", "true", "null"]
+TRAPS += ["~", "", " ", "<<", "=", ".inf", ".nan", "-", "a: b", "a #b", "#", "@x", "&x", "*x", "!x", "%", "|", "on"]
+TRAPS += ["two\nlines", "ä\n\u2028b", "a long text " * 20, " x ", "'", '"', "[a]", "{a: b}"]
+NUMBERS = [1e-5, 1e16, 3.0, -0.0, 10**20, -3, True, False, None, float("inf")]
+
+
+def test_what_is_written_reads_back_as_it_was() -> None:
+    values = {"texts": TRAPS, "numbers": NUMBERS, "keys": dict.fromkeys(TRAPS, "x"), "none": [], "nothing": {}}
+    back = read_yaml(write_yaml(values), "it")
+    assert repr(back) == repr(values)  # tells 3 from 3.0 and from true
+    assert all(type(value) is str for value in yaml.safe_load(write_yaml(TRAPS)))  # other readers, too
 
 
 @pytest.mark.parametrize(

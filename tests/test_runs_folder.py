@@ -1,13 +1,15 @@
 """The folder of a run: known by its mark, and nothing that no run wrote is ever deleted."""
 
+import errno
 from pathlib import Path
 
 import pytest
 import yaml
 
+from distilnlp.cache import DiskFullError
 from distilnlp.errors import DistillationError
-from distilnlp.recipe import Recipe
-from distilnlp.runs.folder import alone_in, check_folder, claimed
+from distilnlp.recipe import Recipe, load_recipe
+from distilnlp.runs.folder import alone_in, check_folder, claimed, naming_the_disk
 from tests import test_runs
 
 folder = test_runs.folder  # a teacher and data
@@ -54,11 +56,16 @@ def test_a_folder_without_a_mark_is_foreign(wanted: Recipe, files: dict[str, str
     assert listing(Path(wanted.output)) == before
 
 
-@pytest.mark.parametrize("gone", ["recipe.yaml", ".distilnlp"])
-def test_a_run_is_known_without_one_of_its_signs(wanted: Recipe, out: Path, gone: str) -> None:
-    """A kill or a full disk between the mark and the recipe; a run from before there were marks."""
-    (out / gone).unlink()
+def test_a_run_is_known_by_its_mark_alone(wanted: Recipe, out: Path) -> None:
+    """A kill or a full disk between the mark and the recipe leaves a run; a copy without the mark is none."""
+    recipe_file = out / "recipe.yaml"
+    content = recipe_file.read_text()
+    recipe_file.unlink()
     check_folder(wanted)
+    recipe_file.write_text(content)
+    (out / ".distilnlp").unlink()
+    with pytest.raises(DistillationError, match="no run of distilnlp wrote"):
+        check_folder(wanted)
 
 
 def test_what_a_kill_left_half_written_is_swept(wanted: Recipe, out: Path) -> None:
@@ -96,6 +103,17 @@ def test_another_run_is_refused(wanted: Recipe, out: Path) -> None:
     with pytest.raises(DistillationError, match=r"holds another run: data\.source differ"):
         check_folder(wanted)
     check_folder(wanted, overwrite=True)
+
+
+def test_the_recipe_of_a_run_is_that_run(folder: Path) -> None:
+    names = ["1e3", "no", "010"]
+    same = recipe(folder, **{"data.label_names": names})
+    with claimed(same, overwrite=False):
+        pass
+    again = load_recipe(Path(same.output) / "recipe.yaml")
+    assert again == same
+    check_folder(again)
+    check_folder(same)
 
 
 # ---- Links, and what cannot be a folder ----
@@ -138,6 +156,27 @@ def test_checking_leaves_nothing_behind(folder: Path, wanted: Recipe) -> None:
     before = listing(folder)
     check_folder(recipe(folder, output=str(folder / "new" / "deep")))
     assert listing(folder) == before
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (FULL, OSError, r"out cannot be written any more, make room there \(.*No space left"),
+        (DiskFullError("the disk of kept is full."), OSError, r"^the disk of kept is full$"),
+        (DistillationError("the cache of the datasets library cannot be written."), DistillationError, "the datasets"),
+        (KeyError("other"), KeyError, "other"),
+    ],
+)
+def test_a_failed_write_names_the_folder_unless_its_error_says_more(
+    tmp_path: Path, error: Exception, kind: type[Exception], message: str
+) -> None:
+    if isinstance(error, DistillationError):
+        error.__cause__ = FULL
+    with pytest.raises(kind, match=message), naming_the_disk(tmp_path / "out"):
+        raise error
 
 
 def test_the_mark_is_there_before_the_lock(tmp_path: Path) -> None:

@@ -243,7 +243,7 @@ def test_text_that_was_not_tokenised_is_refused_with_the_way(make_trainer: MakeT
         ([{"text": "a film"}], r"must be tokenised, but has no column 'input_ids', only \['text'\]"),
         (Dataset.from_dict({"input_ids": [["a", "film"]], "label": [0]}), r"'input_ids' .* ids .*string.*anew"),
         (Dataset.from_dict({"input_ids": [[1.0, 2.0]], "label": [0]}), r"'input_ids' .* ids .*float.*anew"),
-        (Dataset.from_dict({"input_ids": [7], "label": [0]}), r"'input_ids' .* ids .*int64.*anew"),
+        (Dataset.from_dict({"input_ids": [7], "label": [0]}), r"'input_ids' .* ids .*int.*anew"),
         (Dataset.from_dict({"input_ids": ["a film"], "label": [0]}), r"'input_ids' .* ids .*string.*anew"),
     ],
 )
@@ -362,12 +362,14 @@ def test_tokenizers_of_one_size_with_other_special_ids_are_refused(make_trainer:
 # ---- Resuming ----
 
 
-@pytest.mark.parametrize("absent", ["optimizer.pt", "scheduler.pt"])
+@pytest.mark.parametrize(
+    ("absent", "part"), [("optimizer.pt", "optimizer"), ("scheduler.pt", "learning rate schedule")]
+)
 def test_a_checkpoint_without_the_optimizers_state_is_refused(
-    make_trainer: MakeTrainer, tmp_path: Path, absent: str
+    make_trainer: MakeTrainer, tmp_path: Path, absent: str, part: str
 ) -> None:
     make_trainer(save_strategy="steps", save_steps=1, max_steps=1).train()
     checkpoint = tmp_path / "checkpoint-1"
     (checkpoint / absent).unlink()
-    with pytest.raises(DistillationError, match="checkpoint-1 has no state of the optimizer and of the learning rate"):
+    with pytest.raises(DistillationError, match=f"checkpoint-1 has no {part}, as save_only_model"):
         make_trainer(max_steps=2).train(resume_from_checkpoint=str(checkpoint))

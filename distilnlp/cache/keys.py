@@ -8,7 +8,7 @@ import numpy as np
 from datasets import Dataset
 from numpy.typing import NDArray
 
-from distilnlp.errors import NotKeptError
+from distilnlp.errors import NotKeptError, shown
 
 KEY_BYTES = 16
 
@@ -44,7 +44,7 @@ def _add(digest: Any, value: Any) -> None:
     if numbers.size and numbers.dtype.kind not in "biu":
         raise NotKeptError(
             f"the columns that a teacher reads must hold whole numbers for its answers to be kept, but one holds "
-            f"{str(value)[:60]}. Set teacher_cache to off."
+            f"{shown(value, 60)}. Set teacher_cache to off."
         )
     numbers = numbers.astype(np.int64)
     digest.update(b"(%d" % numbers.size)

@@ -5,12 +5,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from distilnlp.errors import DistillationError
+from distilnlp.errors import DistillationError, shown
 from distilnlp.files import read_record, write_record
 from distilnlp.signals import SignalProfile, SignalRequest
 
 MANIFEST = "manifest.json"
-FORMAT = 2
+FORMAT = 3
 
 
 class DamagedManifestError(DistillationError):
@@ -24,7 +24,7 @@ class Shard:
     Attributes:
         file: its name.
         rows: in it.
-        checksum: BLAKE2b of its bytes.
+        checksum: its size and the BLAKE2b of its bytes; see `checksums`.
         error: by field, the largest difference between what the teacher gave and what is stored.
     """
 
@@ -80,7 +80,7 @@ class Manifest:
         """Return by name what another cache was made of that this one was not, as text."""
         before, now = _what_matters(other), _what_matters(self)
         return {
-            name: f"{name} (there {before.get(name)!s:.60}, here {now.get(name)!s:.60})"
+            name: f"{name} (there {shown(before.get(name), 60)}, here {shown(now.get(name), 60)})"
             for name in sorted({*before, *now})
             if before.get(name) != now.get(name)
         }

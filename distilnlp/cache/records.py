@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from distilnlp.cache.manifest import Manifest, Shard
-from distilnlp.files import PARTIAL, UNFINISHED, checksum, read_record, write_record
+from distilnlp.files import PARTIAL, UNFINISHED, altered, checksums, read_record, write_record
 
 STEM = "shard-"
 
@@ -16,7 +16,7 @@ def shard_path(folder: Path, number: int) -> Path:
 
 def record_shard(path: Path, rows: int, error: dict[str, float]) -> None:
     """Write down that a shard is finished."""
-    shard = Shard(path.name, rows, checksum(path), error)
+    shard = Shard(path.name, rows, checksums(path)["."], error)
     write_record(path.with_suffix(".json"), asdict(shard))
 
 
@@ -33,8 +33,7 @@ def intact_shards(folder: Path, manifest: Manifest | None) -> dict[int, Shard]:
 
 def is_intact(folder: Path, shard: Shard) -> bool:
     """Whether a shard is there with the bytes that were written."""
-    path = folder / shard.file
-    return path.is_file() and checksum(path) == shard.checksum
+    return not altered(folder, {shard.file: shard.checksum})
 
 
 def clear_records(folder: Path) -> None:

@@ -30,6 +30,7 @@ from distilnlp.cache.records import (
     shard_path,
 )
 from distilnlp.cache.store import AnswerStore, damaged_shards, write_shard
+from distilnlp.data.parts import spread
 from distilnlp.errors import DistillationError, NotKeptError
 from distilnlp.files import UNFINISHED, is_failed_write
 from distilnlp.signals import SignalRequest
@@ -255,8 +256,7 @@ class CacheWriter:
             )
 
     def _bytes_per_row(self) -> float:
-        step = max(1, len(self._first) // SAMPLE_ROWS)
-        sample = [self._rows[int(i)] for i in self._first[::step][:SAMPLE_ROWS]]
+        sample = list(spread(self._rows.select(self._first), SAMPLE_ROWS))
         answers, _ = self._answer_sorted(sample, lambda _: None)
         size = sum(flat.numel() * flat.element_size() + 8 * len(counts) for flat, counts in answers.values())
         return size / len(sample) + KEY_BYTES

@@ -4,13 +4,13 @@ from typing import Any
 
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
 
-from distilnlp.validation import Section
+from distilnlp.validation import PathOrName, Section
 
 
 class DataConfig(Section):
     """Where the text is, which columns matter, and how it is split."""
 
-    source: str | dict[str, str | list[str]] = Field(
+    source: PathOrName | dict[str, PathOrName | list[PathOrName]] = Field(
         description="a Hub id, a local folder, a file (CSV, TSV, JSON lines, SQuAD JSON, Parquet, plain text), a "
         "Python function `package.module:function` or `file.py:function` that returns a DatasetDict, or {split: file "
         "or files}"
@@ -30,7 +30,7 @@ class DataConfig(Section):
     test_size: float = Field(
         default=0.2, gt=0, lt=1, description="share of the labelled rows held out where there is no test split"
     )
-    unlabelled: list[str] = Field(
+    unlabelled: list[PathOrName] = Field(
         default_factory=list, description="further sources whose rows are a transfer set: text without labels"
     )
     augmentation: list[dict[str, Any]] = Field(
@@ -38,7 +38,7 @@ class DataConfig(Section):
         description="methods that make further unlabelled texts of the training rows, each {name, copies, and what the "
         "method takes}",
     )
-    augmentation_model: str | None = Field(
+    augmentation_model: PathOrName | None = Field(
         default=None, description="local folder or Hub id of the masked language model of replace_with_masked_lm"
     )
     text_columns: list[str] | None = Field(

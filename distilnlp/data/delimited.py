@@ -42,10 +42,12 @@ def reading_options(paths: Sequence[Path], delimiter: str) -> dict[str, Any]:
     In tab-separated files a quotation mark is a character like any other, unless every file is quoted throughout.
 
     Raises:
-        DistillationError: a row has more or fewer fields than the header, or a quotation mark swallows lines.
+        DistillationError: two columns have one name, a row has more or fewer fields than the header, or a quotation
+            mark swallows lines.
     """
     rules = _Rules(delimiter, delimiter != "\t" or all(map(_is_quoted, paths)))
     for path in paths:
+        _check_header(path, rules)
         rows = _count_rows(path, rules)
         if rules.quotes and _has_quotes(path):
             _compare(path, _count_lines(path), rows, rules)
@@ -65,6 +67,14 @@ def _is_quoted(path: Path) -> bool:
         rows_are_lines = widths.total() == rows.line_num
     # Where every line is a row by itself, marks that hold several lines together are none.
     return len(widths.keys() - {0}) == 1 and (rows_are_lines or not _count_quickly(path, _Rules("\t", False)))
+
+
+def _check_header(path: Path, rules: _Rules) -> None:
+    with _lines(path) as lines:
+        names = next(csv.reader(lines, **rules.of_csv), [])
+    twice = [name for name, count in Counter(names).items() if name and count > 1]
+    if twice:
+        raise DistillationError(f"the header of {path} names the column {shown(twice[0])} twice. Rename one of them.")
 
 
 def _count_rows(path: Path, rules: _Rules) -> int:

@@ -14,7 +14,7 @@ from datasets import Dataset, Features, load_dataset
 from distilnlp.data.delimited import reading_options
 from distilnlp.data.json_files import common_type, refuse_null_rows, types_of_json
 from distilnlp.data.parts import naming_the_cache
-from distilnlp.errors import DistillationError, did_you_mean, shown
+from distilnlp.errors import DistillationError, did_you_mean, shortened, shown
 
 BUILDERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet", ".txt": "text"}
 ROWS = 10_000  # of a CSV file: what is in memory at a time, and the library's own blocks
@@ -26,7 +26,7 @@ def load_files(files: list[str]) -> Dataset:
     Raises:
         DistillationError: a file is missing, damaged, or not what its ending says.
     """
-    paths = [Path(file).expanduser() for file in files]
+    paths = [Path(file) for file in files]
     for path in paths:
         if not os.path.isfile(path):  # Path.is_file raises an error for some names
             raise DistillationError(missing_file(path))
@@ -45,8 +45,8 @@ def load_files(files: list[str]) -> Dataset:
         raise
     except Exception as error:  # datasets raises many kinds; all mean that the file is not what its ending says
         raise DistillationError(
-            f"cannot read {shown(files)} as {BUILDERS[suffix]}: {error.__cause__ or error!s:.300}. Expected a file of "
-            "UTF-8 text (or Parquet) with at least one row; convert or mend it."
+            f"cannot read {shown(files)} as {BUILDERS[suffix]}: {shortened(str(error.__cause__ or error), 300)}. "
+            "Expected a file of UTF-8 text (or Parquet) with at least one row; convert or mend it."
         ) from error
 
 
@@ -92,5 +92,6 @@ def missing_file(path: Path) -> str:
     """Return the message that there is no such file."""
     siblings = [item.name for item in path.parent.iterdir()] if os.path.isdir(path.parent) else []
     return (
-        f"there is no file {path!s:.300} (seen from {Path.cwd()}).{did_you_mean(path.name, siblings)} Check the path."
+        f"there is no file {shortened(str(path), 300)} (seen from {Path.cwd()}).{did_you_mean(path.name, siblings)} "
+        "Check the path."
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from distilnlp.data.files import missing_file
-from distilnlp.errors import DistillationError, did_you_mean
+from distilnlp.errors import DistillationError, did_you_mean, shortened
 
 
 def call_function(reference: str) -> Any:
@@ -35,7 +35,7 @@ def _run(code: Callable[[], Any], reference: str) -> Any:
         raise
     except BaseException as error:  # the user's own code may raise anything, and sys.exit is no Exception
         last = "".join(traceback.format_exception(error)[-2:])
-        raise DistillationError(f"{reference} failed: {last:.1000}") from error
+        raise DistillationError(f"{reference} failed: {shortened(last, 1000)}") from error
 
 
 def _import(name: str) -> Any:

@@ -119,6 +119,8 @@ def find_label_names(
         DistillationError: they do not agree, or there are fewer than two labels.
     """
     data_names = column.find_names(given)
+    _check_type(column)
+    _warn_of_near_names(data_names or ())
     if data_names is None and teacher_names is None:
         data_names = column.number()
     is_closed = given is not None or column.names is not None
@@ -129,6 +131,24 @@ def find_label_names(
             f"classification needs two labels or more, but the data has {shown(names)}. Check {column.name!r}."
         )
     return names
+
+
+def _check_type(column: LabelColumn) -> None:
+    strange = [value for value in column.distinct() - column.hidden if not isinstance(value, str | int | float)]
+    if strange:
+        raise DistillationError(
+            f"label column {column.name!r} must hold names or ids, but it holds {shown(strange[0])}. Write the labels "
+            "as text."
+        )
+
+
+def _warn_of_near_names(names: Sequence[str]) -> None:
+    """Warn of names that differ in case or outer blanks alone: they are likely one label, and count as several."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(name.strip().casefold(), []).append(name)
+    for alike in (group for group in groups.values() if len(group) > 1):
+        logger.warning("the labels %s differ in case or outer blanks alone, and count as several classes", shown(alike))
 
 
 def _warn_of_ids(column: LabelColumn, names: Sequence[str]) -> None:

@@ -130,6 +130,12 @@ def _cache() -> Path:
     return Path(datasets.config.HF_DATASETS_CACHE).expanduser()
 
 
+def spread(rows: Dataset, count: int) -> Dataset:
+    """Return some rows, at most so many, spread evenly."""
+    step = max(1, len(rows) // count)
+    return rows.select(range(0, len(rows), step)[:count])
+
+
 def numbers_of(rows: Dataset, name: str) -> NDArray:
     """Return a column of numbers, one a row."""
     batches = rows.select_columns([name]).with_format("arrow").iter(batch_size=10_000)

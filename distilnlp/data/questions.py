@@ -171,7 +171,7 @@ def _check_room(questions: list[str], tokenizer: PreTrainedTokenizerBase, max_le
     if room <= stride:
         raise DistillationError(
             f"data.stride must be smaller than what max_length leaves for the context, but it is {stride}, and beside "
-            f"a question of {lengths[longest]} tokens, {questions[longest][:80]!r}, {max_length} tokens leave "
+            f"a question of {lengths[longest]} tokens, {shown(questions[longest], 80)}, {max_length} tokens leave "
             f"{max(room, 0)}. Lower data.stride, raise data.max_length, or leave the question out."
         )
 

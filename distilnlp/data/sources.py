@@ -13,7 +13,7 @@ from datasets import Dataset, DatasetDict, load_dataset, load_dataset_builder, l
 from distilnlp.data.files import BUILDERS, load_files, missing_file, require_plain_name
 from distilnlp.data.functions import call_function
 from distilnlp.data.parts import naming_the_cache
-from distilnlp.errors import DistillationError, UnreachableError, shown
+from distilnlp.errors import DistillationError, UnreachableError, shortened, shown
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def load_source(
         DistillationError: there is no such file, folder, function or data set, or it cannot be read.
     """
     _require_source(source)
-    is_here = isinstance(source, dict) or ":" in source or os.path.exists(Path(source).expanduser())
+    is_here = isinstance(source, dict) or ":" in source or os.path.exists(source)
     if config is not None and is_here:
         raise DistillationError(
             f"data.config names a configuration of a Hub data set, but {source!r} is none, so that {config!r} would be "
@@ -61,12 +61,12 @@ def _load(source: str | dict[str, str | list[str]], config: str | None, wanted: 
         return DatasetDict({split: load_files(as_list(files)) for split, files in source.items()})
     if ":" in source and not os.path.exists(source):
         return _as_splits(call_function(source), source)
-    path = Path(source).expanduser()
+    path = Path(source)
     if os.path.isfile(path):
         return DatasetDict(train=load_files([source]))
     if os.path.isdir(path):
         return _load_folder(path, wanted)
-    if path.suffix in BUILDERS or source.startswith((".", "/", "~")):
+    if path.suffix in BUILDERS or source.startswith((".", "/")):
         raise DistillationError(missing_file(path))
     return _load_from_hub(source, config)
 
@@ -76,7 +76,9 @@ def _require_sound(rows: Dataset, what: str) -> None:
     try:
         rows.data.table.validate(full=True)
     except (pa.ArrowException, OSError) as error:
-        raise DistillationError(f"{what} is damaged: {error!s:.300}. Make or download it anew.") from error
+        raise DistillationError(
+            f"{what} is damaged: {shortened(str(error), 300)}. Make or download it anew."
+        ) from error
 
 
 def _load_folder(path: Path, wanted: Collection[str] | None) -> DatasetDict:
@@ -109,8 +111,9 @@ def _naming_the_folder(path: Path) -> Iterator[None]:
         raise
     except Exception as error:  # datasets raises many kinds; all mean that the folder holds something else
         raise DistillationError(
-            f"cannot read the folder {path} as a data set: {type(error).__name__}: {error!s:.300}. Expected files such "
-            "as train.csv and test.csv, or a folder written by Dataset.save_to_disk; make a damaged one anew."
+            f"cannot read the folder {path} as a data set: {type(error).__name__}: {shortened(str(error), 300)}. "
+            "Expected files such as train.csv and test.csv, or a folder written by Dataset.save_to_disk; make a "
+            "damaged one anew."
         ) from error
 
 
@@ -156,7 +159,7 @@ def _load_from_hub(name: str, config: str | None) -> DatasetDict:
     except Exception as error:  # see _naming_the_folder
         raise UnreachableError(
             f"cannot load {shown(name)} (configuration {config!r}): there is no such file or folder here, and the Hub "
-            f"gave: {error!s:.300}. Check the spelling, the configuration and the network."
+            f"gave: {shortened(str(error), 300)}. Check the spelling, the configuration and the network."
         ) from error
 
 

@@ -13,8 +13,8 @@ from distilnlp.data import PreparedData
 from distilnlp.data.rows import LABEL, TEXT, TEXT_PAIR, Layout
 from distilnlp.data.sequence import TextRows
 from distilnlp.errors import DistillationError, shown
+from distilnlp.loading import load_pretrained
 from distilnlp.recipe import Recipe
-from distilnlp.runs.loading import load_pretrained
 
 MASKED_LM_METHOD = "replace_with_masked_lm"
 
@@ -68,7 +68,8 @@ def _new_rows(
         if report["missing_keys"]:
             raise DistillationError(
                 f"data.augmentation_model must be a masked language model, but {name} lacks the weights "
-                f"{shown(sorted(report['missing_keys'])[:3])}, which would be random. Name one that was trained so."
+                f"{shown(sorted(report['missing_keys'])[:3])}, which would be random. Name a model "
+                "that was trained as one."
             )
         parts.append(augment(rows, by_model, text_columns=texts, tokenizer=own, masked_lm=model, seed=seed))
     return parts

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import datasets
 import huggingface_hub.constants
-import yaml
 
 from distilnlp.data import prepare_data
 from distilnlp.errors import UnreachableError
 from distilnlp.recipe import Recipe
+from distilnlp.recipe_text import write_yaml
 from distilnlp.runs.folder import check_folder
 from distilnlp.runs.models import find_task
 from distilnlp.runs.pipeline import Pipeline
@@ -30,7 +30,7 @@ def dry_run(recipe: Recipe, overwrite: bool = False) -> str:
         try:
             made = make_plan(recipe)
             Pipeline(_first_rows(made))
-            plan = f"{describe(made)}\n\n{yaml.safe_dump({'trainings': made.trainings}, sort_keys=False).rstrip()}"
+            plan = f"{describe(made)}\n\n{write_yaml({'trainings': made.trainings}).rstrip()}"
         except UnreachableError as error:
             plan = f"NOT CHECKED, for it is not on this machine: {error}{_check_data_alone(recipe)}"
     return f"{plan}\n\n{_what_was_done(recipe)}"

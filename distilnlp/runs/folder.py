@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock, Timeout
 
-from distilnlp.cache import check_cache_folder
+from distilnlp.cache import DiskFullError, check_cache_folder
 from distilnlp.data.sources import as_list
-from distilnlp.errors import DistillationError
+from distilnlp.errors import DistillationError, shortened, shown
 from distilnlp.files import PARTIAL, failed_write, remove, write_text
-from distilnlp.recipe import Recipe, load_recipe
+from distilnlp.recipe import Recipe
+from distilnlp.recipe_text import read_yaml, write_yaml
 from distilnlp.runs.stages import WORK
 from distilnlp.teacher_cache import AUTO, OFF
 
@@ -49,7 +49,7 @@ def check_folder(recipe: Recipe, overwrite: bool = False) -> None:
     if not folder.is_dir() or not any(folder.iterdir()):
         return
     foreign = sorted(item.name for item in folder.iterdir() if item.name not in OWN_FILES)
-    if foreign or not _is_of_a_run(folder):
+    if foreign or not (folder / MARK).is_file():
         named = f": {foreign[:5]}" if foreign else ""
         raise DistillationError(
             f"the output folder {folder} holds files that no run of distilnlp wrote{named}. Choose an empty or new "
@@ -62,15 +62,22 @@ def check_folder(recipe: Recipe, overwrite: bool = False) -> None:
 
 @contextmanager
 def naming_the_disk(folder: Path) -> Iterator[None]:
-    """Raise an `OSError` that names the folder where a disk is full, whichever library found out."""
+    """Raise an `OSError` that names the folder where a disk is full, whichever library found out.
+
+    A `DistillationError` passes as it is, for it names what cannot be written and is the user's to mend.
+    """
     try:
         yield
+    except DiskFullError as error:  # it names the disk, which may be another
+        raise OSError(str(error).removesuffix(".")) from error
+    except DistillationError:
+        raise
     except Exception as error:
         reason = failed_write(error)
         if reason is None:
             raise
-        own = error if isinstance(error, DistillationError) else reason  # the first says what to do
-        raise OSError(f"{folder} cannot be written any more, make room there ({' '.join(str(own).split())})") from error
+        text = " ".join(str(reason).split())
+        raise OSError(f"{folder} cannot be written any more, make room there ({text})") from error
 
 
 @contextmanager
@@ -116,21 +123,8 @@ def claimed(recipe: Recipe, overwrite: bool) -> Iterator[None]:
         for name in (f"{RECIPE_FILE}{PARTIAL}", f"{WORK}/*{PARTIAL}", f"{HISTORY}/*{PARTIAL}"):
             for path in folder.glob(name):
                 remove(path)  # a kill left it half written
-        text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-        write_text(folder / RECIPE_FILE, text)
+        write_text(folder / RECIPE_FILE, write_yaml(recipe.model_dump(mode="json")))
         yield
-
-
-def _is_of_a_run(folder: Path) -> bool:
-    """Whether a run made a folder: its mark is there, or, from before there were marks, its work and its recipe."""
-    if (folder / MARK).is_file():
-        return True
-    if not (folder / WORK).is_dir():
-        return False
-    try:
-        return bool(load_recipe(folder / RECIPE_FILE))
-    except DistillationError:
-        return False
 
 
 def _check_links(folder: Path) -> None:
@@ -139,8 +133,8 @@ def _check_links(folder: Path) -> None:
     links = [item for place in inside if place.is_dir() for item in place.iterdir() if item.is_symlink()]
     if links:
         raise DistillationError(
-            f"the output folder {folder} must hold no links, but {links[0]} is one, to {os.readlink(links[0])!s:.80}. "
-            "Remove it, or make the whole output folder a link."
+            f"the output folder {folder} must hold no links, but {links[0]} is one, to "
+            f"{shortened(os.readlink(links[0]), 80)}. Remove it, or make the whole output folder a link."
         )
 
 
@@ -170,7 +164,7 @@ def _check_can_be_folder(key: str, folder: Path) -> None:
             tempfile.TemporaryFile(dir=nearest).close()
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: links that go in a circle
         raise DistillationError(
-            f"{key} must be a folder that can be written, but {str(folder)!r:.80} cannot be one: {error}."
+            f"{key} must be a folder that can be written, but {shown(str(folder), 80)} cannot be one: {error}."
         ) from error
     if not nearest.is_dir():
         raise DistillationError(
@@ -221,8 +215,8 @@ def _check_sources_outside(recipe: Recipe, folder: Path) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError):  # ValueError: not UTF-8
+        content = read_yaml(path.read_text(encoding="utf-8"), str(path))
+    except ValueError:  # no YAML, or not UTF-8
         content = None
     return content if isinstance(content, dict) else {}
 

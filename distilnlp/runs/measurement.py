@@ -15,9 +15,9 @@ from distilnlp.data.questions import QuestionRows
 from distilnlp.data.tokens import TokenRows
 from distilnlp.data.views import student_view, teacher_view
 from distilnlp.evaluation import CUT_TEACHER, ModelReport, TextLength, evaluate_models
+from distilnlp.loading import load_pretrained
 from distilnlp.runs.encoding import EncodedRows
 from distilnlp.runs.lengths import readable_length, warn_of_misfit
-from distilnlp.runs.loading import load_pretrained
 from distilnlp.runs.models import collator_of, find_task, label_list, load_finished, same_vocabulary
 from distilnlp.runs.plan import Plan
 from distilnlp.tasks import Task

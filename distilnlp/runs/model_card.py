@@ -115,7 +115,7 @@ def _shape(config: Any) -> str:
 
 
 def _is_on_hub(name: str) -> bool:
-    return not Path(name).expanduser().exists()
+    return not Path(name).exists()
 
 
 def _teacher(plan: Plan) -> str:

@@ -10,14 +10,15 @@ from datasets import Dataset
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from distilnlp.data import FOLD, DataConfig
+from distilnlp.data.parts import spread
 from distilnlp.data.questions import EXAMPLE, OFFSETS
 from distilnlp.data.rows import ANSWER
 from distilnlp.data.views import student_view
 from distilnlp.data.words import WORD_IDS
 from distilnlp.errors import DistillationError
 from distilnlp.families import find_family
+from distilnlp.loading import load_pretrained
 from distilnlp.recipe import Recipe
-from distilnlp.runs.loading import load_pretrained
 from distilnlp.shapes import IN_CHUNKS
 from distilnlp.signals import label_names_of
 from distilnlp.students import build_student, trim_vocabulary
@@ -209,8 +210,7 @@ def sample_of(
 ) -> list[dict[str, torch.Tensor]]:
     """Return some training rows as batches, spread evenly over the data."""
     set_seed(recipe.seed)  # a masked language model's collator draws
-    step = max(1, len(train) // SAMPLE_ROWS)
-    chosen = student_view(train.select(range(0, min(len(train), step * SAMPLE_ROWS), step)))
+    chosen = student_view(spread(train, SAMPLE_ROWS))
     encoded = task.rows.encode(chosen, tokenizer, max_length, "Tokenising a sample", config=recipe.data)
     collate = collator_of(task, tokenizer, recipe.data)
     examples = list(encoded.remove_columns([name for name in NOT_FOR_MODELS if name in encoded.column_names]))

@@ -18,10 +18,10 @@ from distilnlp.data.rows import ANSWER, SOURCE_ROW, TEACHER_TEXT
 from distilnlp.data.sequence import TextRows
 from distilnlp.errors import DistillationError, did_you_mean, shown
 from distilnlp.evaluation.task import best_checkpoint_metric
+from distilnlp.loading import load_pretrained
 from distilnlp.recipe import LABELS_ALONE, Recipe, baseline_values, build_arguments, distill_values, finetune_values
 from distilnlp.runs.augmenting import augmented
 from distilnlp.runs.lengths import readable_length, warn_of_misfit
-from distilnlp.runs.loading import load_pretrained
 from distilnlp.runs.members import Member, column_teacher, in_labels_of_data, make_members
 from distilnlp.runs.models import (
     cut_student,

@@ -1,6 +1,5 @@
 """Stages: each records what went in and what came out, is reused while both are the same, and goes on after a kill."""
 
-import hashlib
 import json
 import logging
 import shutil
@@ -44,13 +43,12 @@ class Stage:
     @property
     def digest(self) -> str:
         """A short hash of the inputs, by which a later stage names this one."""
-        text = json.dumps(self.inputs, sort_keys=True, default=str)
-        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+        return content_checksum(self.inputs)
 
     @property
     def content(self) -> str:
         """A short hash of the finished output: what was made a second time need not be the same to the last bit."""
-        return content_checksum((read_record(self._record_path) or {})["files"])
+        return content_checksum(read_record(self._record_path)["files"])  # type: ignore[index]  # it is finished
 
     @property
     def result(self) -> Path:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from accelerate import PartialState
-from datasets import Dataset
 
 from distilnlp.data import DataConfig, PreparedData
+from distilnlp.data.parts import spread
 from distilnlp.data.views import teacher_view
 from distilnlp.evaluation import measure_quality, teacher_warnings
 from distilnlp.evaluation.label_order import order_that_fits
@@ -33,7 +33,7 @@ def check_finished_teacher(task: Task, data: PreparedData, members: Sequence[Mem
     Raises:
         DistillationError: a model's logits are NaN or infinite.
     """
-    rows = _sample(data.labelled if len(data.labelled) else data.test)
+    rows = spread(data.labelled if len(data.labelled) else data.test, SAMPLE)
     evaluation = task.evaluation
     for member in members:
         collate = collator_of(task, member.tokenizer, config)
@@ -48,9 +48,3 @@ def check_finished_teacher(task: Task, data: PreparedData, members: Sequence[Mem
         order = order_that_fits(answers, labels, label_list(member.model, task), evaluation)
         for said in (*warnings, *([order] if order else [])):
             logger.warning("%s, asked about %d labelled rows: %s", member.source, len(rows), said)
-
-
-def _sample(rows: Dataset) -> Dataset:
-    """Return some rows, spread evenly."""
-    step = max(1, len(rows) // SAMPLE)
-    return rows.select(range(0, min(len(rows), step * SAMPLE), step))

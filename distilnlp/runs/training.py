@@ -95,7 +95,7 @@ def _train(plan: Plan, name: str, work: Path, encoded: EncodedRows, values: dict
         callbacks=[HistoryCallback(history), *([StopAtBest()] if name in plan.stopped else [])],
         **options,
     )
-    trainer.train(resume_from_checkpoint=last_complete_checkpoint(work))
+    trainer.train(resume_from_checkpoint=last_complete_checkpoint(work, trainer.args.load_best_model_at_end))
     is_main = PartialState().is_main_process
     if is_main:
         remove(work / FINISHED)  # a kill may have left half of it

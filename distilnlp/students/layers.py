@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from numbers import Integral
 from typing import Any, Literal, get_args
 
-from distilnlp.errors import DistillationError, did_you_mean
+from distilnlp.errors import DistillationError, did_you_mean, shown
 
 LayerStrategy = Literal["uniform", "first", "last"]
 
@@ -49,7 +49,7 @@ def check_whole(**sizes: Any) -> None:
         numbers = value if isinstance(value, Iterable) and not isinstance(value, str) else [value]
         if value is not None and not all(isinstance(one, Integral) and not isinstance(one, bool) for one in numbers):
             raise DistillationError(
-                f"{name} must be {'whole numbers' if name == 'layers' else 'a whole number'}; got {value!r:.80}. "
+                f"{name} must be {'whole numbers' if name == 'layers' else 'a whole number'}; got {shown(value, 80)}. "
                 "Write it without a decimal point."
             )
 

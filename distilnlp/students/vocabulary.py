@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from distilnlp.errors import DistillationError
+from distilnlp.errors import DistillationError, shown
 from distilnlp.families import find_family
 from distilnlp.students.blueprint import Blueprint, assemble, blueprint_of
 from distilnlp.students.loading import Source, as_model, as_tokenizer
@@ -185,7 +185,7 @@ def _check_agreement(old: Tokenizer, new: Tokenizer, new_ids: Mapping[int, int],
         for text, (before, after) in zip(batch, pairs, strict=True):
             if [new_ids.get(index) for index in before.ids] != after.ids or before.tokens != after.tokens:
                 raise DistillationError(
-                    f"The trimmed tokenizer must cut the texts as the original does; {text[:80]!r} was "
+                    f"The trimmed tokenizer must cut the texts as the original does; {shown(text, 80)} was "
                     f"{before.tokens[:20]} and becomes {after.tokens[:20]}. Give texts that are the same each time "
                     "they are read; if they are, leave this one out."
                 )

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase, default_data_collator
 
 from distilnlp.data.questions import OFFSETS
 from distilnlp.data.words import WORD_IDS
-from distilnlp.errors import DistillationError
+from distilnlp.errors import DistillationError, shown
 from distilnlp.labels import LABEL_COLUMNS, NO_LABEL, label_of
 from distilnlp.signals import token_mask
 
@@ -153,7 +153,7 @@ def _require(values: Tensor, fits: Tensor, expected: str) -> Tensor:
 
 
 def _refusal(expected: str, came: list[Any]) -> DistillationError:
-    return DistillationError(f"{expected}, but a batch has {str(came[:3])[:200]}. Encode the column so.")
+    return DistillationError(f"{expected}, but a batch has {shown(came[:3])}. Encode the column so.")
 
 
 def refuse_outside(name: str, ids: Iterable[int | None], limit: int, where: str) -> None:

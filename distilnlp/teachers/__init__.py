@@ -5,7 +5,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from distilnlp.errors import DistillationError
+from distilnlp.errors import DistillationError, shown
 from distilnlp.teacher_protocol import LookupTeacher, Teacher
 from distilnlp.teachers.averaged import AveragedModel
 from distilnlp.teachers.cached import CachedTeacher
@@ -55,6 +55,6 @@ def as_teacher(teacher: Any, dtype: str | None = "auto") -> Teacher:
         return teacher
     raise DistillationError(
         "teacher_model must be a transformers model, a list of them, or an object with the Teacher protocol "
-        f"(columns, profile, to, __call__), but it is {type(teacher).__name__}: {teacher!r:.80}. Load the model first, "
-        "for example with AutoModelForSequenceClassification.from_pretrained."
+        f"(columns, profile, to, __call__), but it is {type(teacher).__name__}: {shown(teacher, 80)}. Load the model "
+        "first, for example with AutoModelForSequenceClassification.from_pretrained."
     )

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from datasets import Dataset
 from numpy.typing import NDArray
 
-from distilnlp.errors import DistillationError
+from distilnlp.errors import DistillationError, shown
 from distilnlp.tasks import Task
 from distilnlp.tasks.checks import columns_of
 from distilnlp.teachers.given import GivenTeacher, Numbers, plain, require_columns
@@ -52,7 +52,7 @@ class EstimatorTeacher(GivenTeacher):
         self._method = "predict" if predicts_scores else "predict_proba"
         if not hasattr(estimator, self._method):
             raise DistillationError(
-                f"the estimator needs the method {self._method} for {self.profile.task}, but {estimator!r:.200} has "
+                f"the estimator needs the method {self._method} for {self.profile.task}, but {shown(estimator)} has "
                 "none. Use one that has it; CalibratedClassifierCV gives probabilities to a classifier without."
             )
         self._positions = [] if predicts_scores else _positions(estimator, self.profile.label_names or (), self._answer)
@@ -166,8 +166,8 @@ def _positions(estimator: Any, names: Sequence[str], answer: str) -> list[int]:
             return [found.index(value) for value in wanted]
     raise DistillationError(
         f"the estimator's classes must be the labels {list(names)}, or their ids from 0 to {len(names) - 1}, but its "
-        f"classes_ are {classes!r:.300}. Fit it first, on rows of every label, or pass the label names that it was "
-        "fitted with."
+        f"classes_ are {shown(classes, 300)}. Fit it first, on rows of every label, or pass the label names that it "
+        "was fitted with."
     )
 
 

@@ -11,7 +11,7 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distilnlp.errors import DistillationError, did_you_mean
+from distilnlp.errors import DistillationError, did_you_mean, shown
 from distilnlp.signals import Batch, SignalProfile, SignalRequest, Signals
 from distilnlp.tasks import Answer, Task, task_named
 
@@ -141,7 +141,7 @@ class GivenTeacher(ABC):
         return Signals(logits=batch[GIVEN_LOGITS])
 
     def _place(self, name: str, first_row: int = 0) -> Place:
-        labels, width = str(list(self.profile.label_names or ()))[:300], self.profile.num_labels
+        labels, width = shown(list(self.profile.label_names or ()), 300), self.profile.num_labels
         if self._answer == "score":
             return Place(name, "one number a row, the teacher's score", first_row)
         if self._form == "top_k":
@@ -203,7 +203,7 @@ def _checked_names(task: Task, label_names: Sequence[str] | None, form: str) -> 
     if is_text or too_many or len(names) < fewest or len(set(names)) < len(names):
         wanted = "None or one name" if task.answer == "score" else f"a list of {fewest} or more different names"
         raise DistillationError(
-            f"label_names must be {wanted} for {task.name}, but it is {label_names!r:.200}. Name the labels in the "
+            f"label_names must be {wanted} for {task.name}, but it is {shown(label_names)}. Name the labels in the "
             "order of the answers."
         )
     return names if task.has_label_names else ()

@@ -62,7 +62,10 @@ CASES: list[Case] = [
     *training("{key}", *(("soft_loss_weight", value) for value in (-1, ".nan", ".inf", "half"))),
     *training("{key}", *(("hard_loss_weight", value) for value in (-1, ".nan", ".inf", "half"))),
     *training(
-        "{key}.*(one of|auto)", ("teacher_dtype", "float8"), ("teacher_dtype", "''"), ("teacher_cache_dtype", "int8")
+        "{key}.*(Input should be|auto)",
+        ("teacher_dtype", "float8"),
+        ("teacher_dtype", "''"),
+        ("teacher_cache_dtype", "int8"),
     ),
     *training("{key}", ("teacher_cache_top_k", 0), ("teacher_cache_top_k", -3), ("teacher_cache_top_k", "ten")),
     *training("cache", ("teacher_cache", "''"), ("teacher_cache", 3), ("teacher_cache", "[a]")),

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from distilnlp.errors import DistillationError, UnreachableError
-from distilnlp.runs.loading import load_pretrained
+from distilnlp.loading import load_pretrained
 from distilnlp.runs.models import load_finished, new_head
 from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION
 from tests.tiny import TOPICS, tiny_model, tiny_tokenizer
@@ -34,8 +34,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     tiny_model().save_pretrained(tmp_path / "my-classifier")
     tiny_tokenizer().save_pretrained(tmp_path / "my-classifier")
-    (tmp_path / "models").mkdir()
-    (tmp_path / "rows.csv").touch()
+    (tmp_path / "models" / "teacher").mkdir(parents=True)
+    for name in ("rows.csv", "models/rows.csv"):
+        (tmp_path / name).touch()
     return tmp_path
 
 
@@ -44,8 +45,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         ("my-clasifier", DistillationError, r"Did you mean 'my-classifier'"),
         ("./my-clasifier", DistillationError, "no such folder.*Did you mean 'my-classifier'"),
-        ("models/teacher", DistillationError, "no such folder"),
-        ("models/teacher/", DistillationError, "no such folder"),
+        ("models/teachr", DistillationError, "a Hub id that can be reached.*Did you mean 'models/teacher'"),
+        ("modles/teacher", UnreachableError, "Did you mean 'models/teacher'"),
+        ("models/teachr/", DistillationError, "no such folder"),
         ("/nowhere/at/all", DistillationError, "no such folder"),
         ("a/b/c", DistillationError, "no such folder"),
         ("no model", DistillationError, "no such folder"),
@@ -65,6 +67,16 @@ def test_a_name_that_can_only_be_local_is_no_model_of_the_hub(
         load_pretrained(AutoTokenizer, name)
     assert type(caught.value) is kind
     assert len(str(caught.value)) < 2100
+
+
+def test_a_folder_with_the_name_of_an_owner_hides_no_model_of_the_hub(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = AutoConfig.from_pretrained(here / "my-classifier")
+    asked = []
+    monkeypatch.setattr(AutoConfig, "from_pretrained", lambda name, **_: asked.append(name) or config)
+    assert load_pretrained(AutoConfig, "models/deberta-v3-small") is config
+    assert asked == ["models/deberta-v3-small"]
 
 
 def test_the_hub_is_asked_once(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Loading what a recipe names: a local folder or a model of the Hub, and never its own code unless it was allowed."""
+"""Loading models and tokenizers by name, from a folder or the Hub; never their own code unless it was allowed."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -51,8 +51,7 @@ def _is_folder(name: str) -> bool:
         if Path(name).is_dir():
             return True
         validate_repo_id(name)
-        is_file = Path(name).exists()
-        looks_local = is_file or name.startswith((".", "/", "~")) or ("/" in name and Path(name).parent.is_dir())
+        looks_local = Path(name).exists() or name.startswith((".", "/", "~"))
     except (HFValidationError, OSError, ValueError):  # OSError: longer than any name can be
         looks_local = True
     if looks_local:
@@ -81,9 +80,10 @@ def _ask_hub(name: str) -> None:
 
 
 def _not_given(name: str, error: Exception) -> DistillationError:
-    """Return the error for a name that may be one of the Hub; one near a folder is rather that folder, misspelt."""
+    """Return the error for a name that may be one of the Hub; one in or near a folder is rather local, misspelt."""
     near = _near(name)
-    kind = DistillationError if near and "/" not in name else UnreachableError
+    is_local = Path(name).parent.is_dir() if "/" in name else bool(near)
+    kind = DistillationError if is_local else UnreachableError
     return kind(
         f"cannot load the model {shown(name)}: it must be a local folder (seen from {Path.cwd()}) or a Hub id that can "
         f"be reached or is in the cache.{near} {type(error).__name__}: {error}"
