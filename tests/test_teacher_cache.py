@@ -260,9 +260,9 @@ def test_another_teacher_is_asked_anew_by_itself_and_refused_in_a_folder_of_the_
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"teacher_cache_dtype": "float15"}, "teacher_cache_dtype must be one of .*Did you mean 'float16'"),
-        ({"teacher_cache": ""}, "teacher_cache must be auto, off or a folder"),
-        ({"teacher_cache_top_k": 0}, "teacher_cache_top_k = 0: Input should be greater than or equal to 1"),
+        ({"teacher_cache_dtype": "float15"}, "teacher_cache_dtype = .*Did you mean 'float16'"),
+        ({"teacher_cache": ""}, "teacher_cache = .*give auto, off, or a folder"),
+        ({"teacher_cache_top_k": 0}, "teacher_cache_top_k = 0: Input should be greater"),
     ],
 )
 def test_wrong_settings_are_refused(options: dict[str, Any], message: str, tmp_path: Path) -> None:
