@@ -70,8 +70,11 @@ def _is_quoted(path: Path) -> bool:
 
 
 def _check_header(path: Path, rules: _Rules) -> None:
-    with _lines(path) as lines:
-        names = next(csv.reader(lines, **rules.of_csv), [])
+    try:
+        with _lines(path) as lines:
+            names = next(csv.reader(lines, **rules.of_csv), [])
+    except UnicodeDecodeError:  # compressed, or in another encoding: the library reads it or says so
+        return
     twice = [name for name, count in Counter(names).items() if name and count > 1]
     if twice:
         raise DistillationError(f"the header of {path} names the column {shown(twice[0])} twice. Rename one of them.")

@@ -48,7 +48,7 @@ CASES = [
     output("the folder of the command", "must not hold what the run reads", "."),
     output("the folder above", "must not hold what the run reads", ".."),
     output("the root", "output|must not hold", "/"),
-    output("with a name of 300 characters", "output must be a folder", "o" * 300),
+    output("with a name of 300 characters", "output must be a path", "o" * 300),
     refused(
         "output: around the teacher",
         "must not hold what the run reads",
