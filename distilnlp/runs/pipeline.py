@@ -252,7 +252,7 @@ class Pipeline:
         stage = self._training_stage("student", initial, self.plan.data.train)
 
         def make(work: Path) -> Path:
-            if self.state.is_main_process:
+            if self.state.is_main_process and (baseline or self.recipe.teacher.finetune):
                 self._judge(teacher, baseline)
             kept = None if answers is None else CachedTeacher(answers, verify=False)
             asked = kept or teacher.live(self.student_args.teacher_dtype)

@@ -389,7 +389,7 @@ def _teachers_view(plan: Plan) -> str:
 def labels_text(data: PreparedData) -> str:
     """Return what each label id of the data means, the first of many, for a plan; nothing where there are no names."""
     names = data.id_names or data.label_names
-    meaning = ", ".join(f"{index} = {shown(name)[1:-1]}" for index, name in enumerate(names[:MOST_LABELS]))
+    meaning = ", ".join(f"{index} = {shown(name, 50)[1:-1]}" for index, name in enumerate(names[:MOST_LABELS]))
     more = f", … ({len(names):,} labels)" if len(names) > MOST_LABELS else ""
     return f", labels {meaning}{more}" if names else ""
 
