@@ -12,7 +12,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from distilnlp.errors import DistillationError
-from distilnlp.files import altered, checksums, read_record, write_record
+from distilnlp.files import altered, checksums, read_record, remove, write_record
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +49,17 @@ def last_complete_checkpoint(folder: str | Path, loads_best: bool = False) -> st
     state = PartialState()
     found: list[str | None] = [_newest_complete(Path(folder), loads_best) if state.is_main_process else None]
     return broadcast_object_list(found)[0]
+
+
+def forget_newer(folder: str | Path, resumed: str | None) -> None:
+    """Delete the checkpoints of a folder that are newer than the one that a training goes on from; all without one.
+
+    They were passed over, and the Trainer, which keeps the newest by their numbers, would delete what is written now.
+    """
+    for checkpoint in _checkpoints(Path(folder)):
+        if str(checkpoint) == resumed:
+            return
+        remove(checkpoint)
 
 
 def checkpoint_to_resume(args: TrainingArguments) -> str | bool:

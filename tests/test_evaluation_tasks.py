@@ -222,7 +222,8 @@ def flat(predictions):
 
 def test_report_has_the_measures_of_the_task(case):
     models = {"teacher": model_of(case), "student": model_of(case, "distilbert", seed=1)}
-    found = evaluate_models(models, case.rows, case.collator, task=case.task, reference="teacher", speed_plan=PLAN)
+    options = {"reference": "teacher", "batch_size": 4, "speed_plan": PLAN}
+    found = evaluate_models(models, case.rows, case.collator, task=case.task, **options)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     student = found["student"]
     assert list(student["metrics"]) == case.metrics

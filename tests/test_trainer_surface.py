@@ -25,6 +25,7 @@ METHODS = {
     "log",
     "loss_is_scaled_for_ga",
     "prediction_step",
+    "push_to_hub",
     "train",
     "_get_dataloader",
     "_get_train_sampler",

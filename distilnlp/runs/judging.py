@@ -21,10 +21,9 @@ def warn_of_teacher(plan: Plan, models: Mapping[str, Any], rows: Mapping[str, En
         models: the `teacher`, if it is a model, and the `baseline` if there is one.
         rows: what each of them reads.
     """
-    if plan.has_two_views:  # their items need not be the same
-        models = {name: model for name, model in models.items() if name == "teacher"}
-    encoded = _unlearned(plan, models, rows)
-    if "teacher" not in models or encoded is None:
+    # With views of their own their items need not be the same.
+    encoded = None if plan.has_two_views or "teacher" not in models else _unlearned(plan, models, rows)
+    if encoded is None:
         return
     task, first = plan.task.evaluation, models["teacher"].config
     examples = {name: list(part) for name, part in encoded.items()}

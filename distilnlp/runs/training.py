@@ -7,7 +7,7 @@ from accelerate import PartialState
 from datasets import Dataset
 from transformers import PreTrainedModel
 
-from distilnlp.checkpoints import last_complete_checkpoint
+from distilnlp.checkpoints import forget_newer, last_complete_checkpoint
 from distilnlp.data import labelled_rows
 from distilnlp.data.pairs import TEACHER
 from distilnlp.files import remove
@@ -95,8 +95,11 @@ def _train(plan: Plan, name: str, work: Path, encoded: EncodedRows, values: dict
         callbacks=[HistoryCallback(history), *([StopAtBest()] if name in plan.stopped else [])],
         **options,
     )
-    trainer.train(resume_from_checkpoint=last_complete_checkpoint(work, trainer.args.load_best_model_at_end))
     is_main = PartialState().is_main_process
+    resumed = last_complete_checkpoint(work, trainer.args.load_best_model_at_end)
+    if is_main:
+        forget_newer(work, resumed)
+    trainer.train(resume_from_checkpoint=resumed)
     if is_main:
         remove(work / FINISHED)  # a kill may have left half of it
     trainer.save_model(str(work / FINISHED))
