@@ -50,6 +50,7 @@ def row_of(task: str, index: int) -> dict[str, Any]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
+    RANDOM.seed(1)  # the rows of a test do not depend on the tests before it
     save_model(tmp_path / "teacher", tiny_model(num_hidden_layers=2).base_model)
     return tmp_path
 
