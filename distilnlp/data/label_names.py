@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pyarrow.compute as pc
@@ -46,8 +47,9 @@ class LabelColumn:
         """The values that mark a missing label: null, an empty text, -100, and the -1 of a ClassLabel."""
         return {None, "", NO_LABEL, -1} if self.names is not None else {None, "", NO_LABEL}
 
+    @cached_property
     def distinct(self) -> set[Any]:
-        """Return the values that occur as labels."""
+        """The values that occur as labels, read once: there may be millions of rows."""
         values: set[Any] = set()
         rows = self.dataset.select_columns([self.name]).with_format("arrow")
         for batch in rows.iter(batch_size=10_000):
@@ -71,7 +73,7 @@ class LabelColumn:
                 f"label column {self.name!r} holds true and false, which may be names or ids. Write the labels as "
                 "other text, such as yes and no, or as the ids 0 and 1."
             )
-        return sorted(self.distinct() - self.hidden) if self.is_text else None
+        return sorted(self.distinct - self.hidden) if self.is_text else None
 
     def number(self) -> list[str]:
         """Name bare ids by their numbers, for a teacher that is yet to be trained.
@@ -79,7 +81,7 @@ class LabelColumn:
         Raises:
             DistillationError: the ids are not 0, 1, … without a gap.
         """
-        ids = sorted(self.distinct() - self.hidden)
+        ids = sorted(self.distinct - self.hidden)
         if ids != list(range(len(ids))):
             raise DistillationError(
                 f"label column {self.name!r} must hold ids 0, 1, … without a gap or names, but it holds {shown(ids)}. "
@@ -101,7 +103,7 @@ class LabelColumn:
         meaning = self.names or given or names
         known = order if self.is_text else {id_: order[name] for id_, name in enumerate(meaning) if name in order}
         known = known | dict.fromkeys(self.hidden, NO_LABEL)
-        unknown = [value for value in self.distinct() if value not in known]
+        unknown = [value for value in self.distinct if value not in known]
         if unknown:
             raise DistillationError(
                 f"label column {self.name!r} holds {shown(unknown)}, but the labels are {shown(list(names))} (ids 0, "
@@ -134,7 +136,7 @@ def find_label_names(
 
 
 def _check_type(column: LabelColumn) -> None:
-    strange = [value for value in column.distinct() - column.hidden if not isinstance(value, str | int | float)]
+    strange = [value for value in column.distinct - column.hidden if not isinstance(value, str | int | float)]
     if strange:
         raise DistillationError(
             f"label column {column.name!r} must hold names or ids, but it holds {shown(strange[0])}. Write the labels "
@@ -155,7 +157,7 @@ def _warn_of_ids(column: LabelColumn, names: Sequence[str]) -> None:
     """Warn of bare ids that may count from 1, or be meant as the numbers in the names and not as positions."""
     if column.is_text or column.names is not None:
         return
-    ids = sorted(column.distinct() - column.hidden)
+    ids = sorted(column.distinct - column.hidden)
     numbers = [re.findall(r"\d+", name) for name in names]
     in_names = [int(found[0]) for found in numbers if len(found) == 1]
     are_other_numbers = len(in_names) == len(names) and in_names != list(range(len(names))) and set(ids) <= {*in_names}
