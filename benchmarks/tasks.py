@@ -27,7 +27,7 @@ from benchmarks import task_data
 from distilnlp import DistillationTrainer, build_student, trim_vocabulary
 from distilnlp.data import DataConfig, labelled_rows, prepare_data
 from distilnlp.evaluation import evaluate_models
-from distilnlp.recipe import DISTILL_DEFAULTS, FINETUNE_DEFAULTS, LABELS_ALONE, build_arguments
+from distilnlp.recipe.sections import DISTILL_DEFAULTS, FINETUNE_DEFAULTS, LABELS_ALONE, build_arguments
 from distilnlp.runs.models import collator_of, load_finished, named, new_head
 from distilnlp.tasks import task_named
 

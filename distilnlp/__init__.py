@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from distilnlp.arguments import DistillationTrainingArguments
+    from distilnlp.answers import CachedTeacher
     from distilnlp.augmentation import augment
     from distilnlp.errors import DistillationError, NonFiniteLossError
     from distilnlp.objective import LossConfig, Objective, parse_losses
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from distilnlp.students import build_student, estimate_cost, trim_vocabulary
     from distilnlp.tasks import TASKS, Task
     from distilnlp.teachers import (
-        CachedTeacher,
         ColumnTeacher,
         CrossFittedTeacher,
         EnsembleTeacher,
@@ -24,22 +23,23 @@ if TYPE_CHECKING:
         as_teacher,
         predicted_column,
     )
-    from distilnlp.trainer import DistillationTrainer
+    from distilnlp.training.arguments import DistillationTrainingArguments
+    from distilnlp.training.trainer import DistillationTrainer
 
     __version__: str
 
 # The module of each public name. It is imported when the name is first asked for (PEP 562): torch and transformers take
 # ten seconds, which `distilnlp --help` need not.
 _MODULES = {
-    "arguments": ("DistillationTrainingArguments",),
+    "training.arguments": ("DistillationTrainingArguments",),
     "augmentation": ("augment",),
     "errors": ("DistillationError", "NonFiniteLossError"),
     "objective": ("LossConfig", "Objective", "parse_losses"),
     "signals": ("SignalProfile", "SignalRequest", "Signals"),
     "students": ("build_student", "estimate_cost", "trim_vocabulary"),
     "tasks": ("TASKS", "Task"),
+    "answers": ("CachedTeacher",),
     "teachers": (
-        "CachedTeacher",
         "ColumnTeacher",
         "CrossFittedTeacher",
         "EnsembleTeacher",
@@ -51,7 +51,7 @@ _MODULES = {
         "as_teacher",
         "predicted_column",
     ),
-    "trainer": ("DistillationTrainer",),
+    "training.trainer": ("DistillationTrainer",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

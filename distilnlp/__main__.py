@@ -2,7 +2,7 @@
 
 import sys
 
-from distilnlp.cli import main
+from distilnlp.cli.commands import main
 
 if __name__ == "__main__":
     sys.exit(main())

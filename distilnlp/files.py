@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from distilnlp.errors import shown
+
 PARTIAL = ".partial"  # what a file is called until it is written
 UNFINISHED = ".tmp"  # how safetensors calls a file until it is written
 SELF = "checksum_of_the_others"  # key of a record
@@ -124,3 +126,15 @@ def is_failed_write(error: BaseException, codes: Collection[int | None] = _FAILE
 def failed_write(error: BaseException) -> BaseException | None:
     """Return which of an error and its causes is a write that failed for the disk."""
     return next(filter(is_failed_write, causes(error)), None)
+
+
+def expanded(path: str) -> str:
+    """Return a path with the home folder for `~`.
+
+    Raises:
+        ValueError: there is no such user.
+    """
+    try:
+        return str(Path(path).expanduser()) if path.startswith("~") else path
+    except RuntimeError:
+        raise ValueError(f"there is no user with the home folder {shown(path.split('/')[0])}") from None

@@ -6,11 +6,7 @@ from typing import Any
 from datasets import ClassLabel, Dataset, IterableDataset, Value
 
 from distilnlp.errors import DistillationError, shown
-
-NO_LABEL = -100
-LABEL_COLUMNS = ("label", "labels", "label_ids")
-# The entries of a batch that hold labels. No model gets them: the objective computes the losses.
-LABEL_INPUTS = ("labels", "start_positions", "end_positions")
+from distilnlp.signals.names import LABEL_COLUMNS, NO_LABEL
 
 
 def label_column(dataset: Any) -> str | None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeVar, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from distilnlp.errors import DistillationError, did_you_mean, shown
-from distilnlp.recipe_text import expanded
+from distilnlp.files import expanded
 
 # A file, a folder, or what the Hub calls it; with the home folder for `~`, so that names can be compared.
 PathOrName = Annotated[str, AfterValidator(expanded)]

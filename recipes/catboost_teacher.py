@@ -21,8 +21,9 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, log_loss
 
-from distilnlp.data import NO_FOLD, SINGLE_LABEL_ROWS, assign_folds, fingerprint, load_source
-from distilnlp.labels import NO_LABEL
+from distilnlp.data import assign_folds, fingerprint, load_source
+from distilnlp.signals.names import NO_FOLD, NO_LABEL
+from distilnlp.tasks import SINGLE_LABEL_ROWS
 
 SOURCE = "recipes/bbc_news.py:load"  # all that data.source may be
 LABEL = "label"  # null = none

@@ -7,7 +7,7 @@ Takes what `distilnlp distill` takes.
 
 import sys
 
-from distilnlp.cli import main
+from distilnlp.cli.commands import main
 
 if __name__ == "__main__":
     sys.exit(main(["distill", *sys.argv[1:]]))

@@ -10,11 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from distilnlp.data import QUESTION_ROWS
-from distilnlp.data.pairs import pair_encodings
-from distilnlp.data.windows import shown_windows
+from distilnlp.data import pair_encodings
 from distilnlp.errors import DistillationError
-from distilnlp.tasks import TASKS
+from distilnlp.tasks import QUESTION_ROWS, TASKS, shown_windows
 from distilnlp.tasks.collators import AllEncodings
 from tests.naive_features import numbers
 from tests.test_data import config

@@ -9,10 +9,10 @@ from typing import Any, get_args, get_type_hints
 import pytest
 from transformers import TrainingArguments
 
-from distilnlp.argument_limits import CHOICES, LIMITS, checked_argument
-from distilnlp.arguments import DistillationTrainingArguments
 from distilnlp.errors import DistillationError
-from distilnlp.recipe import load_recipe
+from distilnlp.recipe.sections import load_recipe
+from distilnlp.training.argument_limits import CHOICES, LIMITS, checked_argument
+from distilnlp.training.arguments import DistillationTrainingArguments
 from tests.conftest import tiny_arguments
 
 LEAST = {"output": "out", "teacher.model": "teacher", "data.source": "train.csv"}
@@ -99,7 +99,7 @@ def test_a_cache_that_is_merely_on_is_refused(value: Any) -> None:
 
 
 def test_a_missing_package_or_file_is_no_traceback(tmp_path: Path) -> None:
-    from distilnlp.recipe import build_arguments
+    from distilnlp.recipe.sections import build_arguments
 
     for values in ({"deepspeed": str(tmp_path / "none.json")}, {"accelerator_config": str(tmp_path / "none.json")}):
         with pytest.raises(DistillationError, match="do not fit together"):

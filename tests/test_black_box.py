@@ -12,15 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from distilnlp.answers import LookupCollator
 from distilnlp.errors import DistillationError
-from distilnlp.forward import forward
 from distilnlp.objective import Objective
 from distilnlp.signals import SignalProfile, SignalRequest, named_inputs
 from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION, TASKS, profile_of
-from distilnlp.teacher_protocol import LookupTeacher
-from distilnlp.teachers import as_teacher, in_label_order
-from distilnlp.teachers.columns import ColumnTeacher
-from distilnlp.teachers.lookup import LookupCollator
+from distilnlp.tasks.forward import forward
+from distilnlp.teachers import ColumnTeacher, LookupTeacher, as_teacher, in_label_order
 from tests.conftest import tiny_data, tiny_student
 from tests.tiny import TOPICS, tiny_tokenizer
 

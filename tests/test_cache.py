@@ -15,14 +15,23 @@ from filelock import FileLock
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from distilnlp.cache import AnswerStore, CacheSettings, CacheWriter, read_manifest, records, store
-from distilnlp.cache.keys import dataset_keys
-from distilnlp.cache.writing import key_columns
+from distilnlp.answers import (
+    AnswerStore,
+    CachedTeacher,
+    CacheSettings,
+    CacheWriter,
+    LookupCollator,
+    read_manifest,
+    records,
+    store,
+)
+from distilnlp.answers.keys import dataset_keys
+from distilnlp.answers.writing import key_columns
 from distilnlp.errors import DistillationError
 from distilnlp.losses import forward_kl
 from distilnlp.signals import SignalRequest, Signals
 from distilnlp.tasks import TASKS
-from distilnlp.teachers import CachedTeacher, LiveTeacher, LookupCollator
+from distilnlp.teachers import LiveTeacher
 from tests.distributed_cache import train_from
 from tests.tiny import tiny_tokenizer
 from tests.tiny_tasks import task_data, task_rows, task_teacher
@@ -238,8 +247,8 @@ def test_a_writer_that_stops_anywhere_goes_on_to_the_same_bytes(
         return wrapper
 
     with monkeypatch.context() as patch:
-        patch.setattr("distilnlp.cache.writing.write_shard", broken(store.write_shard))
-        patch.setattr("distilnlp.cache.writing.record_shard", broken(records.record_shard))
+        patch.setattr("distilnlp.answers.writing.write_shard", broken(store.write_shard))
+        patch.setattr("distilnlp.answers.writing.record_shard", broken(records.record_shard))
         with pytest.raises(KeyboardInterrupt):
             write(tmp_path / "stopped", rows=many)
     with pytest.raises(DistillationError, match="not written to its end"):
@@ -258,7 +267,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, many: Dataset, monkeypatch: p
         original(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr("distilnlp.cache.writing.write_shard", until_full)
+        patch.setattr("distilnlp.answers.writing.write_shard", until_full)
         with pytest.raises(DistillationError, match="full: 1 of 3 shards of the cache are finished and stay usable"):
             write(tmp_path / "full", rows=many)
     write(tmp_path / "full", rows=many)
@@ -284,7 +293,7 @@ def test_logits_take_little_more_than_their_numbers(tmp_path: Path, many: Datase
 
 def test_progress_counts_rows_batch_by_batch(tmp_path: Path, many: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[int] = []
-    monkeypatch.setattr("distilnlp.cache.writing.tqdm", lambda **options: Progress(told, **options))
+    monkeypatch.setattr("distilnlp.answers.writing.tqdm", lambda **options: Progress(told, **options))
     rows = write(tmp_path, rows=many, settings=CacheSettings("float32", batch_size=32)).manifest.rows
     assert told[0] == rows
     assert sum(told[1:]) == rows

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from transformers import PreTrainedModel
 
-from distilnlp.captures import Captures, capturing, check_capturable, eager_attention, layers_of
 from distilnlp.errors import DistillationError
+from distilnlp.models.captures import Captures, capturing, check_capturable, eager_attention, layers_of
 from tests.tiny import FAMILIES, SHAPE, tiny_model
 
 HEADS, HEAD_DIM, LAYERS = 2, 8, 4
@@ -293,7 +293,7 @@ def test_the_earlier_attention_comes_back(earlier: str) -> None:
 
 def test_what_changes_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     model = with_dropout("bert", on_maps=0.25)
-    with caplog.at_level(logging.INFO, logger="distilnlp.captures"), eager_attention(model):
+    with caplog.at_level(logging.INFO, logger="distilnlp.models.captures"), eager_attention(model):
         capture(model, attentions=[1])
         capture(model, attentions=[1])
         with eager_attention(model):

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from distilnlp import cli
+from distilnlp.cli import commands as cli
 from distilnlp.errors import DistillationError, NonFiniteLossError
 
 

@@ -12,7 +12,7 @@ from distilnlp.objective import HardLoss
 from distilnlp.signals import SignalRequest, token_mask
 from distilnlp.tasks import TASKS
 from distilnlp.tasks.collators import AllEncodings
-from distilnlp.tasks.masked_lm import MaskingCollator
+from distilnlp.tasks.masked_lm.head import MaskingCollator
 from distilnlp.teachers import LiveTeacher, OwnEncodingTeacher
 from tests.tiny import tiny_tokenizer
 from tests.tiny_tasks import (

@@ -14,21 +14,22 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from distilnlp import EnsembleTeacher, LiveTeacher
-from distilnlp.data import (
+from distilnlp.data import RowFormat, assign_folds
+from distilnlp.errors import DistillationError
+from distilnlp.signals import SignalProfile, SignalRequest
+from distilnlp.signals.names import FOLD, NO_FOLD
+from distilnlp.tasks import (
     CHOICE_ROWS,
     MULTI_LABEL_ROWS,
     QUESTION_ROWS,
     REGRESSION_ROWS,
     SINGLE_LABEL_ROWS,
+    TASKS,
     TOKEN_ROWS,
-    RowFormat,
+    profile_of,
 )
-from distilnlp.data.folds import FOLD, NO_FOLD, assign_folds
-from distilnlp.data.sequence import SingleLabelRows
-from distilnlp.errors import DistillationError
-from distilnlp.signals import SignalProfile, SignalRequest
-from distilnlp.tasks import TASKS, profile_of
-from distilnlp.teachers.cross_fitted import CrossFittedTeacher
+from distilnlp.tasks.text_rows import SingleLabelRows
+from distilnlp.teachers import CrossFittedTeacher
 from tests.tiny import TOPICS
 from tests.tiny_tasks import collated, signals_of, task_model, task_rows
 

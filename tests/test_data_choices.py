@@ -9,8 +9,9 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distilnlp.data import CHOICE_ROWS, labelled_rows
+from distilnlp.data import labelled_rows
 from distilnlp.errors import DistillationError
+from distilnlp.tasks import CHOICE_ROWS
 from tests.test_data import config, prepare, write, write_rows
 from tests.tiny import WORDS, tiny_tokenizer
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from datasets import Dataset
 
-from distilnlp.data import MASKED_LM_ROWS, evaluation_split, labelled_rows
+from distilnlp.data import evaluation_split, labelled_rows
 from distilnlp.errors import DistillationError
+from distilnlp.tasks import MASKED_LM_ROWS
 from tests.test_data import config, prepare, write
 from tests.tiny import tiny_rows, tiny_tokenizer
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 
-from distilnlp.data import MULTI_LABEL_ROWS, labelled_rows
+from distilnlp.data import labelled_rows
 from distilnlp.errors import DistillationError
+from distilnlp.tasks import MULTI_LABEL_ROWS
 from tests.test_data import config, prepare, write, write_rows
 from tests.tiny import TOPICS, tiny_tokenizer
 

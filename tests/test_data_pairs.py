@@ -3,16 +3,9 @@
 import pytest
 from datasets import Dataset
 
-from distilnlp.data import (
-    CHOICE_ROWS,
-    QUESTION_ROWS,
-    SINGLE_LABEL_ROWS,
-    TOKEN_ROWS,
-    RowFormat,
-    pair_encodings,
-    same_positions,
-)
+from distilnlp.data import RowFormat, pair_encodings, same_positions
 from distilnlp.errors import DistillationError
+from distilnlp.tasks import CHOICE_ROWS, QUESTION_ROWS, SINGLE_LABEL_ROWS, TOKEN_ROWS
 from tests.test_data import config
 from tests.test_data_questions import normalised, row
 from tests.test_data_tokens import byte_tokenizer, letter_tokenizer

@@ -10,7 +10,11 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value, load_from_disk
 
 from distilnlp.augmentation import augment
-from distilnlp.data import (
+from distilnlp.data import DataConfig, RowFormat, fingerprint, load_source, pair_encodings
+from distilnlp.data.parts import FOLDER, spread
+from distilnlp.data.rows import Layout
+from distilnlp.errors import DistillationError
+from distilnlp.tasks import (
     CHOICE_ROWS,
     MASKED_LM_ROWS,
     MULTI_LABEL_ROWS,
@@ -18,16 +22,8 @@ from distilnlp.data import (
     REGRESSION_ROWS,
     SINGLE_LABEL_ROWS,
     TOKEN_ROWS,
-    DataConfig,
-    RowFormat,
-    fingerprint,
-    load_source,
-    pair_encodings,
 )
-from distilnlp.data.parts import FOLDER, spread
-from distilnlp.data.rows import Layout
-from distilnlp.data.squad import flatten_squad
-from distilnlp.errors import DistillationError
+from distilnlp.tasks.question_answering.squad import flatten_squad
 from tests.test_data import config, prepared, write, write_rows
 from tests.tiny import TOPICS, tiny_tokenizer
 

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import ByT5Tokenizer
 
-from distilnlp.data import QUESTION_ROWS, labelled_rows
+from distilnlp.data import labelled_rows
 from distilnlp.errors import DistillationError
+from distilnlp.tasks import QUESTION_ROWS
 from tests.test_data import config, prepare, write, write_rows
 from tests.test_data_tokens import LETTERS, byte_tokenizer, letter_tokenizer
 from tests.tiny import tiny_tokenizer

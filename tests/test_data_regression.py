@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
-from distilnlp.data import REGRESSION_ROWS, labelled_rows
+from distilnlp.data import labelled_rows
 from distilnlp.errors import DistillationError
+from distilnlp.tasks import REGRESSION_ROWS
 from tests.test_data import config, prepare, write, write_rows
 from tests.tiny import tiny_tokenizer
 

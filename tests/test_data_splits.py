@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from distilnlp.data import MASKED_LM_ROWS, REGRESSION_ROWS, SINGLE_LABEL_ROWS, evaluation_split
+from distilnlp.data import evaluation_split
 from distilnlp.errors import DistillationError
+from distilnlp.tasks import MASKED_LM_ROWS, REGRESSION_ROWS, SINGLE_LABEL_ROWS
 from tests.test_data import config, prepare, prepared, write, write_rows
 
 CSV = "text,label\n" + "".join(f"the film {index},{('film', 'money')[index % 2]}\n" for index in range(10))

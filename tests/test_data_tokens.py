@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
-from distilnlp.data import TOKEN_ROWS, labelled_rows
+from distilnlp.data import labelled_rows
 from distilnlp.errors import DistillationError
+from distilnlp.tasks import TOKEN_ROWS
 from tests.test_data import config, prepare, write, write_rows
 from tests.tiny import SPECIALS, tiny_tokenizer
 

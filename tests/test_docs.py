@@ -18,16 +18,15 @@ from transformers import AutoModelForMultipleChoice, AutoModelForQuestionAnsweri
 from distilnlp import DistillationTrainer, DistillationTrainingArguments, losses
 from distilnlp.augmentation import METHODS
 from distilnlp.data import DataConfig, prepare_data
-from distilnlp.evaluation import compute_classification_metrics
-from distilnlp.evaluation.masked_lm import MaskedTokens
-from distilnlp.evaluation.tokens import WordLabels
-from distilnlp.layer_mapping import resolve_layer_mapping
 from distilnlp.objective import LOSSES, Schedule
-from distilnlp.recipe import Recipe, build_arguments, distill_values
+from distilnlp.objective.layer_mapping import resolve_layer_mapping
+from distilnlp.recipe.sections import Recipe, build_arguments, distill_values
 from distilnlp.runs.model_card import PIPELINE_OPTIONS
 from distilnlp.signals import SignalProfile
 from distilnlp.students import select_layers
-from distilnlp.tasks import TASKS, Task
+from distilnlp.tasks import TASKS, Task, compute_classification_metrics
+from distilnlp.tasks.masked_lm.scores import MaskedTokens
+from distilnlp.tasks.token_classification.scores import WordLabels
 from distilnlp.validation import Section, parse_section
 from tests.conftest import tiny_arguments, tiny_data, tiny_student
 from tests.tiny import TOPICS, tiny_model, tiny_rows, tiny_tokenizer

@@ -15,13 +15,11 @@ from sklearn.multioutput import ClassifierChain, MultiOutputClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
+from distilnlp.answers import LookupCollator
 from distilnlp.errors import DistillationError
 from distilnlp.signals import SignalProfile, SignalRequest
 from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION, TASKS
-from distilnlp.teacher_protocol import LookupTeacher
-from distilnlp.teachers.columns import ColumnTeacher
-from distilnlp.teachers.estimator import EstimatorTeacher, predicted_column
-from distilnlp.teachers.lookup import LookupCollator
+from distilnlp.teachers import ColumnTeacher, EstimatorTeacher, LookupTeacher, predicted_column
 from tests.conftest import tokenised
 from tests.tiny import TOPICS, tiny_rows, tiny_tokenizer
 

@@ -16,27 +16,29 @@ from sklearn.metrics import f1_score, matthews_corrcoef
 from transformers import Trainer, TrainingArguments
 
 from distilnlp.errors import DistillationError
-from distilnlp.evaluation import (
-    MULTI_LABEL_EVALUATION,
-    SINGLE_LABEL_EVALUATION,
-    TOKEN_EVALUATION,
-    Accuracy,
+from distilnlp.metrics import (
     Interval,
-    MacroF1,
-    MatthewsCorrelation,
     agreement,
     bootstrap_intervals,
     chunks,
-    classification_metrics,
-    classification_scores,
-    compute_classification_metrics,
     expected_calibration_error,
     mean_kl,
     predict_logits,
 )
-from distilnlp.evaluation import intervals as intervals_module
-from distilnlp.evaluation.intervals import Resampled
-from distilnlp.evaluation.tokens import WordLabels
+from distilnlp.metrics import intervals as intervals_module
+from distilnlp.metrics.intervals import Resampled
+from distilnlp.tasks import (
+    MULTI_LABEL_EVALUATION,
+    SINGLE_LABEL_EVALUATION,
+    TOKEN_EVALUATION,
+    Accuracy,
+    MacroF1,
+    MatthewsCorrelation,
+    classification_metrics,
+    classification_scores,
+    compute_classification_metrics,
+)
+from distilnlp.tasks.token_classification.scores import WordLabels
 from tests.naive_metrics import naive_metrics
 from tests.tiny import tiny_model, tiny_rows, tiny_tokenizer
 
@@ -249,7 +251,7 @@ def test_interval_follows_its_seed_and_not_the_memory(monkeypatch):
     first = intervals(predictions, labels, seed=1)
     assert intervals(predictions, labels, seed=1) == first
     assert intervals(predictions, labels, seed=2) != first
-    monkeypatch.setattr("distilnlp.evaluation.intervals.CELLS_AT_ONCE", 50 * 64)
+    monkeypatch.setattr("distilnlp.metrics.intervals.CELLS_AT_ONCE", 50 * 64)
     assert intervals(predictions, labels, seed=1) == first
 
 

@@ -11,13 +11,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from distilnlp.errors import DistillationError
-from distilnlp.evaluation import (
-    CHOICE_EVALUATION,
-    MASKED_LM_EVALUATION,
-    expected_calibration_error,
-    mean_kl,
-)
-from distilnlp.evaluation.masked_lm import MaskedTokens
+from distilnlp.metrics import expected_calibration_error, mean_kl
+from distilnlp.tasks import CHOICE_EVALUATION, MASKED_LM_EVALUATION
+from distilnlp.tasks.masked_lm.scores import MaskedTokens
 
 CHOICE, MASKED = CHOICE_EVALUATION, MASKED_LM_EVALUATION
 

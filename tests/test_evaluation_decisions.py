@@ -12,7 +12,8 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import average_precision_score, f1_score
 
 from distilnlp.errors import DistillationError
-from distilnlp.evaluation import MULTI_LABEL_EVALUATION, REGRESSION_EVALUATION, expected_calibration_error
+from distilnlp.metrics import expected_calibration_error
+from distilnlp.tasks import MULTI_LABEL_EVALUATION, REGRESSION_EVALUATION
 from tests.naive_metrics import naive_multi_label_metrics
 
 MULTI, SCORE = MULTI_LABEL_EVALUATION, REGRESSION_EVALUATION
@@ -225,6 +226,6 @@ def test_intervals_hold_the_value_and_follow_their_seed(task, data, monkeypatch)
     assert {name: interval.value for name, interval in found.items()} == scorer.values()
     assert all(interval.low < interval.value < interval.high for interval in found.values())
     assert found != scorer.intervals(seed=2)
-    monkeypatch.setattr("distilnlp.evaluation.intervals.CELLS_AT_ONCE", 60 * 64)
+    monkeypatch.setattr("distilnlp.metrics.intervals.CELLS_AT_ONCE", 60 * 64)
     again = scorer.intervals(seed=1)
     assert all(again[name].low == pytest.approx(interval.low) for name, interval in found.items())

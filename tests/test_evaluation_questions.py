@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from distilnlp.errors import DistillationError
-from distilnlp.evaluation import QUESTION_EVALUATION
-from distilnlp.evaluation.questions import answer_f1, best_span
+from distilnlp.tasks import QUESTION_EVALUATION
+from distilnlp.tasks.question_answering.scores import answer_f1, best_span
 from tests.naive_metrics import naive_best_span, naive_squad
 
 CONTEXT = "the old bank by the green river"

@@ -13,18 +13,8 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification
 
 from distilnlp.errors import DistillationError
-from distilnlp.evaluation import (
-    SpeedPlan,
-    agreement,
-    evaluate_models,
-    expected_calibration_error,
-    latency,
-    mean_kl,
-    measure_size,
-    measure_speed,
-    predict_logits,
-    verdict,
-)
+from distilnlp.evaluation import SpeedPlan, evaluate_models, latency, measure_size, measure_speed, verdict
+from distilnlp.metrics import agreement, expected_calibration_error, mean_kl, predict_logits
 from tests.conftest import as_examples
 from tests.naive_metrics import naive_metrics
 from tests.tiny import TOPICS, tiny_model, tiny_rows

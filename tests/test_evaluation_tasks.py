@@ -15,7 +15,9 @@ from transformers import (
 )
 
 from distilnlp.errors import DistillationError
-from distilnlp.evaluation import (
+from distilnlp.evaluation import SpeedPlan, evaluate_models, measure_speed
+from distilnlp.metrics import EvaluationTask
+from distilnlp.tasks import (
     CHOICE_EVALUATION,
     MASKED_LM_EVALUATION,
     MULTI_LABEL_EVALUATION,
@@ -23,10 +25,6 @@ from distilnlp.evaluation import (
     REGRESSION_EVALUATION,
     SINGLE_LABEL_EVALUATION,
     TOKEN_EVALUATION,
-    EvaluationTask,
-    SpeedPlan,
-    evaluate_models,
-    measure_speed,
 )
 from tests.tiny import TOPICS, tiny_model
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from seqeval.metrics import accuracy_score, f1_score, precision_score, recall_score
 
 from distilnlp.errors import DistillationError
-from distilnlp.evaluation import TOKEN_EVALUATION, agreement, expected_calibration_error, mean_kl
-from distilnlp.evaluation.tokens import entity_tags
+from distilnlp.metrics import agreement, expected_calibration_error, mean_kl
+from distilnlp.tasks import TOKEN_EVALUATION
+from distilnlp.tasks.token_classification.scores import entity_tags
 
 ENTITIES = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 PARTS = ("NOUN", "VERB", "DET")

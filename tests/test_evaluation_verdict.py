@@ -5,21 +5,19 @@ import json
 import numpy as np
 import pytest
 
-from distilnlp.evaluation import (
+from distilnlp.evaluation import CUT_TEACHER, measure_quality, verdict
+from distilnlp.evaluation.quality import warn_of_undefined
+from distilnlp.tasks import (
     CHOICE_EVALUATION,
-    CUT_TEACHER,
     MASKED_LM_EVALUATION,
     MULTI_LABEL_EVALUATION,
     QUESTION_EVALUATION,
     REGRESSION_EVALUATION,
     SINGLE_LABEL_EVALUATION,
     TOKEN_EVALUATION,
-    measure_quality,
-    verdict,
 )
-from distilnlp.evaluation.masked_lm import MaskedTokens
-from distilnlp.evaluation.quality import warn_of_undefined
-from distilnlp.evaluation.tokens import WordLabels
+from distilnlp.tasks.masked_lm.scores import MaskedTokens
+from distilnlp.tasks.token_classification.scores import WordLabels
 
 SLOW = {"latency_ms_median": 40.0, "latency_ms_p95": 45.0, "throughput_per_second": 100.0, "batch_size": 32}
 FAST = {"latency_ms_median": 10.0, "latency_ms_p95": 11.0, "throughput_per_second": 600.0, "batch_size": 32}

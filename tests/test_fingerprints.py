@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from distilnlp.fingerprints import model_fingerprint
+from distilnlp.models.identity import model_fingerprint
 from tests.tiny import tiny_model
 
 

@@ -8,7 +8,7 @@ import pytest
 from transformers import TrainerCallback
 
 from distilnlp.runs import run
-from distilnlp.runs.history import HistoryCallback, keep_logs
+from distilnlp.training.history import HistoryCallback, keep_logs
 from tests import test_runs
 from tests.conftest import tiny_data
 from tests.trainer_tools import MakeTrainer

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification, PreTrainedModel
 
-from distilnlp.families import FAMILIES
+from distilnlp.models.families import FAMILIES
 from distilnlp.signals import named_inputs, select_inputs
 from distilnlp.students import head_importance, neuron_importance
 from distilnlp.students.fitting import LinearFit, NormFit

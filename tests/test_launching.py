@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from distilnlp import launching
 from distilnlp.errors import DistillationError
+from distilnlp.training import launching
 
 ACCELERATE = ["python", "/usr/bin/accelerate", "launch"]
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from distilnlp.errors import DistillationError, UnreachableError
-from distilnlp.loading import load_pretrained
+from distilnlp.models.loading import load_pretrained
 from distilnlp.runs.models import load_finished, new_head
 from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION
 from tests.tiny import TOPICS, tiny_model, tiny_tokenizer

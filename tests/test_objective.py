@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from distilnlp.errors import DistillationError
-from distilnlp.forward import forward
-from distilnlp.layer_mapping import like_to_like, resolve_layer_mapping
 from distilnlp.objective import Objective, parse_losses
 from distilnlp.objective.component import Setting
 from distilnlp.objective.entries import build_loss
 from distilnlp.objective.feature import HiddenStatesConfig
+from distilnlp.objective.layer_mapping import like_to_like, resolve_layer_mapping
 from distilnlp.signals import SignalProfile, SignalRequest, Signals, named_inputs
 from distilnlp.students import build_student, select_layers
 from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION, profile_of
+from distilnlp.tasks.forward import forward
 from distilnlp.teachers import as_teacher
 from tests.conftest import sharp, tiny_teacher
 from tests.tiny import tiny_model

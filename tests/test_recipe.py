@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from distilnlp.errors import DistillationError
-from distilnlp.recipe import (
+from distilnlp.recipe.sections import (
     Recipe,
     baseline_values,
     build_arguments,
@@ -15,7 +15,7 @@ from distilnlp.recipe import (
     finetune_values,
     load_recipe,
 )
-from distilnlp.recipe_text import write_yaml
+from distilnlp.recipe.text import write_yaml
 
 RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.yaml"))
 LEAST = {"output": "out", "teacher.model": "teacher", "data.source": "train.csv"}

@@ -5,11 +5,11 @@ import dataclasses
 import pytest
 from transformers import TrainingArguments
 
-from distilnlp.arguments import DistillationTrainingArguments
+from distilnlp.cli.keys import SECTIONS, check_flags, keys_of
 from distilnlp.data import DataConfig
 from distilnlp.errors import DistillationError
-from distilnlp.recipe import EvaluationConfig, Recipe, StudentConfig, TeacherConfig
-from distilnlp.recipe_keys import SECTIONS, check_flags, keys_of
+from distilnlp.recipe.sections import EvaluationConfig, Recipe, StudentConfig, TeacherConfig
+from distilnlp.training.arguments import DistillationTrainingArguments
 
 CLASSES = {
     "": Recipe,

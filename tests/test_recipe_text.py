@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from distilnlp.errors import DistillationError
-from distilnlp.recipe_text import check_texts, read_yaml, recipe_values, write_yaml
+from distilnlp.recipe.text import check_texts, read_yaml, recipe_values, write_yaml
 
 TOKEN = "hf_" + "aB3" * 11
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(

@@ -16,14 +16,14 @@ from datasets import DatasetDict
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, EvalPrediction, pipeline
 
-from distilnlp.data import SINGLE_LABEL_ROWS, PreparedData
+from distilnlp.data import PreparedData
 from distilnlp.errors import DistillationError
-from distilnlp.recipe import Recipe, load_recipe
-from distilnlp.runs import dry_run, evaluate_saved, run
+from distilnlp.recipe.sections import Recipe, load_recipe
+from distilnlp.runs import dry_run, evaluate_saved, make_plan, run
 from distilnlp.runs.folder import alone_in
-from distilnlp.runs.plan import labels_text, make_plan
+from distilnlp.runs.plan import labels_text
 from distilnlp.runs.stages import Stage
-from distilnlp.tasks import TASKS
+from distilnlp.tasks import SINGLE_LABEL_ROWS, TASKS
 from tests.tiny import TOPICS, tiny_model, tiny_rows, tiny_tokenizer
 from tests.tiny_tasks import task_student
 
@@ -135,7 +135,7 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(folder: Path
     run(recipe(folder, **options, output=str(folder / "whole")))
     killed = recipe(folder, **options)
     words = flags(killed)
-    command = [sys.executable, "-m", "distilnlp.cli", "distill", *words]
+    command = [sys.executable, "-m", "distilnlp.cli.commands", "distill", *words]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
         wait_for(lambda: list((folder / "out" / "work" / "student").glob("checkpoint-*/trainer_state.json")), process)

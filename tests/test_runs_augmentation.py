@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 
 from distilnlp.errors import DistillationError
-from distilnlp.labels import NO_LABEL
-from distilnlp.recipe import Recipe
-from distilnlp.runs import run
-from distilnlp.runs.plan import Plan, make_plan
+from distilnlp.recipe.sections import Recipe
+from distilnlp.runs import Plan, make_plan, run
+from distilnlp.signals.names import NO_LABEL
 from tests import test_runs
 from tests.tiny_tasks import task_model
 

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from datasets import Dataset, DatasetDict
 
-from distilnlp.cache import read_manifest
-from distilnlp.cli import main
+from distilnlp.answers import read_manifest
+from distilnlp.cli.commands import main
 from distilnlp.errors import DistillationError
-from distilnlp.recipe import Recipe
+from distilnlp.recipe.sections import Recipe
 from distilnlp.runs import cache, pipeline, run, teacher
 from tests import test_runs
 from tests.test_cache import flip_a_byte

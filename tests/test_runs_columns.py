@@ -9,13 +9,12 @@ import pytest
 import torch
 from datasets import Dataset, DatasetDict, List, Value
 
-from distilnlp.data.rows import ANSWER
 from distilnlp.errors import DistillationError
-from distilnlp.recipe import Recipe
-from distilnlp.runs import cache, dry_run, run
+from distilnlp.recipe.sections import Recipe
+from distilnlp.runs import cache, dry_run, make_plan, run
 from distilnlp.runs.pipeline import Pipeline
-from distilnlp.runs.plan import make_plan
 from distilnlp.signals import SignalRequest
+from distilnlp.signals.names import ANSWER
 from tests import test_runs
 from tests.test_runs import save_model
 from tests.tiny import TOPICS, tiny_model, tiny_rows

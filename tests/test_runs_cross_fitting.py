@@ -9,13 +9,12 @@ from pydantic import ValidationError
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification
 
-from distilnlp.cache import read_manifest
-from distilnlp.data import FOLD
+from distilnlp.answers import read_manifest
 from distilnlp.errors import DistillationError
-from distilnlp.recipe import Recipe
-from distilnlp.runs import run, training
-from distilnlp.runs.plan import Plan, make_plan
+from distilnlp.recipe.sections import Recipe
+from distilnlp.runs import Plan, make_plan, run, training
 from distilnlp.signals import named_inputs, select_inputs
+from distilnlp.signals.names import FOLD
 from distilnlp.teachers import AveragedModel, EnsembleTeacher, as_teacher
 from tests import test_runs
 from tests.tiny_tasks import TASKS, collated, signals_of, task_rows, task_teacher

@@ -13,13 +13,13 @@ import torch
 from datasets import DatasetDict
 from safetensors.torch import load_file
 
-from distilnlp.cli import main
+from distilnlp.cli.commands import main
 from distilnlp.errors import DistillationError
 from distilnlp.files import read_record
-from distilnlp.recipe import Recipe
+from distilnlp.recipe.sections import Recipe
 from distilnlp.runs import run
 from distilnlp.runs.stages import Stage
-from distilnlp.trainer import DistillationTrainer
+from distilnlp.training.trainer import DistillationTrainer
 from tests import test_runs
 from tests.test_cache import flip_a_byte
 from tests.test_checkpoints import flip_in_the_middle
@@ -222,7 +222,7 @@ def test_a_cache_that_a_full_disk_cut_off_does_not_become_another_student(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("distilnlp.cache.writing.write_shard", full)
+        patch.setattr("distilnlp.answers.writing.write_shard", full)
         with pytest.raises(OSError, match="0 of 1 shards of the cache are finished and stay usable"):
             run(recipe(finished, output=str(tmp_path / "out")))
     assert not (tmp_path / "out" / "student").exists()

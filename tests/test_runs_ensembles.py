@@ -10,10 +10,10 @@ from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast
 
 from distilnlp.errors import DistillationError
-from distilnlp.recipe import Recipe
-from distilnlp.runs import cache, run
+from distilnlp.recipe.sections import Recipe
+from distilnlp.runs import cache, make_plan, run
 from distilnlp.runs.pipeline import Pipeline
-from distilnlp.runs.plan import describe, make_plan
+from distilnlp.runs.plan import describe
 from distilnlp.signals import SignalRequest
 from tests import test_runs
 from tests.test_data_tokens import letter_tokenizer

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from distilnlp.cache import DiskFullError
+from distilnlp.answers import DiskFullError
 from distilnlp.errors import DistillationError
-from distilnlp.recipe import Recipe, load_recipe
+from distilnlp.recipe.sections import Recipe, load_recipe
 from distilnlp.runs.folder import alone_in, check_folder, claimed, naming_the_disk
 from tests import test_runs
 

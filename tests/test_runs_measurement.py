@@ -8,10 +8,9 @@ import pytest
 
 from distilnlp.data import DataConfig
 from distilnlp.evaluation import CUT_TEACHER
-from distilnlp.runs import evaluate_saved, run
+from distilnlp.runs import evaluate_saved, make_plan, run
 from distilnlp.runs.measurement import readings_of_run
 from distilnlp.runs.pipeline import Pipeline
-from distilnlp.runs.plan import make_plan
 from tests.test_runs import recipe
 from tests.test_task_runs import row_of, text
 from tests.tiny import tiny_model, tiny_tokenizer

@@ -7,14 +7,15 @@ import pytest
 from datasets import Dataset, DatasetDict, concatenate_datasets
 from transformers import AutoTokenizer
 
-from distilnlp.data import SINGLE_LABEL_ROWS, prepare_data
+from distilnlp.data import prepare_data
 from distilnlp.data.columns import joined_texts
-from distilnlp.data.views import student_view, teacher_view
 from distilnlp.errors import DistillationError
-from distilnlp.recipe import Recipe
-from distilnlp.runs import run
+from distilnlp.recipe.sections import Recipe
+from distilnlp.runs import make_plan, run
 from distilnlp.runs.pipeline import Pipeline
-from distilnlp.runs.plan import describe, make_plan
+from distilnlp.runs.plan import describe
+from distilnlp.signals.views import student_view, teacher_view
+from distilnlp.tasks import SINGLE_LABEL_ROWS
 from tests import test_runs
 from tests.tiny import TOPICS, tiny_rows, tiny_tokenizer
 

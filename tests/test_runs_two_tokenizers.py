@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from distilnlp.errors import DistillationError
-from distilnlp.runs import run
+from distilnlp.runs import make_plan, run
 from distilnlp.runs.pipeline import Pipeline
-from distilnlp.runs.plan import make_plan
 from tests import test_task_runs
 from tests.test_data_tokens import byte_tokenizer
 from tests.test_task_runs import task_recipe

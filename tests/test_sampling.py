@@ -3,8 +3,8 @@
 import torch
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from distilnlp.sampling import SeededByEpoch
 from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION
+from distilnlp.training.sampling import SeededByEpoch
 from tests.tiny import tiny_tokenizer
 
 LENGTHS = [3, 9, 4, 8, 5, 7, 6, 2] * 8

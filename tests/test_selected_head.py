@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel
 
 from distilnlp.errors import DistillationError
-from distilnlp.selected_head import head_on, logits_at
+from distilnlp.models.selected_head import head_on, logits_at
 from tests.test_captures import DEBERTA
 from tests.tiny import FAMILIES, SHAPE, tiny_model
 

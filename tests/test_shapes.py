@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from distilnlp.errors import DistillationError
-from distilnlp.families import FAMILIES
-from distilnlp.forward import forward
-from distilnlp.shapes import hidden_states_of, longest_readable
+from distilnlp.models.families import FAMILIES
+from distilnlp.models.shapes import hidden_states_of, longest_readable
 from distilnlp.signals import SignalRequest, named_inputs
 from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION, profile_of
+from distilnlp.tasks.forward import forward
 from tests.tiny import tiny_model
 
 BATCH = {"input_ids": torch.full((1, 13), 5), "attention_mask": torch.ones(1, 13, dtype=torch.long)}

@@ -9,10 +9,10 @@ from datasets import Dataset, DatasetDict
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from distilnlp import DistillationTrainer, DistillationTrainingArguments
-from distilnlp.data import REGRESSION_ROWS, SINGLE_LABEL_ROWS
-from distilnlp.recipe import LABELS_ALONE
-from distilnlp.runs.plan import make_plan
-from distilnlp.runs.stopping import StopAtBest, hold_out, learning_rate, longest_training, stopping_arguments
+from distilnlp.recipe.sections import LABELS_ALONE
+from distilnlp.runs import make_plan
+from distilnlp.tasks import REGRESSION_ROWS, SINGLE_LABEL_ROWS
+from distilnlp.training.stopping import StopAtBest, hold_out, learning_rate, longest_training, stopping_arguments
 from tests.conftest import tiny_data
 from tests.test_runs import recipe, save_model
 from tests.tiny import tiny_model, tiny_rows, tiny_tokenizer

@@ -10,9 +10,8 @@ from transformers import AutoTokenizer, pipeline
 
 from distilnlp import DistillationTrainer, LiveTeacher
 from distilnlp.errors import DistillationError
-from distilnlp.runs import dry_run, evaluate_saved, run
+from distilnlp.runs import dry_run, evaluate_saved, make_plan, run
 from distilnlp.runs.models import find_task
-from distilnlp.runs.plan import make_plan
 from distilnlp.tasks import TASKS, task_of
 from tests.conftest import tiny_arguments
 from tests.test_runs import recipe, save_model

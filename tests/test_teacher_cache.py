@@ -12,10 +12,10 @@ from torch import Tensor
 from transformers import DataCollatorWithPadding
 
 from distilnlp import DistillationTrainer
-from distilnlp.cache import read_manifest
+from distilnlp.answers import CachedTeacher, read_manifest
 from distilnlp.errors import DistillationError
 from distilnlp.tasks import TASKS
-from distilnlp.teachers import CachedTeacher, LiveTeacher
+from distilnlp.teachers import LiveTeacher
 from tests.conftest import tiny_arguments, tiny_student, tiny_teacher
 from tests.tiny import tiny_tokenizer
 from tests.tiny_tasks import task_data, task_student, task_teacher

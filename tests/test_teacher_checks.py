@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 
 from distilnlp.data import DataConfig, PreparedData
 from distilnlp.errors import DistillationError
-from distilnlp.evaluation import SINGLE_LABEL_EVALUATION, TOKEN_EVALUATION
 from distilnlp.evaluation.label_order import order_that_fits
-from distilnlp.evaluation.tokens import WordLabels
 from distilnlp.runs import run
 from distilnlp.runs.members import Member
 from distilnlp.runs.teacher_sample import SAMPLE, check_finished_teacher
-from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION, Task
+from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION, SINGLE_LABEL_EVALUATION, TOKEN_EVALUATION, Task
+from distilnlp.tasks.token_classification.scores import WordLabels
 from tests.test_runs import recipe, save_model
 from tests.tiny import TOPICS, tiny_model, tiny_rows, tiny_tokenizer
 

@@ -18,9 +18,9 @@ from distilnlp import (
     OwnEncodingTeacher,
     as_teacher,
 )
-from distilnlp.data import FOLD
 from distilnlp.errors import DistillationError
 from distilnlp.signals import SignalRequest
+from distilnlp.signals.names import FOLD
 from tests.conftest import tiny_arguments
 from tests.tiny import TOPICS, tiny_tokenizer
 from tests.tiny_tasks import task_data, task_student, task_teacher

@@ -10,7 +10,7 @@ from transformers import Trainer, trainer
 from transformers.integrations import integration_utils
 
 from distilnlp import DistillationTrainer
-from distilnlp import trainer as ours
+from distilnlp.training import trainer as ours
 from tests.conftest import tiny_arguments, tiny_data, tiny_student, tiny_teacher
 from tests.tiny import tiny_tokenizer
 

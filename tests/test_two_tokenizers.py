@@ -8,14 +8,7 @@ import pytest
 import torch
 from datasets import Dataset
 
-from distilnlp import (
-    CachedTeacher,
-    DistillationTrainer,
-    EnsembleTeacher,
-    OwnEncodingTeacher,
-    SignalRequest,
-    as_teacher,
-)
+from distilnlp import CachedTeacher, DistillationTrainer, EnsembleTeacher, OwnEncodingTeacher, SignalRequest, as_teacher
 from distilnlp.errors import DistillationError
 from tests.conftest import tiny_arguments
 from tests.naive_features import mean

@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from distilnlp.errors import DistillationError
-from distilnlp.families import FAMILIES
+from distilnlp.models.families import FAMILIES
 from distilnlp.students import build_student, head_importance
 from tests.tiny import SHAPE
 from tests.width_tools import HEADS, NARROW, batch, emitted, layers_of, model_of, outputs_of, sample_for

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from distilnlp.data.words import word_numbers
+from distilnlp.data import word_numbers
 from distilnlp.objective import Objective, parse_losses
 from distilnlp.objective.words import common_words
 from distilnlp.signals import SignalProfile, Signals

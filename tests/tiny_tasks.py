@@ -10,10 +10,10 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from distilnlp.forward import forward
-from distilnlp.labels import NO_LABEL
 from distilnlp.signals import SignalRequest, Signals, named_inputs
+from distilnlp.signals.names import NO_LABEL
 from distilnlp.tasks import TASKS
+from distilnlp.tasks.forward import forward
 from tests.conftest import NO_DROPOUT
 from tests.tiny import SHAPE, TOPICS, tiny_config, tiny_tokenizer
 

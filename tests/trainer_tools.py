@@ -15,12 +15,7 @@ from transformers import (
     TrainerCallback,
 )
 
-from distilnlp import (
-    DistillationTrainer,
-    LiveTeacher,
-    SignalRequest,
-    Signals,
-)
+from distilnlp import DistillationTrainer, LiveTeacher, SignalRequest, Signals
 from tests.conftest import tiny_data, tiny_student, tiny_teacher
 
 MakeTrainer = Callable[..., DistillationTrainer]

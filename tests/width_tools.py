@@ -16,7 +16,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from distilnlp.families import FAMILIES
+from distilnlp.models.families import FAMILIES
 from distilnlp.signals import named_inputs, select_inputs
 from tests.tiny import SHAPE, tiny_model
 

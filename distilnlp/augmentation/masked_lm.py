@@ -16,8 +16,8 @@ from distilnlp.augmentation.method import MethodConfig, Setting, Words, masking_
 from distilnlp.augmentation.pieces import read_words, whole_words
 from distilnlp.data.rows import require_fast
 from distilnlp.errors import DistillationError
-from distilnlp.evaluation.prediction import as_array, check_finite, evaluation_mode
-from distilnlp.selected_head import head_on, logits_at
+from distilnlp.metrics.prediction import as_array, check_finite, evaluation_mode
+from distilnlp.models.selected_head import head_on, logits_at
 from distilnlp.signals import named_inputs, select_inputs
 from distilnlp.tasks import MASKED_LM
 

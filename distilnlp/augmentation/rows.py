@@ -15,9 +15,9 @@ from distilnlp.augmentation.entries import METHODS, parse_augmentation
 from distilnlp.augmentation.method import MethodConfig, Rewriter, Setting
 from distilnlp.data.columns import is_text, require_column
 from distilnlp.data.parts import map_in_parts, values_of
-from distilnlp.data.rows import TEXT, TEXT_PAIR
 from distilnlp.errors import DistillationError
-from distilnlp.fingerprints import weights_fingerprint
+from distilnlp.models.identity import weights_fingerprint
+from distilnlp.signals.names import TEXT, TEXT_PAIR
 
 SEEDS = 2**32  # a seed may be anything from 0 to below this
 Texts = tuple[str, ...]

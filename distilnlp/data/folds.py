@@ -9,9 +9,7 @@ from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
 from distilnlp.data.rows import RowFormat
 from distilnlp.errors import DistillationError
-
-FOLD = "fold"  # the column
-NO_FOLD = -1
+from distilnlp.signals.names import NO_FOLD
 
 
 def assign_folds(rows: Dataset, row_format: RowFormat, num_folds: int, seed: int) -> NDArray[np.int64]:

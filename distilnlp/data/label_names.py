@@ -12,7 +12,8 @@ from datasets import ClassLabel, Dataset
 
 from distilnlp.data.columns import is_list, is_text
 from distilnlp.errors import DistillationError, shown
-from distilnlp.labels import NO_LABEL, label_order
+from distilnlp.labels import label_order
+from distilnlp.signals.names import NO_LABEL
 
 logger = logging.getLogger(__name__)
 

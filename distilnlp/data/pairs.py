@@ -6,19 +6,21 @@ import numpy as np
 from datasets import Dataset, concatenate_datasets
 from numpy.typing import NDArray
 
-from distilnlp.data.folds import FOLD
 from distilnlp.data.parts import map_in_parts, numbers_of, values_of
-from distilnlp.data.questions import END, EXAMPLE, OFFSETS, START
-from distilnlp.data.rows import LABEL
-from distilnlp.data.tokens import first_pieces
-from distilnlp.data.words import WORD_IDS
+from distilnlp.data.words import first_pieces
 from distilnlp.errors import DistillationError
-from distilnlp.labels import NO_LABEL
-
-TEACHER = "teacher_"
-MEMBER = "member_"  # how the columns of an ensemble's further members begin
-MARKS = ("word_starts", "context_mask")
-MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids", *MARKS, OFFSETS, WORD_IDS, FOLD)
+from distilnlp.signals.names import (
+    END,
+    EXAMPLE,
+    LABEL,
+    MARKS,
+    MEMBER,
+    MODEL_INPUTS,
+    NO_LABEL,
+    START,
+    TEACHER,
+    WORD_IDS,
+)
 
 
 def pair_encodings(student_rows: Dataset, teacher_rows: Dataset, words: bool = False) -> Dataset:

@@ -21,7 +21,7 @@ from distilnlp.files import FULL, causes, is_failed_write
 PART = 1000  # rows: what is in memory at a time
 FOLDER = "distilnlp"  # in the cache of the datasets library
 # What decides how rows are read, rewritten and tokenised.
-CODE, LIBRARIES = ("data", "augmentation"), ("datasets", "tokenizers", "transformers")
+CODE, LIBRARIES = ("data", "tasks", "augmentation"), ("datasets", "tokenizers", "transformers")
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def values_of(rows: Dataset, *names: str) -> Iterator[tuple[Any, ...]]:
 def _code() -> str:
     """Return what tells this code from other: what that has made is made anew."""
     package = Path(__file__).parents[1]
-    sources = [path.read_bytes() for name in CODE for path in sorted((package / name).glob("*.py"))]
+    sources = [path.read_bytes() for name in CODE for path in sorted((package / name).rglob("*.py"))]
     return _hash([sources, [version(name) for name in LIBRARIES]])
 
 

@@ -15,7 +15,7 @@ from sklearn.model_selection import train_test_split
 from distilnlp.data.columns import SCORES, refuse_mixed_types, require_column
 from distilnlp.data.config import DataConfig
 from distilnlp.data.label_names import LabelColumn
-from distilnlp.data.rows import ANSWER, SOURCE_ROW, Layout, RowFormat
+from distilnlp.data.rows import Layout, RowFormat
 from distilnlp.data.sources import load_source
 from distilnlp.data.splits import (
     check_split_names,
@@ -28,6 +28,7 @@ from distilnlp.data.splits import (
     wanted_splits,
 )
 from distilnlp.errors import DistillationError, did_you_mean, shown
+from distilnlp.signals.names import ANSWER, SOURCE_ROW
 
 logger = logging.getLogger(__name__)
 

@@ -17,14 +17,9 @@ from distilnlp.data.config import DataConfig
 from distilnlp.data.label_names import LabelColumn
 from distilnlp.data.parts import Part, numbers_of, read_in_parts, values_of
 from distilnlp.errors import DistillationError, shown
-from distilnlp.labels import NO_LABEL
+from distilnlp.signals.names import ANSWER, LABEL, NO_LABEL, SOURCE_ROW, TEACHER_TEXT, TEACHER_TEXT_PAIR
 
 logger = logging.getLogger(__name__)
-
-TEXT, TEXT_PAIR, LABEL = "text", "text_pair", "label"
-TEACHER_TEXT, TEACHER_TEXT_PAIR = "teacher_text", "teacher_text_pair"  # what it reads instead of the student's
-ANSWER = "given_answer"  # what a teacher that is no model says of the row
-SOURCE_ROW = "source_row"  # the number, in the source, of a row that has an answer
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from distilnlp.data.parts import map_in_parts
-from distilnlp.data.rows import TEXT, TEXT_PAIR, require_fast
-
-WORD_IDS = "word_ids"  # of a tokenised row: the number of the word that each piece belongs to, -1 = none
+from distilnlp.data.rows import require_fast
+from distilnlp.signals.names import TEXT, TEXT_PAIR, WORD_IDS
 
 
 def word_numbers(encoded: Any, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[NDArray[np.int32]]:
@@ -72,3 +71,14 @@ def add_words(encoded: Dataset, rows: Dataset, tokenizer: PreTrainedTokenizerBas
 
     numbered = map_in_parts(texts, number, remove_columns=texts.column_names, desc="Numbering words")
     return concatenate_datasets([encoded, numbered], axis=1)
+
+
+def first_pieces(words: Sequence[int]) -> NDArray[np.int8]:
+    """Return 1 for every token that is the first of a word, else 0.
+
+    Args:
+        words: the index of each token's word, -1 = none.
+    """
+    first = np.zeros(len(words), dtype=np.int8)
+    first[np.unique(words, return_index=True)[1]] = 1
+    return first * (np.asarray(words) >= 0)

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from distilnlp.errors import shortened
-from distilnlp.evaluation.task import EvaluationTask
+from distilnlp.metrics import EvaluationTask
 
 FAR_BETTER = 0.3  # in accuracy
 WELL = 0.5

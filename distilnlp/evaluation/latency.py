@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from distilnlp.errors import DistillationError
-from distilnlp.evaluation.prediction import Collator, Example, Rows, collate_for, evaluation_mode, inputs_for, per_model
+from distilnlp.metrics.prediction import Collator, Example, Rows, collate_for, evaluation_mode, inputs_for, per_model
 
 
 @dataclass(frozen=True)

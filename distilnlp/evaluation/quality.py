@@ -9,8 +9,8 @@ from typing import Any, TypedDict
 import numpy as np
 from transformers import PreTrainedConfig
 
-from distilnlp.evaluation.intervals import Resampled
-from distilnlp.evaluation.task import EvaluationTask
+from distilnlp.metrics import EvaluationTask
+from distilnlp.metrics.intervals import Resampled
 from distilnlp.signals import label_names_of
 
 logger = logging.getLogger(__name__)

@@ -7,13 +7,13 @@ from typing import Any, TypedDict
 from transformers import PreTrainedModel
 
 from distilnlp.errors import DistillationError, did_you_mean
-from distilnlp.evaluation.classification import SINGLE_LABEL_EVALUATION
-from distilnlp.evaluation.labels import labels_agree
 from distilnlp.evaluation.latency import DEFAULT_PLAN, SpeedPlan, measure_speed
-from distilnlp.evaluation.prediction import Collator, Rows, per_model
 from distilnlp.evaluation.quality import Quality, measure_quality, warn_of_absent_classes, warn_of_undefined
 from distilnlp.evaluation.size import ModelSize, measure_size
-from distilnlp.evaluation.task import EvaluationTask
+from distilnlp.metrics import EvaluationTask
+from distilnlp.metrics.labels import labels_agree
+from distilnlp.metrics.prediction import Collator, Rows, per_model
+from distilnlp.tasks import SINGLE_LABEL_EVALUATION
 
 
 class TextLength(TypedDict):

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from distilnlp.evaluation.intervals import Interval
 from distilnlp.evaluation.quality import WHY_UNDEFINED, Figures
 from distilnlp.evaluation.report import ModelReport
 from distilnlp.evaluation.table import LATENCY, LOWER_IS_BETTER, UNDEFINED, amount, percent, throughput_title, title_of
+from distilnlp.metrics import Interval
 
 CUT_TEACHER = "teacher, cut"  # the teacher on texts that are cut where the student's are
 NO_SHARES = frozenset({"mcc", "pearson", "spearman", "perplexity"})  # every other metric is a share, from 0 to 1

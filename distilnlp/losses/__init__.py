@@ -20,15 +20,7 @@ from distilnlp.losses.relation import (
     rkd_distance,
     similarity_preserving,
 )
-from distilnlp.losses.response import (
-    dist,
-    dkd,
-    forward_kl,
-    jensen_shannon,
-    logit_mse,
-    reverse_kl,
-    standardized_kl,
-)
+from distilnlp.losses.response import dist, dkd, forward_kl, jensen_shannon, logit_mse, reverse_kl, standardized_kl
 
 __all__ = [
     "QueryKeyValue",

@@ -9,7 +9,7 @@ from typing import ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from distilnlp.projections import Projection
+from distilnlp.objective.projections import Projection
 from distilnlp.signals import Batch, SignalProfile, SignalRequest, Signals
 from distilnlp.tasks import Task
 from distilnlp.validation import Section

@@ -9,14 +9,14 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from distilnlp import losses
-from distilnlp.captures import check_capturable
-from distilnlp.data.words import WORD_IDS
 from distilnlp.errors import DistillationError
-from distilnlp.layer_mapping import LEARNED, LayerMapping, like_to_like, resolve_layer_mapping
+from distilnlp.models.captures import check_capturable
 from distilnlp.objective.component import Component, LossConfig, Setting
+from distilnlp.objective.layer_mapping import LEARNED, LayerMapping, like_to_like, resolve_layer_mapping
+from distilnlp.objective.projections import Projection
 from distilnlp.objective.words import CommonWords, common_words
-from distilnlp.projections import Projection
 from distilnlp.signals import Batch, SignalRequest, Signals, token_mask
+from distilnlp.signals.names import WORD_IDS
 
 
 class LayersConfig(LossConfig):

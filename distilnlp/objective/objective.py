@@ -11,10 +11,10 @@ from torch import Tensor
 from distilnlp.errors import DistillationError
 from distilnlp.objective.component import Component, HardLoss, LossConfig, Setting, SoftLoss
 from distilnlp.objective.entries import build_loss
+from distilnlp.objective.projections import Projections
 from distilnlp.objective.schedule import TEMPERATURE, parse_schedules
-from distilnlp.projections import Projections
-from distilnlp.sampling import REPEATED
 from distilnlp.signals import Batch, SignalProfile, SignalRequest, Signals
+from distilnlp.signals.names import REPEATED
 from distilnlp.tasks import Task
 
 

@@ -7,11 +7,11 @@ from pydantic import Field
 from torch import Tensor
 
 from distilnlp import losses
-from distilnlp.captures import check_capturable
 from distilnlp.errors import DistillationError
-from distilnlp.layer_mapping import resolve_layer_mapping
+from distilnlp.models.captures import check_capturable
 from distilnlp.objective.component import Component, LossConfig, Setting
 from distilnlp.objective.feature import same_tokens, texts
+from distilnlp.objective.layer_mapping import resolve_layer_mapping
 from distilnlp.signals import Batch, SignalRequest, Signals, token_mask
 
 

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from distilnlp.data.pairs import TEACHER
-from distilnlp.data.words import WORD_IDS
 from distilnlp.losses.reduction import at_least_float32, ignore_masked
 from distilnlp.signals import Batch, token_mask
+from distilnlp.signals.names import TEACHER, WORD_IDS
 
 
 @dataclass(frozen=True)

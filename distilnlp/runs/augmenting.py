@@ -10,11 +10,12 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer, PreTrainedTokenize
 
 from distilnlp.augmentation import MethodConfig, augment, parse_augmentation
 from distilnlp.data import PreparedData
-from distilnlp.data.rows import LABEL, TEXT, TEXT_PAIR, Layout
-from distilnlp.data.sequence import TextRows
+from distilnlp.data.rows import Layout
 from distilnlp.errors import DistillationError, shown
-from distilnlp.loading import load_pretrained
-from distilnlp.recipe import Recipe
+from distilnlp.models.loading import load_pretrained
+from distilnlp.recipe.sections import Recipe
+from distilnlp.signals.names import LABEL, TEXT, TEXT_PAIR
+from distilnlp.tasks.text_rows import TextRows
 
 MASKED_LM_METHOD = "replace_with_masked_lm"
 

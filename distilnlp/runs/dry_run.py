@@ -9,8 +9,8 @@ import huggingface_hub.constants
 
 from distilnlp.data import prepare_data
 from distilnlp.errors import UnreachableError
-from distilnlp.recipe import Recipe
-from distilnlp.recipe_text import write_yaml
+from distilnlp.recipe.sections import Recipe
+from distilnlp.recipe.text import write_yaml
 from distilnlp.runs.folder import check_folder
 from distilnlp.runs.models import find_task
 from distilnlp.runs.pipeline import Pipeline

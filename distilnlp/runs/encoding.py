@@ -7,16 +7,14 @@ from typing import Any
 from datasets import Dataset, concatenate_datasets
 from transformers import PreTrainedTokenizerBase
 
-from distilnlp.data.pairs import MODEL_INPUTS
-from distilnlp.data.questions import QuestionRows
-from distilnlp.data.rows import TEACHER_TEXT
-from distilnlp.data.views import student_view, teacher_view
 from distilnlp.errors import DistillationError
-from distilnlp.labels import NO_LABEL
 from distilnlp.runs.members import Member
 from distilnlp.runs.models import collator_of
 from distilnlp.runs.plan import Plan
+from distilnlp.signals.names import MODEL_INPUTS, NO_LABEL, TEACHER_TEXT
+from distilnlp.signals.views import student_view, teacher_view
 from distilnlp.tasks.collators import AllEncodings
+from distilnlp.tasks.question_answering.rows import QuestionRows
 
 
 @dataclass(frozen=True)

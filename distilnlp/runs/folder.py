@@ -9,14 +9,14 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from distilnlp.cache import DiskFullError, check_cache_folder
+from distilnlp.answers import DiskFullError, check_cache_folder
 from distilnlp.data.sources import as_list
 from distilnlp.errors import DistillationError, shortened, shown
 from distilnlp.files import PARTIAL, failed_write, remove, write_text
-from distilnlp.recipe import Recipe
-from distilnlp.recipe_text import read_yaml, write_yaml
+from distilnlp.recipe.sections import Recipe
+from distilnlp.recipe.text import read_yaml, write_yaml
 from distilnlp.runs.stages import WORK
-from distilnlp.teacher_cache import AUTO, OFF
+from distilnlp.training.keeping import AUTO, OFF
 
 MARK = ".distilnlp"  # an empty file that says whose folder it is, there before anything else
 LOCK = "lock"

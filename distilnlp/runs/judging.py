@@ -7,8 +7,8 @@ from typing import Any
 from distilnlp.evaluation import measure_quality, teacher_warnings
 from distilnlp.runs.encoding import EncodedRows
 from distilnlp.runs.plan import Plan
-from distilnlp.runs.stopping import HELD_OUT, hold_out
 from distilnlp.runs.teacher_sample import RESAMPLES
+from distilnlp.training.stopping import HELD_OUT, hold_out
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distilnlp.errors import DistillationError
-from distilnlp.shapes import longest_readable
+from distilnlp.models.shapes import longest_readable
 
 logger = logging.getLogger(__name__)
 

@@ -8,19 +8,19 @@ from datasets import Dataset
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from distilnlp.data import DataConfig, evaluation_split
-from distilnlp.data.masked import MaskedLMRows
 from distilnlp.data.pairs import same_words
 from distilnlp.data.parts import numbers_of
-from distilnlp.data.questions import QuestionRows
-from distilnlp.data.tokens import TokenRows
-from distilnlp.data.views import student_view, teacher_view
 from distilnlp.evaluation import CUT_TEACHER, ModelReport, TextLength, evaluate_models
-from distilnlp.loading import load_pretrained
+from distilnlp.models.loading import load_pretrained
 from distilnlp.runs.encoding import EncodedRows
 from distilnlp.runs.lengths import readable_length, warn_of_misfit
 from distilnlp.runs.models import collator_of, find_task, label_list, load_finished, same_vocabulary
 from distilnlp.runs.plan import Plan
+from distilnlp.signals.views import student_view, teacher_view
 from distilnlp.tasks import Task
+from distilnlp.tasks.masked_lm.rows import MaskedLMRows
+from distilnlp.tasks.question_answering.rows import QuestionRows
+from distilnlp.tasks.token_classification.rows import TokenRows
 
 UNCUT = 10**9  # tokens: more than any text has
 

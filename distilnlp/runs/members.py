@@ -5,16 +5,15 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from distilnlp.data.pairs import MEMBER
-from distilnlp.data.rows import ANSWER
-from distilnlp.data.sequence import TextRows
 from distilnlp.errors import DistillationError
 from distilnlp.labels import label_order
-from distilnlp.recipe import Recipe
+from distilnlp.recipe.sections import Recipe
 from distilnlp.runs.lengths import readable_length
 from distilnlp.runs.models import named, same_vocabulary
 from distilnlp.signals import label_names_of
+from distilnlp.signals.names import ANSWER, MEMBER
 from distilnlp.tasks import Task
+from distilnlp.tasks.text_rows import TextRows
 from distilnlp.teachers import ColumnTeacher
 from distilnlp.teachers.ensemble import check_average
 

@@ -9,22 +9,20 @@ import torch
 from datasets import Dataset
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from distilnlp.data import FOLD, DataConfig
+from distilnlp.data import DataConfig
 from distilnlp.data.parts import spread
-from distilnlp.data.questions import EXAMPLE, OFFSETS
-from distilnlp.data.rows import ANSWER
-from distilnlp.data.views import student_view
-from distilnlp.data.words import WORD_IDS
 from distilnlp.errors import DistillationError
-from distilnlp.families import find_family
-from distilnlp.loading import load_pretrained
-from distilnlp.recipe import Recipe
-from distilnlp.shapes import IN_CHUNKS
+from distilnlp.models.families import find_family
+from distilnlp.models.loading import load_pretrained
+from distilnlp.models.shapes import IN_CHUNKS
+from distilnlp.recipe.sections import Recipe
 from distilnlp.signals import label_names_of
+from distilnlp.signals.names import ANSWER, EXAMPLE, FOLD, OFFSETS, WORD_IDS
+from distilnlp.signals.views import student_view
 from distilnlp.students import build_student, trim_vocabulary
 from distilnlp.tasks import MASKED_LM, SINGLE_LABEL_CLASSIFICATION, TASKS, Task, task_named, task_of
 from distilnlp.teachers import has_untrained_head
-from distilnlp.trainer_checks import check_finite
+from distilnlp.training.checks import check_finite
 
 NOT_FOR_MODELS = ("length", EXAMPLE, OFFSETS, WORD_IDS, FOLD, ANSWER)
 LAYER = re.compile(r"\.(?:layers?|h|blocks?)\.(\d+)\.")  # in the name of a weight

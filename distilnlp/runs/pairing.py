@@ -6,18 +6,19 @@ from typing import Any
 from datasets import Dataset
 
 from distilnlp.data import pair_encodings, same_positions
-from distilnlp.data.pairs import TEACHER, same_windows, same_words
-from distilnlp.data.questions import QuestionRows
-from distilnlp.data.sequence import TextRows
-from distilnlp.data.tokens import TokenRows
-from distilnlp.data.windows import shown_windows
-from distilnlp.data.words import WORD_IDS, add_words
+from distilnlp.data.pairs import same_windows, same_words
+from distilnlp.data.words import add_words
 from distilnlp.errors import DistillationError
 from distilnlp.objective import Objective
 from distilnlp.runs.encoding import EncodedRows
 from distilnlp.runs.lengths import longest_text
 from distilnlp.runs.plan import Plan
+from distilnlp.signals.names import TEACHER, WORD_IDS
+from distilnlp.tasks import shown_windows
 from distilnlp.tasks.collators import other_tokens
+from distilnlp.tasks.question_answering.rows import QuestionRows
+from distilnlp.tasks.text_rows import TextRows
+from distilnlp.tasks.token_classification.rows import TokenRows
 
 
 def side_by_side(plan: Plan, student: EncodedRows, teacher: EncodedRows) -> tuple[EncodedRows, EncodedRows]:

@@ -11,15 +11,14 @@ import numpy as np
 from accelerate import PartialState
 from datasets import Dataset
 
-from distilnlp.cache import DiskFullError, damaged_shards
-from distilnlp.data import FOLD, fingerprint, pair_encodings
-from distilnlp.data.pairs import TEACHER
+from distilnlp.answers import CachedTeacher, DiskFullError, damaged_shards
+from distilnlp.data import fingerprint, pair_encodings
 from distilnlp.errors import DistillationError, NotKeptError
 from distilnlp.evaluation import CUT_TEACHER, ModelReport, SpeedPlan, verdict
 from distilnlp.files import remove, write_json
-from distilnlp.fingerprints import model_fingerprint
+from distilnlp.models.identity import model_fingerprint
 from distilnlp.objective import Objective
-from distilnlp.recipe import Recipe, build_arguments
+from distilnlp.recipe.sections import Recipe, build_arguments
 from distilnlp.runs.encoding import EncodedRows
 from distilnlp.runs.environment import describe_environment
 from distilnlp.runs.folder import CACHE, FOLDS, MEMBERS, check_folder, claimed, naming_the_disk
@@ -32,9 +31,9 @@ from distilnlp.runs.plan import Plan, describe, make_plan
 from distilnlp.runs.stages import Stage
 from distilnlp.runs.teacher import FinishedTeacher
 from distilnlp.runs.training import FINISHED, distil, learn_labels
+from distilnlp.signals.names import FOLD, TEACHER
 from distilnlp.tasks import profile_of
-from distilnlp.teacher_cache import AUTO, OFF, Questions, keep_answers, reads_again
-from distilnlp.teachers import CachedTeacher
+from distilnlp.training.keeping import AUTO, OFF, Questions, keep_answers, reads_again
 
 logger = logging.getLogger(__name__)
 

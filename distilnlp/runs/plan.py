@@ -12,26 +12,31 @@ from accelerate import PartialState
 from datasets import Dataset
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, default_data_collator
 
-from distilnlp.data import FOLD, NO_FOLD, PreparedData, assign_folds, prepare_data
-from distilnlp.data.choices import CHOICES
-from distilnlp.data.rows import ANSWER, SOURCE_ROW, TEACHER_TEXT
-from distilnlp.data.sequence import TextRows
+from distilnlp.data import PreparedData, assign_folds, prepare_data
 from distilnlp.errors import DistillationError, did_you_mean, shown
-from distilnlp.evaluation.task import best_checkpoint_metric
-from distilnlp.loading import load_pretrained
-from distilnlp.recipe import LABELS_ALONE, Recipe, baseline_values, build_arguments, distill_values, finetune_values
+from distilnlp.metrics.task import best_checkpoint_metric
+from distilnlp.models.loading import load_pretrained
+from distilnlp.recipe.sections import (
+    LABELS_ALONE,
+    Recipe,
+    baseline_values,
+    build_arguments,
+    distill_values,
+    finetune_values,
+)
 from distilnlp.runs.augmenting import augmented
 from distilnlp.runs.lengths import readable_length, warn_of_misfit
 from distilnlp.runs.members import Member, column_teacher, in_labels_of_data, make_members
-from distilnlp.runs.models import (
-    cut_student,
-    find_task,
-    label_list,
-    load_finished,
-    new_head,
-    pretrained_student,
-)
-from distilnlp.runs.stopping import (
+from distilnlp.runs.models import cut_student, find_task, label_list, load_finished, new_head, pretrained_student
+from distilnlp.runs.teacher_sample import check_finished_teacher
+from distilnlp.signals import SignalProfile
+from distilnlp.signals.names import ANSWER, CHOICES, FOLD, NO_FOLD, SOURCE_ROW, TEACHER_TEXT
+from distilnlp.students import estimate_cost
+from distilnlp.tasks import Task, profile_of
+from distilnlp.tasks.multiple_choice.head import most_texts
+from distilnlp.tasks.text_rows import TextRows
+from distilnlp.training.checks import check_batch_size, check_own_encoding
+from distilnlp.training.stopping import (
     HELD_OUT,
     OWN_LENGTH,
     VALIDATION,
@@ -40,13 +45,7 @@ from distilnlp.runs.stopping import (
     longest_training,
     stopping_arguments,
 )
-from distilnlp.runs.teacher_sample import check_finished_teacher
-from distilnlp.signals import SignalProfile
-from distilnlp.students import estimate_cost
-from distilnlp.tasks import Task, profile_of
-from distilnlp.tasks.choices import most_texts
-from distilnlp.trainer import DistillationTrainer
-from distilnlp.trainer_checks import check_batch_size, check_own_encoding
+from distilnlp.training.trainer import DistillationTrainer
 
 MOST_LABELS = 10  # that a plan names
 USUAL_WIDTH = 768  # of an encoder whose config does not say it

@@ -8,11 +8,11 @@ from accelerate import PartialState
 
 from distilnlp.data import DataConfig, PreparedData
 from distilnlp.data.parts import spread
-from distilnlp.data.views import teacher_view
 from distilnlp.evaluation import measure_quality, teacher_warnings
 from distilnlp.evaluation.label_order import order_that_fits
 from distilnlp.runs.members import Member
 from distilnlp.runs.models import collator_of, label_list
+from distilnlp.signals.views import teacher_view
 from distilnlp.tasks import Task
 
 logger = logging.getLogger(__name__)

@@ -7,20 +7,20 @@ from accelerate import PartialState
 from datasets import Dataset
 from transformers import PreTrainedModel
 
-from distilnlp.checkpoints import forget_newer, last_complete_checkpoint
 from distilnlp.data import labelled_rows
-from distilnlp.data.pairs import TEACHER
 from distilnlp.files import remove
-from distilnlp.recipe import build_arguments
+from distilnlp.recipe.sections import build_arguments
 from distilnlp.runs.encoding import EncodedRows
 from distilnlp.runs.folder import HISTORY
-from distilnlp.runs.history import HistoryCallback, keep_logs
 from distilnlp.runs.plan import Plan
-from distilnlp.runs.stopping import HELD_OUT, StopAtBest, hold_out
+from distilnlp.signals.names import TEACHER
 from distilnlp.tasks.collators import AllEncodings
-from distilnlp.teacher_cache import OFF
 from distilnlp.teachers import Teacher
-from distilnlp.trainer import DistillationTrainer
+from distilnlp.training.checkpoints import forget_newer, last_complete_checkpoint
+from distilnlp.training.history import HistoryCallback, keep_logs
+from distilnlp.training.keeping import OFF
+from distilnlp.training.stopping import HELD_OUT, StopAtBest, hold_out
+from distilnlp.training.trainer import DistillationTrainer
 
 FINISHED = "finished"
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import DistillationError
-from distilnlp.families import Family, find_family
+from distilnlp.models.families import Family, find_family
 
 
 @dataclass(frozen=True)

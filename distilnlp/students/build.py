@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from transformers import PreTrainedModel
 
 from distilnlp.errors import DistillationError
-from distilnlp.families import find_family
+from distilnlp.models.families import find_family
 from distilnlp.signals import Batch
 from distilnlp.students.blueprint import Blueprint, assemble, blueprint_of, keep_layers
 from distilnlp.students.distilbert import bert_to_distilbert

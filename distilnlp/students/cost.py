@@ -12,8 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import MODEL_FOR_MULTIPLE_CHOICE_MAPPING, PreTrainedModel
 
 from distilnlp.errors import DistillationError
-from distilnlp.families import FAMILIES, Family
-from distilnlp.shapes import longest_readable, on_shapes
+from distilnlp.models.families import FAMILIES, Family
+from distilnlp.models.shapes import longest_readable, on_shapes
 from distilnlp.students.layers import check_whole
 from distilnlp.students.loading import Source, as_model
 

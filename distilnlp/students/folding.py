@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from distilnlp.families import find_family
+from distilnlp.models.families import find_family
 from distilnlp.students.blueprint import Blueprint
 from distilnlp.students.fitting import Cut, Fit, NormFit, shorten
 

@@ -7,7 +7,7 @@ import transformers
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from distilnlp.errors import DistillationError, shown
-from distilnlp.loading import load_pretrained
+from distilnlp.models.loading import load_pretrained
 
 Source = str | os.PathLike[str]
 

@@ -13,7 +13,7 @@ from tokenizers.models import WordPiece
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from distilnlp.errors import DistillationError, shown
-from distilnlp.families import find_family
+from distilnlp.models.families import find_family
 from distilnlp.students.blueprint import Blueprint, assemble, blueprint_of
 from distilnlp.students.loading import Source, as_model, as_tokenizer
 from distilnlp.students.pieces import Spec, check_spec, ids_to_keep, keep_ids, tried_pieces

@@ -17,20 +17,14 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import DistillationError
-from distilnlp.eval_mode import in_eval_mode
-from distilnlp.families import Family, find_family
 from distilnlp.losses.reduction import at_least_float32
+from distilnlp.models.eval_mode import in_eval_mode
+from distilnlp.models.families import Family, find_family
 from distilnlp.signals import Batch, token_mask
 from distilnlp.students.blueprint import Blueprint
 from distilnlp.students.fitting import cut_weight, fit_weights
 from distilnlp.students.folding import fold_embeddings
-from distilnlp.students.importance import (
-    HOW_TO_SAMPLE,
-    batches_for,
-    head_importance,
-    neuron_importance,
-    run_model,
-)
+from distilnlp.students.importance import HOW_TO_SAMPLE, batches_for, head_importance, neuron_importance, run_model
 
 SAME_AS_HIDDEN_SIZE = ("embedding_size", "pooler_hidden_size")  # config entries, of ELECTRA and DeBERTa
 NEGLIGIBLE = 1e-12  # of the largest: below it is rounding

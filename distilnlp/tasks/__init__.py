@@ -5,16 +5,65 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from distilnlp.errors import DistillationError, did_you_mean
-from distilnlp.shapes import hidden_states_of
+from distilnlp.models.shapes import hidden_states_of
 from distilnlp.signals import SignalProfile, label_names_of
-from distilnlp.tasks.choices import MULTIPLE_CHOICE
-from distilnlp.tasks.masked_lm import MASKED_LM
-from distilnlp.tasks.questions import QUESTION_ANSWERING
-from distilnlp.tasks.sequence import MULTI_LABEL_CLASSIFICATION, REGRESSION, SINGLE_LABEL_CLASSIFICATION
+from distilnlp.tasks.masked_lm.head import MASKED_LM
+from distilnlp.tasks.masked_lm.rows import MASKED_LM_ROWS
+from distilnlp.tasks.masked_lm.scores import MASKED_LM_EVALUATION
+from distilnlp.tasks.multi_label.rows import MULTI_LABEL_ROWS
+from distilnlp.tasks.multi_label.scores import MULTI_LABEL_EVALUATION
+from distilnlp.tasks.multiple_choice.head import MULTIPLE_CHOICE
+from distilnlp.tasks.multiple_choice.rows import CHOICE_ROWS
+from distilnlp.tasks.multiple_choice.scores import CHOICE_EVALUATION
+from distilnlp.tasks.question_answering.head import QUESTION_ANSWERING
+from distilnlp.tasks.question_answering.rows import QUESTION_ROWS
+from distilnlp.tasks.question_answering.scores import QUESTION_EVALUATION
+from distilnlp.tasks.question_answering.windows import shown_windows
+from distilnlp.tasks.regression.scores import REGRESSION_EVALUATION
+from distilnlp.tasks.single_label.metrics import Accuracy, MacroF1, MatthewsCorrelation, classification_metrics
+from distilnlp.tasks.single_label.scores import (
+    SINGLE_LABEL_EVALUATION,
+    classification_scores,
+    compute_classification_metrics,
+)
 from distilnlp.tasks.task import Answer, Task
-from distilnlp.tasks.tokens import TOKEN_CLASSIFICATION
+from distilnlp.tasks.text_heads import MULTI_LABEL_CLASSIFICATION, REGRESSION, SINGLE_LABEL_CLASSIFICATION
+from distilnlp.tasks.text_rows import REGRESSION_ROWS, SINGLE_LABEL_ROWS
+from distilnlp.tasks.token_classification.head import TOKEN_CLASSIFICATION
+from distilnlp.tasks.token_classification.rows import TOKEN_ROWS
+from distilnlp.tasks.token_classification.scores import TOKEN_EVALUATION
 
-__all__ = ["MASKED_LM", "SINGLE_LABEL_CLASSIFICATION", "TASKS", "Answer", "Task", "profile_of", "task_named", "task_of"]
+__all__ = [
+    "CHOICE_EVALUATION",
+    "CHOICE_ROWS",
+    "MASKED_LM",
+    "MASKED_LM_EVALUATION",
+    "MASKED_LM_ROWS",
+    "MULTI_LABEL_EVALUATION",
+    "MULTI_LABEL_ROWS",
+    "QUESTION_EVALUATION",
+    "QUESTION_ROWS",
+    "REGRESSION_EVALUATION",
+    "REGRESSION_ROWS",
+    "SINGLE_LABEL_CLASSIFICATION",
+    "SINGLE_LABEL_EVALUATION",
+    "SINGLE_LABEL_ROWS",
+    "TASKS",
+    "TOKEN_EVALUATION",
+    "TOKEN_ROWS",
+    "Accuracy",
+    "Answer",
+    "MacroF1",
+    "MatthewsCorrelation",
+    "Task",
+    "classification_metrics",
+    "classification_scores",
+    "compute_classification_metrics",
+    "profile_of",
+    "shown_windows",
+    "task_named",
+    "task_of",
+]
 
 TASKS: dict[str, Task] = {
     task.name: task

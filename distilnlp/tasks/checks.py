@@ -9,7 +9,7 @@ from datasets import Dataset
 from pyarrow import types
 
 from distilnlp.errors import DistillationError
-from distilnlp.labels import NO_LABEL
+from distilnlp.signals.names import NO_LABEL
 
 Kinds = tuple[Callable[[pa.DataType], bool], ...]
 IDS: Kinds = (types.is_integer,)

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, default_data_collator
 
-from distilnlp.data.questions import OFFSETS
-from distilnlp.data.words import WORD_IDS
 from distilnlp.errors import DistillationError, shown
-from distilnlp.labels import LABEL_COLUMNS, NO_LABEL, label_of
+from distilnlp.labels import label_of
 from distilnlp.signals import token_mask
+from distilnlp.signals.names import LABEL_COLUMNS, NO_LABEL, OFFSETS, WORD_IDS
 
 Row = dict[str, Any]
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from distilnlp.data import RowFormat
-from distilnlp.evaluation import EvaluationTask
 from distilnlp.losses import forward_kl, logit_mse
+from distilnlp.metrics import EvaluationTask
 from distilnlp.signals import Batch
 
 Answer = Literal["categorical", "binary", "score"]

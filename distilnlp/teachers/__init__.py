@@ -6,27 +6,23 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from distilnlp.errors import DistillationError, shown
-from distilnlp.teacher_protocol import LookupTeacher, Teacher
 from distilnlp.teachers.averaged import AveragedModel
-from distilnlp.teachers.cached import CachedTeacher
 from distilnlp.teachers.columns import ColumnTeacher
 from distilnlp.teachers.cross_fitted import CrossFittedTeacher
 from distilnlp.teachers.ensemble import EnsembleTeacher
 from distilnlp.teachers.estimator import EstimatorTeacher, predicted_column
 from distilnlp.teachers.live import LiveTeacher, has_untrained_head
-from distilnlp.teachers.lookup import LookupCollator
 from distilnlp.teachers.own_encoding import OwnEncodingTeacher
+from distilnlp.teachers.protocol import LookupTeacher, Teacher
 from distilnlp.teachers.reordered import in_label_order
 
 __all__ = [
     "AveragedModel",
-    "CachedTeacher",
     "ColumnTeacher",
     "CrossFittedTeacher",
     "EnsembleTeacher",
     "EstimatorTeacher",
     "LiveTeacher",
-    "LookupCollator",
     "LookupTeacher",
     "OwnEncodingTeacher",
     "Teacher",

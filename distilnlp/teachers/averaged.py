@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from distilnlp.signals import SignalRequest
 from distilnlp.tasks import task_named
-from distilnlp.tasks.questions import QUESTION_ANSWERING
+from distilnlp.tasks.question_answering.head import QUESTION_ANSWERING
 from distilnlp.teachers.ensemble import EnsembleTeacher
 
 

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from distilnlp.data.folds import FOLD, NO_FOLD
 from distilnlp.errors import DistillationError
-from distilnlp.fingerprints import joint_fingerprint
 from distilnlp.losses.reduction import at_least_float32
+from distilnlp.models.identity import joint_fingerprint
 from distilnlp.signals import Batch, SignalRequest, Signals
+from distilnlp.signals.names import FOLD, NO_FOLD
 from distilnlp.tasks import task_named
-from distilnlp.teacher_protocol import Teacher
 from distilnlp.teachers.ensemble import EnsembleTeacher
+from distilnlp.teachers.protocol import Teacher
 
 
 class CrossFittedTeacher:

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distilnlp.errors import DistillationError, did_you_mean
-from distilnlp.fingerprints import joint_fingerprint
 from distilnlp.losses.reduction import at_least_float32
+from distilnlp.models.identity import joint_fingerprint
 from distilnlp.signals import Batch, SignalProfile, SignalRequest, Signals
 from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION, Task, task_named
-from distilnlp.teacher_protocol import LookupTeacher, Teacher
+from distilnlp.teachers.protocol import LookupTeacher, Teacher
 from distilnlp.teachers.reordered import in_label_order
 
 Average = Literal["probabilities", "logits"]

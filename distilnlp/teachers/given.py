@@ -13,12 +13,12 @@ from torch import Tensor
 
 from distilnlp.errors import DistillationError, did_you_mean, shown
 from distilnlp.signals import Batch, SignalProfile, SignalRequest, Signals
+from distilnlp.signals.names import GIVEN_LOGITS
 from distilnlp.tasks import Answer, Task, task_named
 
 Form = Literal["probabilities", "log_probabilities", "logits", "top_k"]
 Numbers = NDArray[np.float64]
 
-GIVEN_LOGITS = "given_logits"  # the entry of a batch
 FLOOR = 1e-7  # of a probability: about the step of float32 below one, so that 0 and 1 are equally far from their ends
 ROUNDING = 1e-3  # how far below zero or above one a probability may lie
 SUM_TOLERANCE = 1e-2  # how far from one probabilities may add up to

@@ -4,13 +4,12 @@ from dataclasses import replace
 
 import torch
 
-from distilnlp.data.pairs import TEACHER
-from distilnlp.data.words import WORD_IDS
 from distilnlp.errors import DistillationError
-from distilnlp.fingerprints import joint_fingerprint
+from distilnlp.models.identity import joint_fingerprint
 from distilnlp.signals import Batch, SignalRequest, Signals
+from distilnlp.signals.names import TEACHER, WORD_IDS
 from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION, task_named
-from distilnlp.teacher_protocol import Teacher
+from distilnlp.teachers.protocol import Teacher
 
 
 class OwnEncodingTeacher:

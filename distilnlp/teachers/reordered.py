@@ -5,10 +5,10 @@ import dataclasses
 import torch
 
 from distilnlp.errors import DistillationError
-from distilnlp.fingerprints import joint_fingerprint
 from distilnlp.labels import label_order
+from distilnlp.models.identity import joint_fingerprint
 from distilnlp.signals import Batch, SignalProfile, SignalRequest, Signals
-from distilnlp.teacher_protocol import Teacher
+from distilnlp.teachers.protocol import Teacher
 
 
 class ReorderedTeacher:

@@ -23,7 +23,7 @@ from distilnlp import (
 from distilnlp.data import DataConfig, assign_folds, prepare_data
 from distilnlp.errors import DistillationError
 from distilnlp.evaluation import evaluate_models
-from distilnlp.recipe import load_recipe
+from distilnlp.recipe.sections import load_recipe
 from tests.bad_inputs.models import Models
 from tests.conftest import sharp, tiny_arguments, tiny_data, tiny_student, tiny_teacher
 from tests.tiny import tiny_model, tiny_rows, tiny_tokenizer

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
-from distilnlp import cli
+from distilnlp.cli import commands as cli
 from tests.bad_inputs import (
     arguments,
     calls,

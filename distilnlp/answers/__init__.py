@@ -1,0 +1,31 @@
+"""A teacher's answers on disk: written once, found again by the content of each row."""
+
+from distilnlp.answers.lookup import LookupCollator
+from distilnlp.answers.manifest import Manifest, read_manifest
+from distilnlp.answers.store import AnswerStore, damaged_shards
+from distilnlp.answers.teacher import CachedTeacher
+from distilnlp.answers.writing import (
+    DTYPES,
+    CacheSettings,
+    CacheWriter,
+    DiskFullError,
+    NoSpaceError,
+    check_cache_folder,
+    check_request,
+)
+
+__all__ = [
+    "DTYPES",
+    "AnswerStore",
+    "CacheSettings",
+    "CacheWriter",
+    "CachedTeacher",
+    "DiskFullError",
+    "LookupCollator",
+    "Manifest",
+    "NoSpaceError",
+    "check_cache_folder",
+    "check_request",
+    "damaged_shards",
+    "read_manifest",
+]

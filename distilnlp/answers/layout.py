@@ -1,0 +1,169 @@
+"""What is kept of a batch of signals, row by row without padding, and how it becomes a batch again."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from distilnlp.losses import QueryKeyValue
+from distilnlp.signals import Batch, SignalProfile, SignalRequest, Signals, token_mask
+from distilnlp.tasks import MASKED_LM, Task
+from distilnlp.tasks.masked_lm.head import masked_tokens
+
+NO_MASS = -1e4  # a logit that means nothing is left, in float16 too
+LOGITS, TOP_IDS, REST = "logits", "top_ids", "rest"
+PARTS = ("query", "key", "value")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One tensor of a batch: `values[mask]` is kept, row after row.
+
+    Attributes:
+        values: `[*mask, *inner]`.
+        mask: bool, rows first; what counts.
+    """
+
+    values: Tensor
+    mask: Tensor
+
+    def by_row(self) -> tuple[Tensor, Tensor]:
+        """Return the kept numbers, flat, and how many of them each row has."""
+        flat = self.values[self.mask].flatten()
+        per_entry = self.values[(0,) * self.mask.dim()].numel()
+        return flat, self.mask.flatten(1).sum(dim=1) * per_entry
+
+
+def kept_signals(
+    task: Task, batch: Batch, signals: Signals, request: SignalRequest, top_k: int, temperature: float = 1.0
+) -> dict[str, Kept]:
+    """Return what is kept of a batch, by field name.
+
+    Args:
+        task: says which logits count.
+        batch: as the teacher reads it.
+        signals: the teacher's.
+        request: which signals are kept beside the logits.
+        top_k: of a vocabulary's logits so many are kept, and the mass of the others.
+        temperature: at which that mass is measured.
+    """
+    fields = _top(signals.logits, batch, top_k, temperature) if task is MASKED_LM else {}
+    if not fields:
+        fields[LOGITS] = Kept(signals.logits, logit_mask(task, batch, signals.logits.shape[-1]))
+    rows = len(next(iter(batch.values())))
+    mask = token_mask(batch)
+    for name, states in _token_states(signals, request):
+        by_row = states.reshape(rows, -1, *states.shape[2:]), mask.reshape(rows, -1)
+        fields[name] = Kept(*by_row)
+    return fields
+
+
+def logit_mask(task: Task, batch: Batch, num_classes: int) -> Tensor:
+    """Bool, of the logits' shape: which of them a loss reads. Not for masked language modelling."""
+    counts = task.valid_items(batch).unsqueeze(-1)
+    exists = task.class_mask(batch)
+    return counts & exists if exists is not None else counts.expand(*counts.shape[:-1], num_classes)
+
+
+def field_names(task: Task, request: SignalRequest) -> list[str]:
+    """Return the fields that a cache of these signals has."""
+    logits = [LOGITS, TOP_IDS, REST] if task is MASKED_LM else [LOGITS]
+    states = [f"hidden_state_{index}" for index in sorted(request.hidden_states)]
+    return [*logits, *states, *(f"{part}_{index}" for index in sorted(request.qkv) for part in PARTS)]
+
+
+def restore(
+    task: Task, batch: Batch, fields: Mapping[str, Tensor], profile: SignalProfile, request: SignalRequest, top_k: int
+) -> dict[str, Tensor]:
+    """Return the fields of a batch as padded tensors, rows first.
+
+    Args:
+        task: see `kept_signals`.
+        batch: as the teacher read it, the same rows in any company.
+        fields: the kept numbers of these rows, flat, in their order.
+        profile: the teacher's.
+        request: what was kept beside the logits.
+        top_k: see `kept_signals`.
+    """
+    restored = {}
+    if task is MASKED_LM:
+        masked, width = masked_tokens(batch), min(top_k, profile.num_labels)
+        for name, inner in ((LOGITS, (width,)), (TOP_IDS, (width,)), (REST, ())):
+            restored[name] = _padded(fields[name], masked, inner)
+    else:
+        restored[LOGITS] = _padded(fields[LOGITS], logit_mask(task, batch, profile.num_labels), ())
+    tokens = token_mask(batch) if request.hidden_states or request.qkv else None
+    for name in field_names(task, request):
+        if name not in restored and tokens is not None:
+            restored[name] = _padded(fields[name], tokens, (profile.hidden_size,))
+    return restored
+
+
+def as_signals(
+    task: Task, batch: Batch, fields: Mapping[str, Tensor], profile: SignalProfile, request: SignalRequest
+) -> Signals:
+    """Return the signals of a batch from its padded fields."""
+    logits = fields[LOGITS]
+    if task is MASKED_LM:
+        masked = masked_tokens(batch)
+        top, ids, rest = logits[masked], fields[TOP_IDS][masked], fields[REST][masked]
+        logits = _whole(top, ids, rest, profile.num_labels, profile.temperature or 1.0)
+    states = {index: fields[f"hidden_state_{index}"] for index in request.hidden_states}
+    heads = (profile.num_heads, -1)
+    qkv = {
+        index: QueryKeyValue(*(fields[f"{part}_{index}"].unflatten(-1, heads).transpose(1, 2) for part in PARTS))
+        for index in request.qkv
+    }
+    mask = token_mask(batch) if "input_ids" in batch else None
+    return Signals(logits=logits, mask=mask, hidden_states=states or None, qkv=qkv)
+
+
+def _token_states(signals: Signals, request: SignalRequest) -> Iterator[tuple[str, Tensor]]:
+    """Yield the signals that have a vector for each token, `[texts, length, width]`."""
+    for index in sorted(request.hidden_states):
+        assert signals.hidden_states is not None
+        yield f"hidden_state_{index}", signals.hidden_states[index]
+    for index in sorted(request.qkv):
+        for part, states in zip(PARTS, signals.qkv[index], strict=True):
+            yield f"{part}_{index}", states.transpose(1, 2).flatten(2)
+
+
+def _padded(flat: Tensor, mask: Tensor, inner: tuple[int, ...]) -> Tensor:
+    padded = flat.new_zeros(*mask.shape, *inner)
+    padded[mask] = flat.reshape(-1, *inner)
+    return padded
+
+
+# ---- A vocabulary's logits ----
+
+
+def rest_share(fields: Mapping[str, Tensor], temperature: float) -> float:
+    """Return which share of a vocabulary's probability, softened, the tokens hold that were not kept; a mean.
+
+    Args:
+        fields: the kept numbers of some rows, flat.
+        temperature: at which the rest was measured.
+    """
+    rest = fields[REST].float()
+    top = (fields[LOGITS].float().reshape(len(rest), -1) / temperature).logsumexp(dim=-1)
+    return (rest - top).sigmoid().mean().item()
+
+
+def _top(logits: Tensor, batch: Batch, top_k: int, temperature: float) -> dict[str, Kept]:
+    """Keep the largest logits `[masked tokens, top_k]`, their ids, and the logsumexp of the others, softened."""
+    masked = masked_tokens(batch)
+    top = logits.float().topk(min(top_k, logits.shape[-1]), dim=-1)
+    others = (logits.float() / temperature).scatter(-1, top.indices, -torch.inf).logsumexp(dim=-1)
+    return {
+        name: Kept(_padded(values, masked, tuple(values.shape[1:])), masked)
+        for name, values in ((LOGITS, top.values), (TOP_IDS, top.indices.int()), (REST, others.clamp(min=NO_MASS)))
+    }
+
+
+def _whole(top: Tensor, ids: Tensor, rest: Tensor, vocabulary: int, temperature: float) -> Tensor:
+    """Return logits of the whole vocabulary; tokens that were not kept share the rest evenly at the temperature."""
+    others = max(vocabulary - top.shape[-1], 1)
+    whole = (temperature * (rest.float() - math.log(others))).unsqueeze(-1).repeat(1, vocabulary)
+    return whole.scatter(-1, ids.long(), top.float())

@@ -1,0 +1,132 @@
+"""Labels of the rows of an evaluation: read, checked, and in one order for all models."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from transformers import PreTrainedConfig
+
+from distilnlp.errors import DistillationError
+from distilnlp.labels import label_of, label_order
+from distilnlp.metrics.prediction import Rows
+from distilnlp.signals import label_names_of
+from distilnlp.signals.names import NO_LABEL
+
+
+def label_values(examples: Rows) -> list[Any]:
+    """Return each row's label as it stands there, None where it is null or absent."""
+    return [label_of(row) for row in examples]
+
+
+def require_columns(examples: Rows, columns: Iterable[str], task: str) -> None:
+    """Refuse rows that lack a column which the evaluation reads."""
+    for name in columns:
+        index = next((index for index, row in enumerate(examples) if name not in row), None)
+        if index is not None:
+            raise DistillationError(
+                f"expected rows of {task} with the column {name!r}, but row {index} has only {sorted(examples[index])}."
+                " Prepare the rows with the task's own tokenisation and keep all of its columns."
+            )
+
+
+def require_labelled(labelled: Sequence[bool] | NDArray, unit: str = "row") -> None:
+    """Refuse units of which none has a label."""
+    if not any(labelled):
+        raise DistillationError(
+            f"expected labelled {unit}s to evaluate on, but none of the {len(labelled)} {unit}s has a label. Name an "
+            f"evaluation split whose {unit}s have labels."
+        )
+
+
+def read_class_ids(examples: Rows, config: PreTrainedConfig) -> NDArray:
+    """Return the label ids `[items]` of the examples, -100 where a label is null or absent.
+
+    Raises:
+        DistillationError: no row has a label, or a label is not a class id of the model.
+    """
+    labels = np.asarray([NO_LABEL if value is None else value for value in label_values(examples)])
+    check_label_ids(labels, config.num_labels or 0)
+    return labels
+
+
+def check_label_ids(labels: NDArray, num_classes: int, unit: str = "row") -> None:
+    """Refuse labels `[units]` that are not class ids, that the model has no class for, or that are all missing."""
+    if labels.ndim != 1 or labels.dtype.kind not in "iub":
+        raise DistillationError(
+            f"expected one class id per {unit}, but the labels have the type {labels.dtype} and the shape "
+            f"{labels.shape}. Encode each label as one whole number, for instance with the dataset's "
+            "`class_encode_column`."
+        )
+    require_labelled(labels != NO_LABEL, unit)
+    outside = np.unique(labels[(labels != NO_LABEL) & ((labels < 0) | (labels >= num_classes))])
+    if len(outside):
+        raise DistillationError(
+            f"expected label ids from 0 to {num_classes - 1}, but the {unit}s hold {outside[:5].tolist()}. Evaluate on "
+            "data with the model's own labels, or load the model with as many labels as the data has."
+        )
+
+
+def read_numbers(examples: Rows, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return the labels `[items, *shape]` of rows that are labelled with numbers, NaN where one is null or absent.
+
+    Raises:
+        DistillationError: a label is not made of numbers, or has another shape.
+    """
+    rows = [np.full(shape, np.nan) if value is None else _as_numbers(value) for value in label_values(examples)]
+    wrong = [row.shape for row in rows if row.shape != shape]
+    if wrong:
+        raise DistillationError(
+            f"expected labels of the shape {shape}, but {len(wrong)} of {len(rows)} rows have others, such as "
+            f"{wrong[0]}. Give a row one number for each output of the model."
+        )
+    return np.array(rows).reshape(len(rows), *shape)
+
+
+def _as_numbers(value: ArrayLike) -> NDArray[np.float64]:
+    try:
+        return np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise DistillationError(
+            f"expected labels that are numbers, but a row has {value!r}. Encode the labels as numbers; null or NaN "
+            "marks a missing one."
+        ) from None
+
+
+def align_classes(logits: NDArray, own: PreTrainedConfig, first: PreTrainedConfig) -> NDArray:
+    """Return logits `[..., classes]` with the classes in the order of the first model.
+
+    A config without label names, only `LABEL_0`, `LABEL_1`…, is taken to be in that order already.
+
+    Raises:
+        DistillationError: the two models do not have the same labels.
+    """
+    order = class_order(own, first)
+    return logits if order is None else np.take(logits, order, axis=-1)
+
+
+def class_order(own: PreTrainedConfig, first: PreTrainedConfig) -> list[int] | None:
+    """Return for each class of the first model its index in another one; None where both have one order."""
+    if own.num_labels != first.num_labels:
+        raise DistillationError(
+            f"expected models with the same labels, but the first has {first.num_labels} and another has "
+            f"{own.num_labels}. Evaluate models of one task together."
+        )
+    own_names, names = label_names_of(own), label_names_of(first)
+    if own_names is None or names is None:
+        return None
+    return label_order(own_names, names, "one model", "the first model")
+
+
+def keep_order(predictions: Any, _own: PreTrainedConfig, _first: PreTrainedConfig) -> Any:
+    """Return predictions as they are: those of tasks without label names mean the same for every model."""
+    return predictions
+
+
+def labels_agree(first: Any, other: Any) -> bool:
+    """Whether two readings of labels, arrays or lists of them, are the same; missing ones equal missing ones."""
+    if isinstance(first, np.ndarray):
+        return np.array_equal(first, other, equal_nan=first.dtype.kind == "f")
+    if isinstance(first, list | tuple):
+        return len(first) == len(other) and all(map(labels_agree, first, other))
+    return bool(first == other)

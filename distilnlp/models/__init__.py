@@ -1,0 +1,1 @@
+"""Models of transformers: loading, families, what they give beside their logits, what tells one from another."""

@@ -1,0 +1,341 @@
+"""Recipes: YAML, with every key overridable, checked against the sections below before anything runs."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import (
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
+from transformers import TrainingArguments
+
+from distilnlp.augmentation import parse_augmentation
+from distilnlp.data import DataConfig
+from distilnlp.errors import DistillationError, did_you_mean, shown
+from distilnlp.models.hardware import bf16_is_fast
+from distilnlp.recipe.text import recipe_values
+from distilnlp.students import LayerStrategy
+from distilnlp.tasks import TASKS
+from distilnlp.teachers.ensemble import Average, relative_weights
+from distilnlp.teachers.given import Form
+from distilnlp.training.argument_limits import checked_argument, known_arguments
+from distilnlp.training.arguments import DistillationTrainingArguments
+from distilnlp.validation import PathOrName, Section, parse_section
+
+# What the runner decides itself, each with what to use instead.
+PUSHED = "after the run: hf upload USER/NAME OUTPUT/student"
+RESERVED_ARGUMENTS = {
+    "output_dir": "set `output` of the recipe",
+    "resume_from_checkpoint": "run the same command again: it goes on where it stopped",
+    "push_to_hub": PUSHED,
+    **{f"hub_{name}": PUSHED for name in ("model_id", "strategy", "private_repo", "always_push", "revision")},
+    "hub_token": "set the environment variable HF_TOKEN, or log in once with `hf auth login`",
+    "seed": "set `seed` of the recipe",
+    "parallelism_config": "start the command by `accelerate launch`: each process trains a whole student",
+    "do_train": "leave it out",
+    "do_eval": "leave it out",
+    "do_predict": "leave it out",
+}
+
+# Fast where the result is the same: rows of like length share a batch, ten checkpoints a run.
+COMMON_DEFAULTS: dict[str, Any] = {
+    "per_device_train_batch_size": 16,
+    "per_device_eval_batch_size": 32,
+    "train_sampling_strategy": "group_by_length",
+    "lr_scheduler_type": "linear",
+    "warmup_steps": 0.1,
+    "logging_steps": 0.05,
+    "save_strategy": "steps",
+    "save_steps": 0.1,
+    "save_total_limit": 2,  # if the last was damaged, there is the one before
+    "report_to": "none",
+}
+FINETUNE_DEFAULTS = COMMON_DEFAULTS  # how long and how fast, the rows and the size decide: runs/stopping.py
+DISTILL_DEFAULTS: dict[str, Any] = {**COMMON_DEFAULTS, "num_train_epochs": 5, "learning_rate": 2e-4}
+
+
+class TeacherConfig(Section):
+    """What the student learns from: a large model, several of them, or answers that stand in the data."""
+
+    model: PathOrName | list[PathOrName] | None = Field(
+        default=None,
+        description="local folder or Hub id of a fine-tuned model, or of an encoder to fine-tune first; several are an "
+        "ensemble, and the student is cut from the first",
+    )
+    average: Average = Field(
+        default="probabilities", description="an ensemble answers with the mean of its `probabilities` or its `logits`"
+    )
+    weights: list[float] | None = Field(
+        default=None, description="what each model of an ensemble counts; null = all the same"
+    )
+    by_confidence: bool = Field(
+        default=False, description="an ensemble's model counts more for a text the more certain it is"
+    )
+    column: str | list[str] | None = Field(
+        default=None,
+        description="instead of a model: the column of the data that holds the answers, or one column a label, in the "
+        "order of data.label_names",
+    )
+    form: Form = Field(
+        default="probabilities",
+        description="what the column holds: `probabilities`, `log_probabilities`, `logits` (regression: the score) or "
+        "`top_k`",
+    )
+    finetune: bool | dict[str, Any] = Field(
+        default=False,
+        description="fine-tune it on the labelled rows first: true, or arguments of TrainingArguments to set",
+    )
+
+    text_columns: list[str] | None = Field(
+        default=None,
+        min_length=1,
+        description="columns that it reads, where it knows more than its student will: one text, two texts, or a text "
+        "and what describes it; null = data.text_columns",
+    )
+    max_length: int | None = Field(
+        default=None, ge=2, description="its texts are cut after so many tokens; null = data.max_length"
+    )
+    folds: int | None = Field(
+        default=None,
+        ge=2,
+        description="fine-tune so many teachers, each without one fold of the labelled rows, which it then answers",
+    )
+
+    @property
+    def models(self) -> list[str]:
+        """The models, in order; none where the answers stand in a column."""
+        return [self.model] if isinstance(self.model, str) else self.model or []
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that hold the answers, if they stand in the data."""
+        return (self.column,) if isinstance(self.column, str) else tuple(self.column or ())
+
+    @field_validator("model", "column", mode="wrap")
+    @classmethod
+    def _one_message(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            checked = validate(value)
+        except ValidationError:  # has a line for each type that it tried
+            checked = []
+        names = [checked] if isinstance(checked, str) else checked
+        if names is not None and (not names or not all(names) or len(set(names)) < len(names)):
+            raise ValueError("expected one name, or a list of different ones")
+        return checked
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> "TeacherConfig":
+        kept = {"column", "form"} if self.columns else {"model", "finetune", "text_columns", "max_length", "folds"}
+        kept |= {"average", "weights", "by_confidence"} if len(self.models) > 1 else set()
+        others = sorted(key for key, value in self if value != type(self).model_fields[key].default and key not in kept)
+        kind = "a column of answers" if self.columns else "several models" if len(self.models) > 1 else "one model"
+        if bool(self.models) == bool(self.columns):
+            raise ValueError("give model, or column if the answers stand in the data: one of the two")
+        if others:
+            raise ValueError(f"{', '.join(others)} means nothing for {kind}: remove it")
+        if self.folds is not None and (not self.finetune or len(self.models) > 1):
+            raise ValueError("folds are fine-tuned here from one model: give one and finetune: true, or remove folds")
+        if len(self.models) > 1:
+            relative_weights(self.weights, len(self.models))
+        return self
+
+    @field_validator("finetune")
+    @classmethod
+    def _check_finetune(cls, value: bool | dict[str, Any]) -> bool | dict[str, Any]:
+        return check_arguments(value, TrainingArguments) or True if isinstance(value, dict) else value
+
+
+class StudentConfig(Section):
+    """The small model: some of the teacher's layers, narrower or with fewer pieces perhaps, or a model of its own."""
+
+    model: PathOrName | None = Field(
+        default=None, description="local folder or Hub id of a small pretrained model, instead of a cut teacher"
+    )
+    num_layers: int | None = Field(default=None, ge=1, description="its depth; null = half of the teacher's layers")
+    layers: list[int] | None = Field(default=None, description="the teacher's layers to keep, counted from 0")
+    layer_strategy: LayerStrategy = Field(default="uniform", description="which layers num_layers keeps")
+    model_type: str | None = Field(default=None, description="distilbert turns a BERT teacher into DistilBERT's form")
+    hidden_size: int | None = Field(default=None, ge=1, description="its width; null = the teacher's")
+    num_attention_heads: int | None = Field(default=None, ge=1, description="heads of a layer; null = the teacher's")
+    intermediate_size: int | None = Field(
+        default=None, ge=1, description="neurons of a feed-forward network; null = the teacher's"
+    )
+    trim_vocabulary: bool = Field(default=False, description="keep only the pieces that the training texts need")
+
+    @property
+    def changes_width(self) -> bool:
+        """Whether anything but the depth is cut."""
+        return any((self.hidden_size, self.num_attention_heads, self.intermediate_size))
+
+    @model_validator(mode="after")
+    def _check_shape(self) -> "StudentConfig":
+        if self.num_layers is not None and self.layers is not None:
+            raise ValueError("give num_layers or layers, not both")
+        if self.layers is not None and self.layer_strategy != "uniform":
+            raise ValueError("layer_strategy chooses for num_layers: remove it, or layers")
+        defaults = type(self).model_fields
+        others = sorted(key for key, value in self if key != "model" and value != defaults[key].default)
+        if self.model is not None and others:
+            raise ValueError(f"model is a model of its own, which is not cut: remove {', '.join(others)} or model")
+        return self
+
+
+class EvaluationConfig(Section):
+    """What is measured at the end."""
+
+    bootstrap_resamples: int = Field(default=1000, ge=100, description="resamples behind the 95% intervals")
+    speed: bool = Field(default=True, description="measure latency and throughput")
+
+
+class Recipe(Section):
+    """All of a run. `training` holds every argument of DistillationTrainingArguments."""
+
+    output: PathOrName = Field(min_length=1, description="folder of the run")
+    task: str | None = Field(
+        default=None,
+        description="what is distilled: " + ", ".join(TASKS) + "; null = what a finished teacher's head is for, or "
+        "single_label_classification",
+    )
+    teacher: TeacherConfig
+    data: DataConfig
+    student: StudentConfig = StudentConfig()
+    training: dict[str, Any] = Field(
+        default_factory=dict, description="arguments of DistillationTrainingArguments: the objective and the training"
+    )
+    baseline: bool | dict[str, Any] = Field(
+        default=False,
+        description="also train the same student on the labels alone: true, or arguments that differ from `training`",
+    )
+    evaluation: EvaluationConfig = EvaluationConfig()
+    trust_remote_code: list[PathOrName] = Field(
+        default_factory=list,
+        description="models of this recipe, as it names them, whose own Python code may run when they are loaded",
+    )
+    seed: int = Field(default=0, ge=0, lt=2**32, description="seed of every stage")
+
+    @model_validator(mode="after")
+    def _check_trusted(self) -> "Recipe":
+        names = [*self.teacher.models, *filter(None, (self.student.model, self.data.augmentation_model))]
+        for name in self.trust_remote_code:
+            if name not in names:
+                hint = did_you_mean(name, names)
+                raise ValueError(
+                    f"trust_remote_code names {shown(name)}, but the models of this recipe are {names}.{hint}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _check_student(self) -> "Recipe":
+        if self.teacher.columns and self.student.model is None:
+            raise ValueError(
+                "student.model is required where teacher.column holds the answers: there is no model to cut"
+            )
+        return self
+
+    @field_validator("task")
+    @classmethod
+    def _check_task(cls, value: str | None) -> str | None:
+        if value is not None and value not in TASKS:
+            raise ValueError(f"there is no task {value!r}.{did_you_mean(value, TASKS)} The tasks are {list(TASKS)}")
+        return value
+
+    @field_validator("trust_remote_code", mode="before")
+    @classmethod
+    def _one_is_a_list_of_one(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("data")
+    @classmethod
+    def _check_augmentation(cls, value: DataConfig) -> DataConfig:
+        parse_augmentation(value.augmentation)
+        return value
+
+    @field_validator("training")
+    @classmethod
+    def _check_training(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return check_arguments(value, DistillationTrainingArguments)
+
+    @field_validator("baseline")
+    @classmethod
+    def _check_baseline(cls, value: bool | dict[str, Any]) -> bool | dict[str, Any]:
+        return check_arguments(value, TrainingArguments) or True if isinstance(value, dict) else value
+
+
+def load_recipe(path: str | Path | None, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Read a recipe, apply overrides and validate it all.
+
+    Args:
+        path: a YAML file; None = the overrides alone.
+        overrides: values by dotted key, such as `{"training.learning_rate": 3e-5}`.
+
+    Raises:
+        DistillationError: no such file, no valid YAML, an unknown key, or a value that does not fit.
+    """
+    return parse_section(Recipe, recipe_values(path, overrides or {}))
+
+
+def check_arguments(values: Mapping[str, Any], arguments: type[TrainingArguments]) -> dict[str, Any]:
+    """Return the values in the types of the fields of an arguments class.
+
+    Raises:
+        ValueError: an unknown or reserved name, or a value of another type or out of range.
+    """
+    known = known_arguments(arguments)
+    checked = {}
+    for name, value in values.items():
+        if name in RESERVED_ARGUMENTS:
+            raise ValueError(f"{name} is decided by the runner; {RESERVED_ARGUMENTS[name]}")
+        if name not in known:
+            raise ValueError(f"{shown(name)} is no argument of {arguments.__name__}.{did_you_mean(name, known)}")
+        checked[name] = checked_argument(arguments, name, value)
+    if checked.get("learning_rate") == 0:  # in Python it keeps a model as it is, for a test
+        raise ValueError("learning_rate = 0: nothing would be learned")
+    return checked
+
+
+def distill_values(recipe: Recipe) -> dict[str, Any]:
+    """Return the arguments of the distillation that are set: the recipe's over the defaults."""
+    return {**DISTILL_DEFAULTS, **recipe.training}
+
+
+def baseline_values(recipe: Recipe) -> dict[str, Any]:
+    """Return the arguments of the baseline that are set: those of the distillation, the labels alone."""
+    own = recipe.baseline if isinstance(recipe.baseline, dict) else {}
+    kept = {name: value for name, value in distill_values(recipe).items() if name not in TEACHER_ARGUMENTS}
+    return {**kept, **own, **LABELS_ALONE}
+
+
+def finetune_values(recipe: Recipe) -> dict[str, Any]:
+    """Return the arguments of the teacher's fine-tuning that are set."""
+    own = recipe.teacher.finetune if isinstance(recipe.teacher.finetune, dict) else {}
+    return {**FINETUNE_DEFAULTS, **own, **LABELS_ALONE}
+
+
+LABELS_ALONE: dict[str, Any] = {"soft_loss_weight": 0.0, "hard_loss_weight": 1.0}
+# What only a training with a teacher reads.
+TEACHER_ARGUMENTS = ("temperature", "losses", "teacher_dtype", "eval_soft_loss", "schedules", "balance_losses")
+
+
+def build_arguments(values: dict[str, Any], seed: int, output_dir: Path) -> DistillationTrainingArguments:
+    """Build the arguments of one training, with what the hardware decides.
+
+    Raises:
+        DistillationError: arguments that do not fit together, or an objective that cannot be.
+    """
+    # The Trainer takes half precision on a CPU only if it is told that the CPU is meant.
+    hardware = {"use_cpu": not torch.accelerator.is_available(), "seed": seed}
+    if "bf16" not in values and "fp16" not in values:
+        hardware["bf16"] = bf16_is_fast()
+    try:
+        return DistillationTrainingArguments(output_dir=str(output_dir), **{**hardware, **values})
+    except DistillationError:
+        raise
+    except Exception as error:  # many kinds, also of packages that are not installed and files that are not there
+        raise DistillationError(
+            f"the training arguments do not fit together: {error}. Change or remove them."
+        ) from error

@@ -1,0 +1,1 @@
+"""Masked language modelling: words of a text are guessed."""

@@ -1,0 +1,75 @@
+"""Rows of plain text for masked language modelling: their own words are the labels."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from numpy.typing import NDArray
+from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerBase
+
+from distilnlp.data import DataConfig
+from distilnlp.data.parts import Part, map_in_parts
+from distilnlp.data.rows import Layout
+from distilnlp.errors import DistillationError
+from distilnlp.tasks.text_rows import TextRows, encode_texts
+
+
+class MaskedLMRows(TextRows):
+    """Tokenised for training: `special_tokens_mask`, masked anew in every batch. For evaluation: masked already.
+
+    Masked as in BERT (arXiv 1810.04805): of the chosen tokens 80% become the mask token, 10% any token, 10% stay.
+    """
+
+    task = "masked language modelling"
+    needs_labels = False
+    own_keys = frozenset({"mask_probability"})
+
+    def read_labels(
+        self, part: Part, layout: Layout, inputs: Mapping[str, list[Any]], survey: None
+    ) -> dict[str, list[Any]]:
+        """Return nothing: there are no labels."""
+        return {}
+
+    def is_labelled(self, rows: Dataset) -> NDArray[np.bool_]:
+        """Bool `[rows]`, all True."""
+        return np.ones(len(rows), dtype=np.bool_)
+
+    def encode(
+        self,
+        rows: Dataset,
+        tokenizer: PreTrainedTokenizerBase,
+        max_length: int,
+        desc: str,
+        *,
+        config: DataConfig,
+        for_evaluation: bool = False,
+    ) -> Dataset:
+        """Tokenise; long texts are cut. Each evaluation row has a mask of its own, the same for every model."""
+        if tokenizer.mask_token is None:
+            raise DistillationError(
+                f"masked language modelling needs a tokenizer with a mask token, but this {type(tokenizer).__name__} "
+                "has none. Choose the tokenizer of a masked language model."
+            )
+        encoded = encode_texts(rows, tokenizer, max_length, desc, return_special_tokens_mask=True)
+        return _mask(encoded, tokenizer, config, desc) if for_evaluation else encoded
+
+
+def _mask(rows: Dataset, tokenizer: PreTrainedTokenizerBase, config: DataConfig, desc: str) -> Dataset:
+    masker = DataCollatorForLanguageModeling(tokenizer, mlm_probability=config.mask_probability)
+
+    def mask(ids: list[int], special: list[int], number: int) -> tuple[list[int], list[int]]:
+        # A seed a row, so that a row's mask does not depend on the rows before it.
+        masker.generator = masker.get_generator(config.seed + number)
+        masked, labels = masker.torch_mask_tokens(torch.tensor([ids]), special_tokens_mask=torch.tensor([special]))
+        return masked[0].tolist(), labels[0].tolist()
+
+    def mask_all(batch: dict[str, Any], numbers: list[int]) -> dict[str, Any]:
+        rows = [mask(*row) for row in zip(batch["input_ids"], batch["special_tokens_mask"], numbers, strict=True)]
+        return {"input_ids": [ids for ids, _ in rows], "labels": [labels for _, labels in rows]}
+
+    return map_in_parts(rows, mask_all, with_indices=True, remove_columns=["special_tokens_mask"], desc=desc)
+
+
+MASKED_LM_ROWS = MaskedLMRows()

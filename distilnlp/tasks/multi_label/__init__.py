@@ -1,0 +1,1 @@
+"""Multi-label classification: each label of a text is a yes-or-no decision."""

@@ -1,0 +1,188 @@
+"""Multi-label classification: each label of a text is a decision of its own, and some may be unknown (NaN)."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.special import expit, log_expit
+from transformers import EvalPrediction, PreTrainedConfig
+
+from distilnlp.errors import DistillationError
+from distilnlp.metrics import EvaluationTask, Scorer, predict_logits, weighted_scorer
+from distilnlp.metrics.calibration import mean_gap
+from distilnlp.metrics.chunks import row_chunks
+from distilnlp.metrics.fidelity import as_pair, mean_divergence
+from distilnlp.metrics.intervals import ratio
+from distilnlp.metrics.labels import align_classes, read_numbers, require_labelled
+from distilnlp.metrics.prediction import Rows, check_finite
+from distilnlp.metrics.task import trainer_logits, training_values
+from distilnlp.signals.names import NO_LABEL
+
+
+def read_label_sets(examples: Rows, config: PreTrainedConfig) -> NDArray[np.float64]:
+    """Return the labels `[items, labels]`, 1 where a label holds, 0 where not, NaN where that is unknown.
+
+    Raises:
+        DistillationError: no entry is known, a row has another number of entries, or one is neither 0 nor 1.
+    """
+    return _checked(read_numbers(examples, (config.num_labels or 0,)), config.num_labels or 0)
+
+
+def _checked(labels: NDArray, num_labels: int) -> NDArray[np.float64]:
+    labels = np.where(labels == NO_LABEL, np.nan, labels)
+    known = ~np.isnan(labels)
+    if labels.ndim != 2 or labels.shape[1] != num_labels or not np.isin(labels[known], (0, 1)).all():
+        raise DistillationError(
+            f"expected labels of the shape [rows, {num_labels}] that are 0, 1 or NaN, but got the shape {labels.shape} "
+            f"and values such as {np.unique(labels[known])[:5].tolist()}. Give each row one 0 or 1 for each label."
+        )
+    require_labelled(known.any(-1))
+    return labels
+
+
+def multi_label_scorer(logits: NDArray, labels: NDArray) -> Scorer:
+    """Return the scorer of micro-F1, macro-F1 and mean average precision; a unit is a text.
+
+    A label is predicted where its sigmoid is above 0.5, its logit above 0. F1 is 2·hits / (predicted + labelled), over
+    all decisions (micro) or as the mean over the labels that occur (macro). mAP is the mean of the labels' average
+    precisions, Σ (recall gained at a threshold · precision there), over the labels that hold somewhere. They are
+    scikit-learn's values, which count labels that do not occur as 0 and warn. NaN where nothing is left to count.
+
+    Args:
+        logits: `[rows, labels]`.
+        labels: `[rows, labels]`, 0, 1 or NaN for what is left out.
+    """
+    logits, labels = _rows_with_labels(logits, labels)
+    predicted, truth = (logits > 0) & ~np.isnan(labels), labels == 1
+    counts = [csr_array(decisions, dtype=np.float64) for decisions in (predicted & truth, predicted, truth)]
+    scores = partial(_scores, counts=counts, logits=logits, labels=labels)
+    return weighted_scorer(scores, len(logits), cells=labels.shape[1])
+
+
+def _rows_with_labels(*columns: NDArray) -> tuple[NDArray, ...]:
+    """Return the rows of columns, the last of which are the labels, of which a label is known."""
+    known = ~np.isnan(columns[-1]).all(-1)
+    return columns if known.all() else tuple(column[known] for column in columns)
+
+
+def _scores(weights: NDArray, counts: Sequence[csr_array], logits: NDArray, labels: NDArray) -> dict[str, NDArray]:
+    """Score draws: weights `[..., rows]`, counts `[rows, labels]` of hits, predicted and labelled."""
+    hits, predicted, labelled = ((matrix.T @ weights.T).T for matrix in counts)
+    occurring = predicted + labelled
+    held = np.unique(counts[2].indices)
+    precisions = [average_precision(weights, logits[:, label], labels[:, label]) for label in held]
+    return {
+        "micro_f1": ratio(2 * hits.sum(-1), occurring.sum(-1)),
+        "macro_f1": ratio(ratio(2 * hits, occurring, undefined=0).sum(-1), (occurring > 0).sum(-1)),
+        "map": ratio(np.sum(precisions, axis=0), (labelled > 0).sum(-1)),
+    }
+
+
+def always_the_same_labels(labels: NDArray) -> Scorer:
+    """Return the scorer, of micro-F1 alone, of those labels for all rows that together have the highest.
+
+    These are the most frequent ones, up to some number of them.
+    """
+    (labels,) = _rows_with_labels(labels)
+    truth, known = labels == 1, ~np.isnan(labels)
+    order = np.argsort(-ratio(truth.sum(0), known.sum(0), undefined=0), kind="stable")
+    hits, predicted = (decisions.sum(0)[order].cumsum() for decisions in (truth, known))
+    chosen = order[: 1 + (2 * hits / (predicted + truth.sum())).argmax()]
+    counts = np.stack([truth[:, chosen].sum(-1), known[:, chosen].sum(-1), truth.sum(-1)], -1).astype(np.float64)
+
+    def scores(weights: NDArray) -> dict[str, NDArray]:
+        hits, predicted, labelled = np.moveaxis(weights @ counts, -1, 0)
+        return {"micro_f1": ratio(2 * hits, predicted + labelled)}
+
+    return weighted_scorer(scores, len(labels))
+
+
+def rows_per_label(labels: NDArray, num_labels: int) -> NDArray:
+    """Count the rows for which each label holds."""
+    return (labels == 1).sum(0)
+
+
+def average_precision(weights: NDArray, scores: NDArray, labels: NDArray) -> NDArray:
+    """Return Σ over the thresholds of (recall gained · precision); rows of equal score share a threshold.
+
+    That is the mean, over the rows for which the label holds, of the precision among the rows of at least their score.
+
+    Args:
+        weights: how often each row counts, `[..., rows]`.
+        scores: `[rows]`.
+        labels: `[rows]`, 0, 1 or NaN for a row that is left out.
+
+    Returns:
+        `[...]`; 0 where the label holds for no row that counts.
+    """
+    known = np.flatnonzero(~np.isnan(labels))
+    order = known[np.argsort(-scores[known], kind="stable")]
+    falling, positives = -scores[order], np.flatnonzero(labels[order] == 1)
+    above = np.searchsorted(falling, falling[positives], side="right")  # rows of at least a positive's score
+    drawn = weights.T[order[: above.max(initial=0)]]  # what is below every positive changes nothing
+    chosen = drawn.cumsum(0)[above - 1]
+    hits = drawn[positives].cumsum(0)[np.searchsorted(positives, above) - 1]
+    return ratio((drawn[positives] * ratio(hits, chosen, 0)).sum(0), drawn[positives].sum(0), 0)
+
+
+def compute_multi_label_metrics(eval_prediction: EvalPrediction) -> dict[str, float]:
+    """Score logits `[rows, labels]` against labels `[rows, labels]` of 0, 1 or NaN, for a Trainer.
+
+    Returns:
+        `micro_f1`, `macro_f1` and `map`.
+
+    Raises:
+        DistillationError: no label is known or one is neither 0 nor 1, or a logit is NaN or infinite.
+    """
+    logits = trainer_logits(eval_prediction)
+    check_finite(logits, "the model under evaluation")
+    labels = _checked(np.asarray(eval_prediction.label_ids), logits.shape[-1])
+    return training_values(multi_label_scorer(logits, labels))
+
+
+def label_agreement(student_logits: NDArray, reference_logits: NDArray) -> float:
+    """Share of the decisions, one for each label of each row, that both models take alike."""
+    student, reference = as_pair(student_logits, reference_logits)
+    return float(((student > 0) == (reference > 0)).mean())
+
+
+def bernoulli_kl(student_logits: NDArray, reference_logits: NDArray) -> float:
+    """Mean over the decisions of KL(reference ‖ student) between their two outcomes, in nats."""
+    student, reference = as_pair(student_logits, reference_logits)
+    return mean_divergence(_bernoulli_kl(student[rows], reference[rows]) for rows in row_chunks(student))
+
+
+def _bernoulli_kl(student: NDArray, reference: NDArray) -> NDArray:
+    """Return the mean divergence of each row's decisions `[rows]`."""
+    student, reference = student.astype(np.float64), reference.astype(np.float64)
+    holds = expit(reference) * (log_expit(reference) - log_expit(student))
+    fails = expit(-reference) * (log_expit(-reference) - log_expit(-student))
+    return (holds + fails).mean(-1)
+
+
+def decision_calibration(logits: NDArray, labels: NDArray) -> float:
+    """Return the calibration error over the known decisions; the confidence of one is that of its likelier outcome."""
+    return mean_gap(_confidences(logits[rows], labels[rows]) for rows in row_chunks(logits))
+
+
+def _confidences(logits: NDArray, labels: NDArray) -> tuple[NDArray, NDArray]:
+    known = ~np.isnan(labels)
+    holds = expit(logits[known].astype(np.float64))
+    return np.maximum(holds, 1 - holds), (holds > 1 - holds) == labels[known]
+
+
+MULTI_LABEL_EVALUATION = EvaluationTask(
+    read_labels=read_label_sets,
+    predict=predict_logits,
+    align=align_classes,
+    scores=multi_label_scorer,
+    fidelity={"agreement": label_agreement, "kl": bernoulli_kl},
+    calibration_error=decision_calibration,
+    constant=always_the_same_labels,
+    constant_name="the same labels for every text",
+    class_counts=rows_per_label,
+    compute_metrics=lambda config: compute_multi_label_metrics,
+    training_metrics=lambda config: ("micro_f1", "macro_f1", "map"),
+)

@@ -1,0 +1,194 @@
+"""Rows of a prompt and choices, one of which is right."""
+
+import math
+import string
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from datasets import ClassLabel, Dataset, List, Value
+from transformers import PreTrainedTokenizerBase
+
+from distilnlp.data import DataConfig, RowFormat
+from distilnlp.data.columns import find_text_columns, find_text_list, is_text, is_text_list, require_column
+from distilnlp.data.label_names import LabelColumn
+from distilnlp.data.parts import Part, map_in_parts
+from distilnlp.data.rows import Layout
+from distilnlp.errors import DistillationError, shown
+from distilnlp.signals.names import CHOICES, LABEL, NO_LABEL, TEXT, TEXT_PAIR
+
+USUAL_CHOICES = (CHOICES, "endings", "options")
+LABEL_TYPES = ("int", "uint", "float", "string", "large_string", "null")
+HOW_TO_WRITE = "Give the number of the right choice, counted from 0, or its letter, A for the first."
+
+
+class ChoiceRows(RowFormat):
+    """Normalised: `text`, perhaps `text_pair`, which every choice begins with, `choices`, and `label`, -100 = none.
+
+    Tokenised: the inputs of a model as one list a choice, each choice read as the second text of a pair; `length` is
+    that of the longest.
+    """
+
+    task = "multiple choice"
+    inputs = (TEXT, TEXT_PAIR, CHOICES)
+    features: ClassVar[Mapping[str, Any]] = {
+        TEXT: Value("string"),
+        TEXT_PAIR: Value("string"),
+        CHOICES: List(Value("string")),
+        LABEL: Value("int64"),
+    }
+    own_keys = frozenset({"choice_columns"})
+
+    def check_label_column(self, dataset: Dataset, column: str) -> None:
+        """Raise a `DistillationError` if the column holds neither numbers nor text."""
+        super().check_label_column(dataset, column)
+        feature = dataset.features[column]
+        if not isinstance(feature, ClassLabel) and not feature.dtype.startswith(LABEL_TYPES):
+            raise DistillationError(
+                f"label column {column!r} holds {shown(feature)}, which names no choice. {HOW_TO_WRITE}"
+            )
+
+    def find_layout(self, dataset: Dataset, config: DataConfig, label: str) -> Layout:
+        """Return the prompt columns and those of the choices."""
+        if config.choice_columns is not None:
+            choices = tuple(config.choice_columns)
+        else:
+            taken = [label, *(config.text_columns or [])]
+            choices = (_find_choices(dataset, taken),)
+        return Layout(tuple(find_text_columns(dataset, config.text_columns, label, choices)), label, choices)
+
+    def check_layout(self, dataset: Dataset, layout: Layout) -> None:
+        """Raise a `DistillationError` if a column is missing, is used twice, or is no text."""
+        super().check_layout(dataset, layout)
+        for name in layout.choices:
+            require_column(dataset, name, "data.choice_columns")
+            if name in (layout.label, *layout.texts):
+                raise DistillationError(f"column {name!r} cannot be a choice and something else too.")
+            if not (is_text_list if len(layout.choices) == 1 else is_text)(dataset.features[name]):
+                raise DistillationError(
+                    f"choice column {name!r} must hold {'lists of texts' if len(layout.choices) == 1 else 'text'}, but "
+                    f"it holds {shown(dataset.features[name])}. Set data.choice_columns to one text column a choice."
+                )
+
+    def read_inputs(self, part: Part, layout: Layout) -> dict[str, list[Any]]:
+        """Return the prompt and the choices."""
+        columns = [part.rows[name][:] for name in layout.choices]
+        rows = columns[0] if len(columns) == 1 else zip(*columns, strict=True)
+        choices = [_choices(values, row) for row, values in enumerate(rows, part.first)]
+        prompts = {target: part.rows[name][:] for target, name in zip((TEXT, TEXT_PAIR), layout.texts, strict=False)}
+        return {**prompts, CHOICES: choices}
+
+    def read_labels(
+        self, part: Part, layout: Layout, inputs: Mapping[str, list[Any]], survey: None
+    ) -> dict[str, list[Any]]:
+        """Return the number of the right choice."""
+        if layout.label not in part.rows.column_names:
+            return {LABEL: [NO_LABEL] * len(part.rows)}
+        column = LabelColumn(part.rows, layout.label)
+        rows = zip(part.numbered(layout.label), inputs[CHOICES], strict=True)
+        return {LABEL: [_label(value, len(choices), column, row) for (row, value), choices in rows]}
+
+    def encode(
+        self,
+        rows: Dataset,
+        tokenizer: PreTrainedTokenizerBase,
+        max_length: int,
+        desc: str,
+        *,
+        config: DataConfig,
+        for_evaluation: bool = False,
+    ) -> Dataset:
+        """Tokenise; the prompt is cut first, a choice only where it fills `max_length` by itself."""
+
+        def encode(batch: dict[str, list[Any]]) -> dict[str, Any]:
+            encoded = _encode_pairs(*_pairs(batch), tokenizer, max_length)
+            columns = {name: _by_row(values, batch[CHOICES]) for name, values in encoded.items()}
+            return {**columns, "length": [max(map(len, row)) for row in columns["input_ids"]]}
+
+        texts = [name for name in self.inputs if name in rows.column_names]
+        return map_in_parts(rows, encode, remove_columns=texts, desc=desc)
+
+
+def _find_choices(dataset: Dataset, taken: Sequence[str]) -> str:
+    found = find_text_list(dataset, USUAL_CHOICES, taken)
+    if found is None:
+        raise DistillationError(
+            f"expected one column of lists of choices, but the data has {shown(dataset.features, 300)}. Name the "
+            "columns of the choices in data.choice_columns, such as [ending0, ending1]."
+        )
+    return found
+
+
+def _choices(values: Sequence[str | None] | None, row: int) -> list[str]:
+    """Return a row's choices. Blank ones at its end stand for nothing: rows may have fewer choices than others."""
+    choices = [(value or "").strip() for value in values or ()]
+    while choices and not choices[-1]:
+        choices.pop()
+    if len(choices) < 2 or not all(choices):
+        raise DistillationError(
+            f"every row needs two choices or more, none of them blank, but row {row} (counted from 0) has "
+            f"{shown(choices)}. Correct it, or leave the row out."
+        )
+    return choices
+
+
+def _label(value: Any, count: int, column: LabelColumn, row: int) -> int:
+    if value in column.hidden or value != value:  # NaN stands for an empty cell
+        return NO_LABEL
+    index = _index(column.names[value] if column.names is not None else value)
+    if index is None or not 0 <= index < count:
+        raise DistillationError(
+            f"row {row} (counted from 0) has {count} choices, and label column {column.name!r} says {shown(value)}. "
+            + HOW_TO_WRITE
+        )
+    return index
+
+
+def _index(value: Any) -> int | None:
+    """Return the number that a value means: an integer, digits, or a letter."""
+    if not isinstance(value, str):
+        return int(value) if math.isfinite(value) and value == int(value) else None
+    value = value.strip()
+    if value.isdecimal():
+        return int(value)
+    return (
+        string.ascii_uppercase.index(value.upper()) if len(value) == 1 and value.isascii() and value.isalpha() else None
+    )
+
+
+def _pairs(batch: Mapping[str, list[Any]]) -> tuple[list[str], list[str]]:
+    """Return the prompt and the choice of each choice of each row, one after the other."""
+    firsts, seconds = [], []
+    beginnings = batch.get(TEXT_PAIR) or [None] * len(batch[TEXT])
+    for prompt, beginning, choices in zip(batch[TEXT], beginnings, batch[CHOICES], strict=True):
+        firsts += [prompt] * len(choices)
+        seconds += [choice if beginning is None else f"{beginning} {choice}" for choice in choices]
+    return firsts, seconds
+
+
+def _encode_pairs(
+    firsts: list[str], seconds: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> dict[str, list[list[int]]]:
+    """Tokenise pairs. A first text is cut down to one token; if that is not enough, the longer text is cut."""
+    lengths = [len(ids) for ids in tokenizer(seconds, add_special_tokens=False)["input_ids"]]
+    room = max_length - tokenizer.num_special_tokens_to_add(pair=True) - 1
+    encoded: dict[str, list[Any]] = {}
+    for truncation in ("only_first", "longest_first"):
+        pairs = [i for i, length in enumerate(lengths) if (length <= room) == (truncation == "only_first")]
+        if not pairs:
+            continue
+        some = tokenizer(
+            [firsts[i] for i in pairs], [seconds[i] for i in pairs], truncation=truncation, max_length=max_length
+        )
+        for name, values in some.items():
+            column = encoded.setdefault(name, [None] * len(firsts))
+            for i, ids in zip(pairs, values, strict=True):
+                column[i] = ids
+    return encoded
+
+
+def _by_row(values: list[Any], rows: Sequence[list[str]]) -> list[list[Any]]:
+    remaining = iter(values)
+    return [[next(remaining) for _ in choices] for choices in rows]
+
+
+CHOICE_ROWS = ChoiceRows()

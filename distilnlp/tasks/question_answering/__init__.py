@@ -1,0 +1,1 @@
+"""Extractive question answering: an answer is a part of a context."""

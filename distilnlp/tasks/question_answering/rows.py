@@ -1,0 +1,238 @@
+"""Rows of a question and the context that holds its answer, tokenised as windows of the context."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from datasets import Dataset, List, Value
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
+
+from distilnlp.data import DataConfig, RowFormat, word_numbers
+from distilnlp.data.columns import is_list
+from distilnlp.data.parts import Part, map_in_parts, numbers_of, values_of
+from distilnlp.data.rows import Layout, has_type, require_fast
+from distilnlp.errors import DistillationError, shown
+from distilnlp.signals.names import CONTEXT, END, EXAMPLE, FOLD, NO_LABEL, OFFSETS, QUESTION, START, WORD_IDS
+from distilnlp.tasks.question_answering.squad import ANSWERS, as_columns, flatten_squad
+
+logger = logging.getLogger(__name__)
+
+ANSWER_STARTS = "answer_starts"
+NOT_HERE = 0  # the position of [CLS], which stands for "not in this window" (BERT, arXiv 1810.04805)
+
+
+class QuestionRows(RowFormat):
+    """Normalised: `question`, `context`, `answers` and the character `answer_starts`; no answers = no label.
+
+    Tokenised: one row a window of the context, neighbours share `stride` tokens. `start_positions` and `end_positions`
+    are the tokens of the first answer, 0 in a window that does not hold it whole, -100 without answers; `context_mask`
+    is 1 at the context's tokens; `example` is the number of the question. Where a teacher has a tokenizer of its own,
+    `offsets`, the characters of the context that each token stands for, and `word_ids` tell what both read.
+    """
+
+    task = "question answering"
+    inputs = (QUESTION, CONTEXT)
+    features: ClassVar[Mapping[str, Any]] = {
+        QUESTION: Value("string"),
+        CONTEXT: Value("string"),
+        ANSWERS: List(Value("string")),
+        ANSWER_STARTS: List(Value("int64")),
+    }
+    usual_labels = (ANSWERS,)
+    own_keys = frozenset({"stride"})
+
+    def unfold(self, dataset: Dataset) -> Dataset:
+        """Return one row a question of SQuAD's nested files."""
+        return flatten_squad(dataset)
+
+    def check_label_column(self, dataset: Dataset, column: str) -> None:
+        """Raise a `DistillationError` if the column does not hold answers as SQuAD writes them."""
+        feature = dataset.features[column]
+        parts = feature.feature if is_list(feature) else feature
+        if not has_type(feature, isinstance(parts, dict) and {"text", "answer_start"} <= set(parts)):
+            raise DistillationError(
+                f"label column {column!r} must hold answers in the form of SQuAD, {{'text': ['…'], 'answer_start': "
+                f"[0]}}, but it holds {shown(feature)}. Convert it, or set data.label_column."
+            )
+
+    def has_labels(self, dataset: Dataset, column: str) -> bool:
+        """Whether some question has an answer."""
+        return any(_answers(value)[0] for (value,) in values_of(dataset, column))
+
+    def find_layout(self, dataset: Dataset, config: DataConfig, label: str) -> Layout:
+        """Return the columns of question and context."""
+        texts = config.text_columns or [QUESTION, CONTEXT]
+        if len(texts) != 2:
+            raise DistillationError(
+                f"question answering reads two columns, question and context, but data.text_columns names {texts}."
+                " Name both, the question first."
+            )
+        return Layout(tuple(texts), label)
+
+    def read_inputs(self, part: Part, layout: Layout) -> dict[str, list[Any]]:
+        """Return `question` and `context`."""
+        return {target: part.rows[name][:] for target, name in zip(self.inputs, layout.texts, strict=True)}
+
+    def survey_labels(self, dataset: Dataset, layout: Layout) -> None:
+        """Warn of questions without an answer."""
+        values = (value for (value,) in values_of(dataset, layout.label))
+        empty = sum(value is not None and (as_columns(value) or {}).get("text") == [] for value in values)
+        if empty:
+            logger.warning(
+                "%d questions have an empty list of answers: they count as unlabelled, for that a question has no "
+                "answer (SQuAD 2.0) is not learned",
+                empty,
+            )
+
+    def read_labels(
+        self, part: Part, layout: Layout, inputs: Mapping[str, list[Any]], survey: None
+    ) -> dict[str, list[Any]]:
+        """Return `answers` and `answer_starts`, checked against the context."""
+        if layout.label not in part.rows.column_names:
+            return {ANSWERS: [[]] * len(part.rows), ANSWER_STARTS: [[]] * len(part.rows)}
+        answers = [_answers(value) for value in part.rows[layout.label][:]]
+        for (texts, starts), question, context in zip(answers, inputs[QUESTION], inputs[CONTEXT], strict=True):
+            _check_answers(texts, starts, question, context or "")
+        return {ANSWERS: [texts for texts, _ in answers], ANSWER_STARTS: [starts for _, starts in answers]}
+
+    def is_labelled(self, rows: Dataset) -> NDArray[np.bool_]:
+        """Bool `[rows]`: which questions, or windows of questions, have an answer."""
+        if START in rows.column_names:
+            return numbers_of(rows, START) != NO_LABEL
+        return np.fromiter((len(answers) > 0 for (answers,) in values_of(rows, ANSWERS)), dtype=np.bool_)
+
+    def encode(
+        self,
+        rows: Dataset,
+        tokenizer: PreTrainedTokenizerBase,
+        max_length: int,
+        desc: str,
+        *,
+        config: DataConfig,
+        for_evaluation: bool = False,
+        with_characters: bool = False,
+    ) -> Dataset:
+        """Tokenise questions whole, with their contexts cut into windows.
+
+        Evaluation rows have `offsets` too, the character offsets of each token (`[0, 0]` outside the context),
+        `context`, and `answers`, all of them. Rows `with_characters` have `offsets` and `word_ids`.
+        """
+        require_fast(tokenizer, self.task)
+
+        def encode(batch: dict[str, list[Any]], numbers: list[int]) -> dict[str, Any]:
+            _check_room(batch[QUESTION], tokenizer, max_length, config.stride)
+            encoded = tokenizer(
+                batch[QUESTION],
+                batch[CONTEXT],
+                truncation="only_second",
+                max_length=max_length,
+                stride=config.stride,
+                return_overflowing_tokens=True,
+                return_offsets_mapping=True,
+            )
+            words = _words(encoded, batch) if with_characters else None
+            return _windows(encoded, batch, numbers, for_evaluation, words)
+
+        return map_in_parts(rows, encode, with_indices=True, remove_columns=rows.column_names, desc=desc)
+
+
+def _answers(value: Any) -> tuple[list[str], list[int]]:
+    """Return the texts of the answers and where they start."""
+    columns = as_columns(value) or {}
+    return columns.get("text") or [], columns.get("answer_start") or []
+
+
+def _check_answers(texts: Sequence[str], starts: Sequence[int], question: str, context: str) -> None:
+    if len(texts) != len(starts):
+        raise DistillationError(
+            f"every answer needs a start, but the question {shown(question)} has {len(texts)} answers and "
+            f"{len(starts)} starts. Give one answer_start for each text."
+        )
+    for text, start in zip(texts, starts, strict=True):
+        if not text or not text.strip() or start is None or start < 0 or context[start : start + len(text)] != text:
+            found = context[start : start + len(text)] if start is not None and start >= 0 else ""
+            raise DistillationError(
+                f"an answer must be in its context at answer_start, counted in characters from 0, but for the question "
+                f"{shown(question)} the answer is {shown(text)} and at {start} the context has {shown(found)}. Correct "
+                "answer_start."
+            )
+
+
+def _check_room(questions: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int, stride: int) -> None:
+    """Raise a `DistillationError` if the windows of some question would not move on."""
+    lengths = [len(ids) for ids in tokenizer(questions, add_special_tokens=False)["input_ids"]]
+    longest = int(np.argmax(lengths))
+    room = max_length - tokenizer.num_special_tokens_to_add(pair=True) - lengths[longest]
+    if room <= stride:
+        raise DistillationError(
+            f"data.stride must be smaller than what max_length leaves for the context, but it is {stride}, and beside "
+            f"a question of {lengths[longest]} tokens, {shown(questions[longest], 80)}, {max_length} tokens leave "
+            f"{max(room, 0)}. Lower data.stride, raise data.max_length, or leave the question out."
+        )
+
+
+def _words(encoded: Any, batch: dict[str, list[Any]]) -> list[NDArray[np.int32]]:
+    """Return the word of each token of each window."""
+    owners = encoded["overflow_to_sample_mapping"]
+    return word_numbers(encoded, *([batch[name][owner] for owner in owners] for name in (QUESTION, CONTEXT)))
+
+
+def _windows(
+    encoded: Any,
+    batch: dict[str, list[Any]],
+    numbers: list[int],
+    for_evaluation: bool,
+    words: list[NDArray[np.int32]] | None,
+) -> dict[str, Any]:
+    owners = encoded.pop("overflow_to_sample_mapping")
+    masks = [_context_mask(encoded.sequence_ids(window)) for window in range(len(owners))]
+    offsets = [
+        np.asarray(own, dtype=np.int32) * mask[:, None]
+        for own, mask in zip(encoded.pop("offset_mapping"), masks, strict=True)
+    ]
+    spans = [
+        _answer_tokens(offsets[window], masks[window], batch[ANSWERS][owner], batch[ANSWER_STARTS][owner])
+        for window, owner in enumerate(owners)
+    ]
+    columns = {
+        **encoded,
+        "context_mask": masks,
+        START: [start for start, _ in spans],
+        END: [end for _, end in spans],
+        EXAMPLE: [numbers[owner] for owner in owners],
+        "length": [len(mask) for mask in masks],
+    }
+    if FOLD in batch:
+        columns[FOLD] = [batch[FOLD][owner] for owner in owners]
+    if for_evaluation or words is not None:
+        columns[OFFSETS] = offsets
+    if words is not None:
+        columns[WORD_IDS] = words
+    if for_evaluation:
+        columns |= {name: [batch[name][owner] for owner in owners] for name in (CONTEXT, ANSWERS)}
+    return columns
+
+
+def _context_mask(sequence_ids: Sequence[int | None]) -> NDArray[np.int8]:
+    return np.asarray([part == 1 for part in sequence_ids], dtype=np.int8)
+
+
+def _answer_tokens(offsets: NDArray, mask: NDArray, answers: Sequence[str], starts: Sequence[int]) -> tuple[int, int]:
+    """Return the first and the last token of the first answer."""
+    if not answers:
+        return NO_LABEL, NO_LABEL
+    text = answers[0]
+    # White space at its ends belongs to no token.
+    first = starts[0] + len(text) - len(text.lstrip())
+    end = starts[0] + len(text.rstrip())
+    visible = np.flatnonzero(mask.astype(bool) & (offsets[:, 1] > offsets[:, 0]))
+    begins, ends = offsets[visible].T
+    if len(visible) == 0 or begins.min() > first or ends.max() < end:
+        return NOT_HERE, NOT_HERE
+    inside = visible[(ends > first) & (begins < end)]
+    return (int(inside[0]), int(inside[-1])) if len(inside) else (NOT_HERE, NOT_HERE)
+
+
+QUESTION_ROWS = QuestionRows()

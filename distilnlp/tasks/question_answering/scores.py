@@ -1,0 +1,154 @@
+"""Extractive question answering: a question is a unit, and its context is read in one window or more."""
+
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from distilnlp.errors import DistillationError
+from distilnlp.metrics import EvaluationTask, Scorer, predict_rows, weighted_scorer
+from distilnlp.metrics.fidelity import same_share
+from distilnlp.metrics.intervals import weighted_means
+from distilnlp.metrics.labels import keep_order, require_columns, require_labelled
+from distilnlp.metrics.prediction import Collator, Example, Rows, split_rows
+from distilnlp.metrics.task import no_training_metrics
+from distilnlp.signals import Batch
+
+COLUMNS = ("context_mask",)
+ROW_COLUMNS = ("example", "context", "context_mask", "offsets")
+MAX_ANSWER_LENGTH = 30
+ARTICLES = re.compile(r"\b(a|an|the)\b")
+PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def read_answers(examples: Rows, _config: PreTrainedConfig) -> list[list[str]]:
+    """Return the reference answers of each question, in the order of the questions' indices; none = not labelled.
+
+    Raises:
+        DistillationError: rows lack what their answers are found by, or no question has an answer.
+    """
+    require_columns(examples, ROW_COLUMNS, "question answering")
+    answers = {row["example"]: _references(row) for row in examples}
+    labels = [answers[question] for question in sorted(answers)]
+    require_labelled([bool(references) for references in labels], "question")
+    return labels
+
+
+def _references(row: Example) -> list[str]:
+    answers = row.get("answers") or []
+    if not isinstance(answers, list | tuple) or not all(isinstance(answer, str) for answer in answers):
+        raise DistillationError(
+            f"expected the answers of a question as a list of texts, but question {row['example']} has {answers!r}. "
+            "Give the column 'answers' the texts alone."
+        )
+    return list(answers)
+
+
+def predict_answers(
+    model: PreTrainedModel, examples: Rows, collator: Collator, batch_size: int = 32, owner: str = "the model"
+) -> list[str]:
+    """Return a model's answer to each question, in the order of the questions' indices.
+
+    It is the span of highest start + end logit over all windows of the question, inside the context and of at most 30
+    pieces; of equal ones the first.
+
+    Raises:
+        DistillationError: there are no rows, they lack what answers are found by, or a logit is NaN or infinite.
+    """
+    require_columns(examples, ROW_COLUMNS, "question answering")
+    logits = predict_rows(model, examples, collator, _read_context, columns=COLUMNS, batch_size=batch_size, owner=owner)
+    best: dict[int, tuple[float, str]] = {}
+    for row, of_row in zip(examples, logits, strict=True):
+        found = _answer_of(row, of_row)
+        if row["example"] not in best or found[0] > best[row["example"]][0]:
+            best[row["example"]] = found
+    return [best[question][1] for question in sorted(best)]
+
+
+def _read_context(outputs: Any, batch: Batch) -> list[NDArray]:
+    """Return start and end logits `[pieces, 2]` of the context of each row."""
+    mask = batch["context_mask"].bool()
+    return split_rows(torch.stack([outputs.start_logits, outputs.end_logits], dim=-1)[mask], mask)
+
+
+def _answer_of(row: Example, logits: NDArray) -> tuple[float, str]:
+    """Return the best answer of a window with its score; an empty one where the window holds no context."""
+    if not len(logits):
+        return -np.inf, ""
+    score, first, last = best_span(*logits.astype(np.float64).T)
+    offsets = np.asarray(row["offsets"])[np.asarray(row["context_mask"], dtype=bool)]
+    return score, row["context"][offsets[first][0] : offsets[last][1]].strip()
+
+
+def best_span(
+    start_logits: NDArray, end_logits: NDArray, max_length: int = MAX_ANSWER_LENGTH
+) -> tuple[float, int, int]:
+    """Return the highest start + end logit of a span of at most `max_length` pieces, and its first and last piece.
+
+    Every such span is tried, as a matrix of starts and lengths.
+
+    Args:
+        start_logits: `[pieces]`, at least one.
+        end_logits: `[pieces]`.
+        max_length: pieces of the longest answer.
+    """
+    length = min(max_length, len(start_logits))
+    beyond = np.full(length - 1, -np.inf)
+    sums = start_logits[:, None] + sliding_window_view(np.concatenate([end_logits, beyond]), length)
+    first, extra = np.unravel_index(sums.argmax(), sums.shape)
+    return float(sums[first, extra]), int(first), int(first + extra)
+
+
+def question_scorer(answers: Sequence[str], labels: Sequence[Sequence[str]]) -> Scorer:
+    """Return the scorer of SQuAD's F1 and exact match (Rajpurkar et al. 2016, arXiv 1606.05250); a unit is a question.
+
+    Both count the best of a question's reference answers; questions without one are left out.
+    """
+    pairs = [(answer, references) for answer, references in zip(answers, labels, strict=True) if references]
+    columns = {
+        "f1": np.array([max(answer_f1(answer, reference) for reference in references) for answer, references in pairs]),
+        "exact_match": np.array(
+            [any(_words(answer) == _words(reference) for reference in references) for answer, references in pairs]
+        ),
+    }
+    return weighted_scorer(lambda weights: weighted_means(weights, columns), len(pairs))
+
+
+def always_one_answer(labels: Sequence[Sequence[str]]) -> Scorer:
+    """Return the scorer of the most frequent reference answer, given to every question."""
+    answer, _ = Counter(reference for references in labels for reference in references).most_common(1)[0]
+    return question_scorer([answer] * len(labels), labels)
+
+
+def answer_f1(answer: str, reference: str) -> float:
+    """Return the F1 of the words of an answer, each counted as often as it occurs; see `question_scorer`."""
+    found, expected = _words(answer), _words(reference)
+    shared = (Counter(found) & Counter(expected)).total()
+    return 2 * shared / (len(found) + len(expected)) if shared else 0.0
+
+
+def _words(answer: str) -> list[str]:
+    """Return an answer's words without case, punctuation and articles."""
+    return ARTICLES.sub(" ", answer.lower().translate(PUNCTUATION)).split()
+
+
+QUESTION_EVALUATION = EvaluationTask(
+    read_labels=read_answers,
+    predict=predict_answers,
+    align=keep_order,
+    scores=question_scorer,
+    fidelity={"agreement": same_share},
+    calibration_error=None,
+    constant=always_one_answer,
+    constant_name="the same answer to every question",
+    compute_metrics=no_training_metrics,
+    training_metrics=lambda config: (),
+    columns=COLUMNS,
+)

@@ -1,0 +1,92 @@
+"""SQuAD's own file format: articles of paragraphs of questions (arXiv 1606.05250)."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from datasets import Dataset, Features, List, Value
+
+from distilnlp.data.columns import is_list
+from distilnlp.data.parts import Part, read_in_parts
+from distilnlp.errors import DistillationError
+from distilnlp.signals.names import CONTEXT, QUESTION
+
+ANSWERS = "answers"
+ANSWER_TYPE = {"text": List(Value("string")), "answer_start": List(Value("int64"))}
+FLAT = Features({QUESTION: Value("string"), CONTEXT: Value("string"), ANSWERS: ANSWER_TYPE})
+
+
+def flatten_squad(dataset: Dataset) -> Dataset:
+    """Return one row a question of a nested file, `{"data": [{"paragraphs": [...]}]}`; other data as it is.
+
+    A question without `answers` has null there.
+
+    Raises:
+        DistillationError: a nested file lacks a part.
+    """
+    if not _is_nested(dataset):
+        return dataset
+    return read_in_parts(dataset, _flatten, FLAT, key=_flatten.__qualname__, desc="Reading the questions")
+
+
+def _flatten(part: Part) -> dict[str, list[Any]]:
+    columns: dict[str, list[Any]] = {name: [] for name in FLAT}
+    try:
+        for row in _questions(part.rows):
+            for name, values in columns.items():
+                values.append(row[name])
+    except (KeyError, TypeError) as error:
+        raise DistillationError(
+            "expected a file in the form of SQuAD: data, paragraphs, context and qas, and in these question and "
+            f"answers, but {type(error).__name__} {error} came up. Compare it with train-v1.1.json."
+        ) from error
+    return columns
+
+
+def _is_nested(dataset: Dataset) -> bool:
+    articles = dataset.features.get("data", dataset.features)
+    article = articles.feature if is_list(articles) else articles
+    return isinstance(article, dict) and "paragraphs" in article
+
+
+def _questions(dataset: Dataset) -> Iterator[dict[str, Any]]:
+    for row in dataset:
+        for article in row.get("data") or [row]:
+            for paragraph in article["paragraphs"]:
+                for question in paragraph["qas"]:
+                    yield {
+                        QUESTION: question["question"],
+                        CONTEXT: paragraph["context"],
+                        ANSWERS: as_columns(question.get("answers")),
+                    }
+
+
+def as_columns(answers: Any) -> dict[str, list[Any]] | None:
+    """Return answers as `{"text": [...], "answer_start": [...]}`, also from one answer or a list of answers.
+
+    Raises:
+        DistillationError: a text is no text, or a start is no whole number.
+    """
+    if answers is None:
+        return None
+    if isinstance(answers, list):
+        columns = {name: [answer[name] for answer in answers] for name in ANSWER_TYPE}
+    else:
+        columns = {name: _as_list(answers[name]) for name in ANSWER_TYPE}
+    starts = columns["answer_start"]
+    if not all(isinstance(text, str | None) for text in columns["text"]) or not all(map(_may_be_start, starts)):
+        raise DistillationError(
+            f"an answer must be a text, and its answer_start a whole number, but the answers are {answers}. Convert "
+            "them, as in {'text': ['film'], 'answer_start': [4]}."
+        )
+    return {**columns, "answer_start": [None if start is None else int(start) for start in starts]}
+
+
+def _as_list(value: Any) -> list[Any]:
+    """Return one text or start as a list of one."""
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _may_be_start(value: Any) -> bool:
+    return value is None or isinstance(value, int) or (isinstance(value, float) and value.is_integer())

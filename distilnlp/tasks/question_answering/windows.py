@@ -1,0 +1,67 @@
+"""What another tokenizer makes of the windows of a context, so that student and teacher read the same part of it."""
+
+from typing import Any
+
+import numpy as np
+from datasets import Dataset, concatenate_datasets
+from transformers import PreTrainedTokenizerBase
+
+from distilnlp.data.parts import map_in_parts
+from distilnlp.data.rows import require_fast
+from distilnlp.data.words import words_of_pieces
+from distilnlp.errors import DistillationError
+from distilnlp.signals.names import CONTEXT, EXAMPLE, FOLD, OFFSETS, QUESTION, WORD_IDS
+
+
+def shown_windows(windows: Dataset, rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Dataset:
+    """Return for each window the question and the part of the context that it shows, by another tokenizer.
+
+    Nothing is cut, so that the rows pair one to one. They have `context_mask`, `offsets` in the whole context and
+    `word_ids`, and no labels.
+
+    Args:
+        windows: tokenised rows with `offsets`.
+        rows: the normalised rows that they were made of.
+        tokenizer: the other one.
+        max_length: what its model reads, in tokens.
+
+    Raises:
+        DistillationError: a window is longer than that.
+    """
+    require_fast(tokenizer, "question answering")
+    texts = rows.select_columns([QUESTION, CONTEXT]).select(windows[EXAMPLE])
+    kept = [name for name in (EXAMPLE, FOLD) if name in windows.column_names]
+    both = concatenate_datasets([texts, windows.select_columns([*kept, OFFSETS])], axis=1)
+
+    def encode(batch: dict[str, list[Any]]) -> dict[str, Any]:
+        begins, parts = zip(*map(_shown, batch[CONTEXT], batch[OFFSETS]), strict=True)
+        encoded = tokenizer(batch[QUESTION], list(parts))
+        longest = max(map(len, encoded["input_ids"]))
+        if longest > max_length:
+            raise DistillationError(
+                f"question_answering: the teacher reads what each window of the student's shows, and its tokenizer "
+                f"makes {longest} tokens of one, but it may read {max_length}. Lower data.max_length, or raise "
+                "teacher.max_length if it is set."
+            )
+        columns: dict[str, list[Any]] = {"context_mask": [], OFFSETS: [], WORD_IDS: []}
+        for one, begin, *texts in zip(encoded.encodings, begins, batch[QUESTION], batch[CONTEXT], strict=True):
+            is_context = np.asarray([part == 1 for part in one.sequence_ids], dtype=np.int32)
+            offsets = np.asarray(one.offsets, dtype=np.int32) + begin * is_context[:, None]
+            columns["context_mask"].append(is_context.astype(np.int8))
+            columns[OFFSETS].append(offsets * is_context[:, None])
+            columns[WORD_IDS].append(words_of_pieces(offsets, one.sequence_ids, texts))
+        return {**encoded, **columns, "length": [len(mask) for mask in columns["context_mask"]]}
+
+    return map_in_parts(both, encode, remove_columns=[QUESTION, CONTEXT], desc="Tokenising the teacher's windows")
+
+
+def _shown(context: str, offsets: list[list[int]]) -> tuple[int, str]:
+    """Return where the part of a context begins that a window shows, and the part, with the white space before it.
+
+    Tokenizers that join a word and the space before it then read the first word as they do inside a text.
+    """
+    spans = [(start, end) for start, end in offsets if end > start]
+    if not spans:
+        return 0, ""
+    begin = len(context[: min(start for start, _ in spans)].rstrip())
+    return begin, context[begin : max(end for _, end in spans)]

@@ -1,0 +1,1 @@
+"""Regression: a text has a score."""

@@ -1,0 +1,1 @@
+"""Single-label classification: a text has one class."""

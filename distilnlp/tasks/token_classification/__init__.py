@@ -1,0 +1,1 @@
+"""Token classification: a word has a tag."""

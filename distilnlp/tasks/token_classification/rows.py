@@ -1,0 +1,191 @@
+"""Rows of words, each with a tag."""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import accumulate
+from typing import Any, ClassVar
+
+import numpy as np
+from datasets import Dataset, List, Value
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
+
+from distilnlp.data import DataConfig, RowFormat
+from distilnlp.data.columns import (
+    find_text_columns,
+    find_text_list,
+    is_label_list,
+    is_text,
+    is_text_list,
+    require_column,
+)
+from distilnlp.data.label_names import LabelColumn, find_label_names
+from distilnlp.data.parts import Part, map_in_parts, values_of
+from distilnlp.data.rows import Layout, has_type, require_fast
+from distilnlp.data.words import first_pieces
+from distilnlp.errors import DistillationError, shown
+from distilnlp.signals.names import LABEL, NO_LABEL, WORD_IDS, WORDS
+
+USUAL_WORDS = ("tokens", WORDS)
+
+
+class TokenRows(RowFormat):
+    """Normalised: `words` and `label`, a tag id a word, -100 = none.
+
+    Tokenised: `word_starts`, 1 at the first token of every word, `label`, the tag id there and -100 elsewhere, and
+    `word_ids`, the index of each token's word, -1 = none. The tokenizer reads the words with one space between them, as
+    it reads running text: so the first token of a word is the same as in a text, also where it begins with the space
+    before it (RoBERTa).
+    """
+
+    task = "token classification"
+    inputs = (WORDS,)
+    features: ClassVar[Mapping[str, Any]] = {WORDS: List(Value("string")), LABEL: List(Value("int64"))}
+    usual_labels = ("ner_tags", "tags", "labels", LABEL)
+    has_label_names = True
+    own_keys = frozenset({"label_names"})
+
+    def check_label_column(self, dataset: Dataset, column: str) -> None:
+        """Raise a `DistillationError` if the column does not hold lists."""
+        feature = dataset.features[column]
+        if not has_type(feature, is_label_list(feature)):
+            raise DistillationError(
+                f"label column {column!r} must hold a list of tags a row, one a word, but it holds {shown(feature)}. "
+                "Convert it, for example to JSON lines, or set data.label_column."
+            )
+
+    def find_layout(self, dataset: Dataset, config: DataConfig, label: str) -> Layout:
+        """Return the named column, the only column of lists of words, or the only text column."""
+        if config.text_columns is None:
+            found = find_text_list(dataset, USUAL_WORDS, [label])
+            return Layout((found or find_text_columns(dataset, None, label)[0],), label)
+        if len(config.text_columns) > 1:
+            raise DistillationError(
+                f"token classification reads one column of words, but data.text_columns names {config.text_columns}. "
+                "Name one."
+            )
+        return Layout(tuple(config.text_columns), label)
+
+    def check_layout(self, dataset: Dataset, layout: Layout) -> None:
+        """Raise a `DistillationError` if the column holds neither words nor text."""
+        name = layout.texts[0]
+        require_column(dataset, name, "data.text_columns")
+        feature = dataset.features[name]
+        if name == layout.label or not (is_text_list(feature) or is_text(feature)):
+            raise DistillationError(
+                f"column {name!r} must hold a list of words a row, or text, which is split at white space, but it "
+                f"holds {'the labels' if name == layout.label else shown(feature)}. Set data.text_columns."
+            )
+
+    def unlabelled_layout(self, dataset: Dataset, layout: Layout) -> Layout | None:
+        """Return the same column, or the only one of words or text."""
+        if set(layout.texts) <= set(dataset.column_names):
+            return layout
+        found = find_text_list(dataset, USUAL_WORDS, [layout.label])
+        return replace(layout, texts=(found or find_text_columns(dataset, None, layout.label)[0],))
+
+    def find_label_names(
+        self, column: LabelColumn, given: Sequence[str] | None, teacher_names: Sequence[str] | None
+    ) -> list[str]:
+        """Return the names of the tags."""
+        return find_label_names(column, given, teacher_names)
+
+    def read_inputs(self, part: Part, layout: Layout) -> dict[str, list[Any]]:
+        """Return `words`; text is split at white space."""
+        return {WORDS: [_words(value) for value in part.rows[layout.texts[0]][:]]}
+
+    def as_texts(self, value: list[str]) -> list[str]:
+        """Return the words joined by one space: so they are tokenised."""
+        return [" ".join(value)]
+
+    def survey_labels(self, dataset: Dataset, layout: Layout) -> dict[Any, int]:
+        """Return what each value means."""
+        return LabelColumn(dataset, layout.label).ids(layout.given_names, layout.label_names)
+
+    def read_labels(
+        self, part: Part, layout: Layout, inputs: Mapping[str, list[Any]], survey: dict[Any, int] | None
+    ) -> dict[str, list[Any]]:
+        """Return one tag id a word."""
+        words = inputs[WORDS]
+        if survey is None:
+            return {LABEL: [[NO_LABEL] * len(row) for row in words]}
+        tags = [
+            [NO_LABEL] * len(own) if row is None else [survey[tag] for tag in row]
+            for own, row in zip(words, part.rows[layout.label][:], strict=True)
+        ]
+        _check_lengths(words, tags, layout, part.first)
+        return {LABEL: tags}
+
+    def is_labelled(self, rows: Dataset) -> NDArray[np.bool_]:
+        """Bool `[rows]`: which have a tag."""
+        return np.fromiter((any(tag != NO_LABEL for tag in own) for (own,) in values_of(rows, LABEL)), dtype=np.bool_)
+
+    def encode(
+        self,
+        rows: Dataset,
+        tokenizer: PreTrainedTokenizerBase,
+        max_length: int,
+        desc: str,
+        *,
+        config: DataConfig,
+        for_evaluation: bool = False,
+    ) -> Dataset:
+        """Tokenise; the words beyond `max_length` are cut, and their tags with them."""
+        require_fast(tokenizer, self.task)
+
+        def encode(batch: dict[str, list[Any]]) -> dict[str, Any]:
+            texts = [text for words in batch[WORDS] for text in self.as_texts(words)]
+            encoded = dict(tokenizer(texts, truncation=True, max_length=max_length, return_offsets_mapping=True))
+            words_of = [
+                list(_word_of_each_token(words, offsets))
+                for words, offsets in zip(batch[WORDS], encoded.pop("offset_mapping"), strict=True)
+            ]
+            return {**encoded, **_per_token(words_of, batch[LABEL]), "length": [len(row) for row in words_of]}
+
+        return map_in_parts(rows, encode, remove_columns=[WORDS], desc=desc)
+
+
+def _words(value: str | list[str] | None) -> list[str]:
+    if isinstance(value, str):
+        return value.split()
+    return [word or "" for word in value or ()]
+
+
+def _check_lengths(words: list[list[str]], tags: list[list[int]], layout: Layout, first: int) -> None:
+    for row, (own, labels) in enumerate(zip(words, tags, strict=True), first):
+        if len(own) != len(labels):
+            raise DistillationError(
+                f"every word needs one tag, but row {row} (counted from 0) has {len(own)} words in {layout.texts[0]!r} "
+                f"and {len(labels)} tags in {layout.label!r}. Correct the row; a row without tags has null."
+            )
+
+
+def _word_of_each_token(words: Sequence[str], offsets: Sequence[tuple[int, int]]) -> Iterator[int]:
+    """Yield for every token the index of its word, -1 if it is of none.
+
+    Args:
+        words: they were read with one space between them.
+        offsets: first character and the one after the last, of every token.
+    """
+    ends = list(accumulate(words, lambda end, word: end + 1 + len(word), initial=-1))[1:]
+    for start, end in offsets:
+        # By its last character, for a token may begin with the space before its word.
+        word = bisect_right(ends, end - 1) if end > start else len(ends)
+        yield word if word < len(ends) and end - 1 >= ends[word] - len(words[word]) else -1
+
+
+def _per_token(words_of: list[list[int]], tags: list[list[int]]) -> dict[str, list[NDArray]]:
+    starts = [first_pieces(words) for words in words_of]
+    labels = [
+        [own[word] if start else NO_LABEL for word, start in zip(words, first, strict=True)]
+        for words, first, own in zip(words_of, starts, tags, strict=True)
+    ]
+    return {
+        LABEL: [np.asarray(row, dtype=np.int32) for row in labels],
+        "word_starts": starts,
+        WORD_IDS: [np.asarray(words, dtype=np.int32) for words in words_of],
+    }
+
+
+TOKEN_ROWS = TokenRows()

@@ -1,0 +1,1 @@
+"""Training a student: the Trainer, its arguments, what is logged, checkpoints."""
