@@ -20,8 +20,8 @@ from distilnlp.data import PreparedData
 from distilnlp.errors import DistillationError
 from distilnlp.recipe.sections import Recipe, load_recipe
 from distilnlp.runs import dry_run, evaluate_saved, make_plan, run
+from distilnlp.runs.describe import labels_text
 from distilnlp.runs.folder import alone_in
-from distilnlp.runs.plan import labels_text
 from distilnlp.runs.stages import Stage
 from distilnlp.tasks import SINGLE_LABEL_ROWS, TASKS
 from tests.tiny import TOPICS, tiny_model, tiny_rows, tiny_tokenizer

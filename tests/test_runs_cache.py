@@ -10,7 +10,7 @@ from distilnlp.answers import read_manifest
 from distilnlp.cli.commands import main
 from distilnlp.errors import DistillationError
 from distilnlp.recipe.sections import Recipe
-from distilnlp.runs import cache, pipeline, run, teacher
+from distilnlp.runs import cache, run, steps, teacher
 from tests import test_runs
 from tests.test_cache import flip_a_byte
 
@@ -25,13 +25,13 @@ def recipe(folder: Path, **overrides: Any) -> Recipe:
 def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the models that stages load."""
     names: list[str] = []
-    original = pipeline.load_labelled
+    original = steps.load_labelled
 
     def load(path: Any, *args: Any, **options: Any) -> Any:
         names.append(Path(path).name)
         return original(path, *args, **options)
 
-    for module in (pipeline, teacher):
+    for module in (steps, teacher):
         monkeypatch.setattr(module, "load_labelled", load)
     return names
 

@@ -12,7 +12,7 @@ from datasets import Dataset, DatasetDict, List, Value
 from distilnlp.errors import DistillationError
 from distilnlp.recipe.sections import Recipe
 from distilnlp.runs import cache, dry_run, make_plan, run
-from distilnlp.runs.pipeline import Pipeline
+from distilnlp.runs.steps import Steps
 from distilnlp.signals import SignalRequest
 from distilnlp.signals.names import ANSWER
 from tests import test_runs
@@ -72,9 +72,9 @@ def test_a_run_learns_from_the_answers_and_has_no_teacher_to_measure(folder: Pat
     ],
 )
 def test_every_way_to_write_the_answers_gives_the_same(folder: Path, changes: dict[str, Any]) -> None:
-    pipeline = Pipeline(make_plan(recipe(folder, **changes)))
-    teacher: Any = pipeline._finished_teacher().live("float32")
-    rows = [pipeline.train[index] for index in range(len(pipeline.train))]
+    steps = Steps(make_plan(recipe(folder, **changes)))
+    teacher: Any = steps.teacher.live("float32")
+    rows = [steps.rows.train[index] for index in range(len(steps.rows.train))]
     batch = teacher.look_up(rows, {})
     got = teacher(batch, SignalRequest()).logits.softmax(dim=-1)
     torch.testing.assert_close(got, torch.tensor(probabilities(len(rows))), rtol=1e-4, atol=1e-5)

@@ -12,8 +12,9 @@ from transformers import PreTrainedTokenizerFast
 from distilnlp.errors import DistillationError
 from distilnlp.recipe.sections import Recipe
 from distilnlp.runs import cache, make_plan, run
-from distilnlp.runs.pipeline import Pipeline
-from distilnlp.runs.plan import describe
+from distilnlp.runs.describe import describe
+from distilnlp.runs.rows import RunRows
+from distilnlp.runs.steps import Steps
 from distilnlp.signals import SignalRequest
 from tests import test_runs
 from tests.test_data_tokens import letter_tokenizer
@@ -58,21 +59,20 @@ def test_a_run_distils_the_mean_of_its_teachers_and_measures_it(second: Path) ->
 
 def test_the_answer_is_the_weighted_mean_in_the_order_of_the_first(second: Path) -> None:
     options = {"teacher.weights": [1, 3], "teacher.average": "logits", "training.teacher_dtype": "float32"}
-    pipeline = Pipeline(make_plan(recipe(second, "second", **options)))
-    batch = pipeline.teacher_rows.collate([pipeline.train[index] for index in range(4)])
+    steps = Steps(make_plan(recipe(second, "second", **options)))
+    batch = steps.rows.teacher.collate([steps.rows.train[index] for index in range(4)])
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
     first, other = (tiny_model(hidden_size=16, num_hidden_layers=2), tiny_model("distilbert", TOPICS[::-1], seed=1))
     with torch.no_grad():
         wanted = (first(**batch).logits + 3 * other(**inputs).logits.flip(-1)) / 4
-    got = pipeline._finished_teacher().live("float32")(batch, SignalRequest()).logits
+    got = steps.teacher.live("float32")(batch, SignalRequest()).logits
     torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_members_read_their_own_tokenizer_and_length(letters: Path) -> None:
     results = run(recipe(letters, "letters"))
     assert set(results["models"]) == {"teacher", "student"}
-    pipeline = Pipeline(make_plan(recipe(letters, "letters")))
-    row = pipeline.train[0]
+    row = RunRows(make_plan(recipe(letters, "letters"))).train[0]
     assert row["teacher_member_1_input_ids"] == letter_tokenizer()(tiny_rows(1)["text"][0])["input_ids"]
     assert row["teacher_input_ids"] == row["input_ids"]
 

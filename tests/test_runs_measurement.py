@@ -10,7 +10,7 @@ from distilnlp.data import DataConfig
 from distilnlp.evaluation import CUT_TEACHER
 from distilnlp.runs import evaluate_saved, make_plan, run
 from distilnlp.runs.measurement import readings_of_run
-from distilnlp.runs.pipeline import Pipeline
+from distilnlp.runs.rows import RunRows
 from tests.test_runs import recipe
 from tests.test_task_runs import row_of, text
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -102,8 +102,8 @@ def run_recipe(folder: Path, **changes: Any) -> Any:
 def test_a_run_reads_its_test_rows_at_the_lengths_of_both(
     tmp_path: Path, changes: dict[str, Any], lengths: dict[str, int]
 ) -> None:
-    pipeline = Pipeline(make_plan(run_recipe(tmp_path, **changes)))
-    found = readings_of_run(pipeline.plan, pipeline.student_rows, pipeline.teacher_rows)
+    rows = RunRows(make_plan(run_recipe(tmp_path, **changes)))
+    found = readings_of_run(rows.plan, rows.student, rows.teacher)
     assert {name: own.text["max_length"] for name, own in found.items()} == lengths
     for own in found.values():
         assert max(own.rows["length"]) == min(own.text["max_length"], 22)

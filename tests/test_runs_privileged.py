@@ -12,8 +12,8 @@ from distilnlp.data.columns import joined_texts
 from distilnlp.errors import DistillationError
 from distilnlp.recipe.sections import Recipe
 from distilnlp.runs import make_plan, run
-from distilnlp.runs.pipeline import Pipeline
-from distilnlp.runs.plan import describe
+from distilnlp.runs.describe import describe
+from distilnlp.runs.rows import RunRows
 from distilnlp.signals.views import student_view, teacher_view
 from distilnlp.tasks import SINGLE_LABEL_ROWS
 from tests import test_runs
@@ -56,8 +56,8 @@ def test_the_teacher_reads_more_than_the_student_and_the_test(hinted: Path, capl
     assert set(results["models"]) == {"student"}
     assert "the test rows lack what the teacher reads" in caplog.text
     assert (hinted / "out" / "cache").is_dir()
-    pipeline = Pipeline(make_plan(recipe(hinted, output=str(hinted / "other"))))
-    for row in pipeline.train.select(range(6)):
+    rows = RunRows(make_plan(recipe(hinted, output=str(hinted / "other"))))
+    for row in rows.train.select(range(6)):
         assert len(row["teacher_input_ids"]) > len(row["input_ids"])
         assert words(row["teacher_input_ids"])[: len(row["input_ids"]) - 1] == words(row["input_ids"])[:-1]
 
@@ -73,7 +73,7 @@ def test_a_teacher_may_read_longer_texts(hinted: Path) -> None:
     lengths = {"teacher.text_columns": None, "teacher.max_length": 12, "data.max_length": 6}
     plan = make_plan(recipe(hinted, **lengths))
     assert "cut after 6 tokens; the teacher reads text cut after 12" in describe(plan)
-    train = Pipeline(plan).train
+    train = RunRows(plan).train
     assert max(map(len, train["input_ids"])) == 6
     assert max(map(len, train["teacher_input_ids"])) > 6
 
@@ -113,7 +113,7 @@ def test_the_two_views_keep_the_rows_together(hinted: Path) -> None:
 )
 def test_what_does_not_fit_is_refused_before_training(changes: dict[str, Any], message: str, hinted: Path) -> None:
     with pytest.raises(DistillationError, match=message):
-        Pipeline(make_plan(recipe(hinted, **changes)))
+        _ = RunRows(make_plan(recipe(hinted, **changes))).train
 
 
 def test_a_transfer_set_needs_the_teachers_columns_too(hinted: Path) -> None:

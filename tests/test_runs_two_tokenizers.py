@@ -8,7 +8,7 @@ import pytest
 
 from distilnlp.errors import DistillationError
 from distilnlp.runs import make_plan, run
-from distilnlp.runs.pipeline import Pipeline
+from distilnlp.runs.rows import RunRows
 from tests import test_task_runs
 from tests.test_data_tokens import byte_tokenizer
 from tests.test_task_runs import task_recipe
@@ -48,7 +48,7 @@ def test_states_of_words_are_compared(small: Path, task: str, epochs: int) -> No
 
 def test_columns_that_align_are_written_only_where_they_are_needed(small: Path) -> None:
     def columns(task: str, *losses: dict[str, Any], **overrides: Any) -> set[str]:
-        return ALIGNED & {*Pipeline(make_plan(recipe_of(small, task, *losses, **overrides))).train.column_names}
+        return ALIGNED & {*RunRows(make_plan(recipe_of(small, task, *losses, **overrides))).train.column_names}
 
     same = {"student.model": None, "student.num_layers": 1}
     words = {"word_ids", "teacher_word_ids"}
@@ -61,9 +61,9 @@ def test_columns_that_align_are_written_only_where_they_are_needed(small: Path) 
 
 def test_every_window_of_the_student_has_one_of_the_teacher(small: Path) -> None:
     plan = make_plan(recipe_of(small, "question_answering"))
-    pipeline = Pipeline(plan)
-    assert len(pipeline.train) > len(plan.data.train)
-    for row in pipeline.train:
+    rows = RunRows(plan)
+    assert len(rows.train) > len(plan.data.train)
+    for row in rows.train:
         context = plan.data.train["context"][row["example"]]
         shown = [
             context[spans[0][0] : spans[-1][1]].strip()
@@ -71,7 +71,7 @@ def test_every_window_of_the_student_has_one_of_the_teacher(small: Path) -> None
             if (spans := [span for span in row[f"{prefix}offsets"] if span[1] > span[0]])
         ]
         assert shown[0] == shown[1] != ""
-    assert len(pipeline.member_rows[0].train) != len(pipeline.train)
+    assert len(rows.members[0].train) != len(rows.train)
 
 
 @pytest.mark.parametrize("epochs", [1, 2])
@@ -92,9 +92,9 @@ def test_the_teacher_is_asked_about_the_windows_of_the_validation_rows_too(small
     chosen = recipe_of(small, "question_answering", **options)
     chosen = chosen.model_copy(update={"data": chosen.data.model_copy(update={"source": str(small / "splits")})})
     plan = make_plan(chosen)
-    made = Pipeline(plan)
+    made = RunRows(plan)
     assert made.validation is not None
-    assert len(made.validation) == len(made.student_rows.validation) > len(plan.data.validation)
+    assert len(made.validation) == len(made.student.validation) > len(plan.data.validation)
     assert set(run(chosen)["models"]) == {"teacher", "student"}
 
 
@@ -111,12 +111,13 @@ def test_the_teacher_is_asked_about_the_windows_of_the_validation_rows_too(small
 def test_what_cannot_be_aligned_is_refused_by_name(small: Path, task: str, losses: list[str], message: str) -> None:
     own = {"student.num_attention_heads": None}
     with pytest.raises(DistillationError, match=f"^{message}"):
-        Pipeline(make_plan(recipe_of(small, task, *({"name": name} for name in losses), **own)))
+        _ = RunRows(make_plan(recipe_of(small, task, *({"name": name} for name in losses), **own))).train
 
 
 def test_a_window_that_is_too_long_for_the_teacher_is_refused(small: Path) -> None:
+    own = {"teacher.max_length": 12, "data.stride": 1}
     with pytest.raises(DistillationError, match=r"question_answering: .* raise teacher\.max_length"):
-        Pipeline(make_plan(recipe_of(small, "question_answering", **{"teacher.max_length": 12, "data.stride": 1})))
+        _ = RunRows(make_plan(recipe_of(small, "question_answering", **own))).train
 
 
 def test_a_student_that_has_no_room_for_a_word_finds_its_kept_answers(small: Path) -> None:

@@ -15,7 +15,7 @@ from distilnlp.errors import DistillationError
 from distilnlp.evaluation.label_order import order_that_fits
 from distilnlp.runs import run
 from distilnlp.runs.members import Member
-from distilnlp.runs.teacher_sample import SAMPLE, check_finished_teacher
+from distilnlp.runs.teacher_worth import SAMPLE, check_finished_teacher
 from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION, SINGLE_LABEL_EVALUATION, TOKEN_EVALUATION, Task
 from distilnlp.tasks.token_classification.scores import WordLabels
 from tests.test_runs import recipe, save_model

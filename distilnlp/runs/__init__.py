@@ -1,8 +1,7 @@
-"""Runs: a recipe carried out in stages, in one folder, each stage reused while what went into it is the same."""
+"""Runs: a recipe carried out in steps, in one folder, each step reused while what went into it is the same."""
 
-from distilnlp.runs.dry_run import dry_run
 from distilnlp.runs.measurement import evaluate_saved
-from distilnlp.runs.pipeline import cache, run
-from distilnlp.runs.plan import Plan, make_plan
+from distilnlp.runs.plan import Plan
+from distilnlp.runs.runner import cache, dry_run, make_plan, run
 
 __all__ = ["Plan", "cache", "dry_run", "evaluate_saved", "make_plan", "run"]

@@ -4,18 +4,20 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import torch
+from accelerate import PartialState
 from datasets import Dataset
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from distilnlp.data import DataConfig, evaluation_split
 from distilnlp.data.pairs import same_words
 from distilnlp.data.parts import numbers_of
-from distilnlp.evaluation import CUT_TEACHER, ModelReport, TextLength, evaluate_models
+from distilnlp.evaluation import CUT_TEACHER, ModelReport, SpeedPlan, TextLength, evaluate_models, verdict
 from distilnlp.models.loading import load_pretrained
-from distilnlp.runs.encoding import EncodedRows
+from distilnlp.runs.environment import describe_environment
 from distilnlp.runs.lengths import readable_length, warn_of_misfit
 from distilnlp.runs.models import collator_of, find_task, label_list, load_finished, same_vocabulary
 from distilnlp.runs.plan import Plan
+from distilnlp.runs.rows import EncodedRows, RunRows
 from distilnlp.signals.views import student_view, teacher_view
 from distilnlp.tasks import Task
 from distilnlp.tasks.masked_lm.rows import MaskedLMRows
@@ -83,6 +85,33 @@ def evaluate_saved(
         cut = cut_as_students(kind, rows, tokenizers["teacher"], whole, own, tokenizers["student"], data)
         readings = {"teacher": whole, **cut, "student": own}
     return measure({**models, CUT_TEACHER: models.get("teacher")}, readings, kind)
+
+
+def measure_run(plan: Plan, rows: RunRows, models: Mapping[str, Any]) -> dict[str, Any]:
+    """Measure the models of a run on its test rows, and return the content of its `results.json`.
+
+    Args:
+        plan: of the run.
+        rows: what the models read.
+        models: `student`, and perhaps `teacher` and `baseline`.
+    """
+    state, data, options = PartialState(), plan.data, plan.recipe.evaluation
+    for model in models.values():
+        model.to(state.device)
+    reports = measure(
+        {**models, CUT_TEACHER: models.get("teacher")},
+        readings_of_run(plan, rows.student, rows.teacher if "teacher" in models else None),
+        plan.task,
+        resamples=options.bootstrap_resamples,
+        speed_plan=SpeedPlan() if options.speed else None,
+    )
+    return {
+        "models": reports,
+        "verdict": verdict(reports),
+        "rows": {"train": len(data.train), "labelled": len(data.labelled), "test": len(data.test)},
+        "environment": describe_environment(),
+        "processes": state.num_processes,
+    }
 
 
 def readings_of_run(plan: Plan, student: EncodedRows, teacher: EncodedRows | None) -> dict[str, Reading]:

@@ -1,7 +1,7 @@
 """The models that a run's teacher is made of, each with a tokenizer and an order of the labels of its own."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -24,7 +24,7 @@ class Member:
 
     Attributes:
         source: local folder or Hub id.
-        model: its shape, with a new head if it is to be fine-tuned first; the weights are loaded where they are needed.
+        model: its shape, with a new head if it is to be fine-tuned first; its weights are loaded where they are needed.
         tokenizer: the student's or the first member's object, where it splits texts alike.
         max_length: of its texts, in tokens.
         prefix: of its columns in the teacher's rows; none where it reads what the first member reads.
@@ -132,3 +132,15 @@ def in_labels_of_data(
         named(first, label_names),
         *(model if has_names else named(model, label_names) for model, has_names in zip(others, is_named, strict=True)),
     ]
+
+
+def with_weights(members: Sequence[Member], models: Sequence[PreTrainedModel]) -> list[Member]:
+    """Return the members with models that have weights, whose labels get the members' names.
+
+    Args:
+        members: shapes.
+        models: of the same, in order.
+    """
+    for member, model in zip(members, models, strict=True):
+        model.config.id2label, model.config.label2id = member.model.config.id2label, member.model.config.label2id
+    return [replace(member, model=model) for member, model in zip(members, models, strict=True)]

@@ -1,13 +1,13 @@
-"""The models of a run: loaded, checked, named after the data's labels, and the student built from its teacher."""
+"""The models of a run: their shapes, their weights loaded and checked, and the student built from its teacher."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from datasets import Dataset
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from distilnlp.data import DataConfig
 from distilnlp.data.parts import spread
@@ -15,7 +15,7 @@ from distilnlp.errors import DistillationError
 from distilnlp.models.families import find_family
 from distilnlp.models.loading import load_pretrained
 from distilnlp.models.shapes import IN_CHUNKS
-from distilnlp.recipe.sections import Recipe
+from distilnlp.recipe.sections import Recipe, StudentConfig
 from distilnlp.signals import label_names_of
 from distilnlp.signals.names import ANSWER, EXAMPLE, FOLD, OFFSETS, WORD_IDS
 from distilnlp.signals.views import student_view
@@ -23,6 +23,9 @@ from distilnlp.students import build_student, trim_vocabulary
 from distilnlp.tasks import MASKED_LM, SINGLE_LABEL_CLASSIFICATION, TASKS, Task, task_named, task_of
 from distilnlp.teachers import has_untrained_head
 from distilnlp.training.checks import check_finite
+
+if TYPE_CHECKING:
+    from distilnlp.runs.plan import Plan
 
 NOT_FOR_MODELS = ("length", EXAMPLE, OFFSETS, WORD_IDS, FOLD, ANSWER)
 LAYER = re.compile(r"\.(?:layers?|h|blocks?)\.(\d+)\.")  # in the name of a weight
@@ -130,21 +133,52 @@ def new_head(
 ) -> PreTrainedModel:
     """Load an encoder with a new head for a task, in float32, for it is to be trained."""
     set_seed(seed)  # the new head is random
-    options: dict[str, Any] = {}
-    if task.problem_type is not None:
-        options["problem_type"] = task.problem_type
-    if task.has_label_names or task.num_outputs is not None:
-        options["num_labels"] = task.num_outputs or len(label_names)
-    options |= {"ignore_mismatched_sizes": True, "dtype": torch.float32, "output_loading_info": True}
-    model, report = load_pretrained(task.auto_class, name, trusted, **options)
-    if model.config.model_type in IN_CHUNKS:
-        raise DistillationError(
-            f"{name} is a {model.config.model_type}, which trains on texts of one fixed length alone, but texts are "
-            "padded to the longest of their batch. Give a model of another architecture."
-        )
+    options = {"ignore_mismatched_sizes": True, "dtype": torch.float32, "output_loading_info": True}
+    model, report = load_pretrained(task.auto_class, name, trusted, **_head(task, label_names), **options)
     _check_layers(name, model, report)
     check_finite(**{name: model})
     return named(model, label_names)
+
+
+def shape_of_finished(name: str, task: Task, trusted: Collection[str] = ()) -> PreTrainedModel:
+    """Return the shape, without weights, of what `load_finished` loads."""
+    _check_saved_head(name, task, trusted)
+    return _shape(load_pretrained(AutoConfig, name, trusted), name, task, trusted)
+
+
+def shape_of_new_head(
+    name: str, task: Task, label_names: Sequence[str], trusted: Collection[str] = ()
+) -> PreTrainedModel:
+    """Return the shape, without weights, of what `new_head` loads.
+
+    Raises:
+        DistillationError: an architecture that cannot be trained here.
+    """
+    config = load_pretrained(AutoConfig, name, trusted, **_head(task, label_names))
+    if config.model_type in IN_CHUNKS:
+        raise DistillationError(
+            f"{name} is a {config.model_type}, which trains on texts of one fixed length alone, but texts are "
+            "padded to the longest of their batch. Give a model of another architecture."
+        )
+    return named(_shape(config, name, task, trusted, dtype=torch.float32), label_names)
+
+
+def _head(task: Task, label_names: Sequence[str]) -> dict[str, Any]:
+    """Return what a config says of a new head."""
+    options: dict[str, Any] = {} if task.problem_type is None else {"problem_type": task.problem_type}
+    if task.has_label_names or task.num_outputs is not None:
+        options["num_labels"] = task.num_outputs or len(label_names)
+    return options
+
+
+def _shape(config: Any, name: str, task: Task, trusted: Collection[str], **options: Any) -> PreTrainedModel:
+    try:
+        with torch.device("meta"):
+            return task.auto_class.from_config(config, trust_remote_code=name in trusted, **options)
+    except Exception as error:  # an architecture without this head, settings that do not fit one another: many kinds
+        raise DistillationError(
+            f"the config of {name} makes no model for {task.name}: {type(error).__name__}: {error}. Name another model."
+        ) from error
 
 
 def label_list(model: PreTrainedModel, task: Task) -> list[str]:
@@ -161,46 +195,31 @@ def named(model: PreTrainedModel, label_names: Sequence[str]) -> PreTrainedModel
     return model
 
 
-def pretrained_student(
-    recipe: Recipe, task: Task, label_names: Sequence[str]
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Return the small pretrained model that a recipe names, with a new head, and its tokenizer."""
-    name, trusted = str(recipe.student.model), recipe.trust_remote_code
-    return new_head(name, task, label_names, recipe.seed, trusted), load_pretrained(AutoTokenizer, name, trusted)
-
-
-def cut_student(
-    recipe: Recipe,
-    teacher: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    task: Task,
-    train: Dataset,
-    max_length: int,
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Return the student that is cut from a teacher, and its tokenizer.
-
-    Args:
-        recipe: its `student` section says what is cut.
-        teacher: what it is cut from.
-        tokenizer: the teacher's.
-        task: of both.
-        train: normalised training rows: the text that importance is measured on and a vocabulary must cover.
-        max_length: of that text, in tokens.
+def shape_of_student(config: StudentConfig, teacher: PreTrainedModel) -> PreTrainedModel:
+    """Return the shape of the student that is cut from a teacher, which may be a shape itself.
 
     Raises:
         DistillationError: the teacher does not allow it.
     """
-    config = recipe.student
     find_family(teacher.config.model_type)  # before its config is asked for what a family has
+    return build_student(teacher, **_cut(config, teacher))
+
+
+def cut_student(plan: "Plan", teacher: PreTrainedModel) -> PreTrainedModel:
+    """Return the student that is cut from a teacher."""
+    config, tokenizer, train = plan.recipe.student, plan.tokenizers[0], plan.data.train
+    options = _cut(config, teacher)
+    if config.changes_width:
+        options["sample"] = sample_of(plan.recipe, tokenizer, plan.task, train, plan.max_length)
+    student = build_student(teacher, **options)
+    return trim_vocabulary(student, tokenizer, plan.task.rows.texts(train))[0] if config.trim_vocabulary else student
+
+
+def _cut(config: StudentConfig, teacher: PreTrainedModel) -> dict[str, Any]:
     options = config.model_dump(exclude={"model", "trim_vocabulary"}, exclude_none=True)
     if not options.keys() & {"num_layers", "layers"}:
         options["num_layers"] = max(1, teacher.config.num_hidden_layers // 2)
-    if config.changes_width:
-        options["sample"] = sample_of(recipe, tokenizer, task, train, max_length)
-    student = build_student(teacher, **options)
-    if not config.trim_vocabulary:
-        return student, tokenizer
-    return trim_vocabulary(student, tokenizer, task.rows.texts(train))
+    return options
 
 
 def sample_of(

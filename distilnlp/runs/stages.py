@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 WORK = "work"
 SHOWN = 5  # damaged files that are named
+REUSED = "%s: reused, nothing that goes into it has changed"
 
 
 @dataclass
@@ -82,17 +83,34 @@ class Stage:
     def _record_path(self) -> Path:
         return self.run_folder / WORK / f"{self.name}.json"
 
-    def _begin(self) -> bool:
-        """Say whether the finished output can be reused; if not, prepare the folder for the work."""
+    @property
+    def is_reusable(self) -> bool:
+        """Whether the finished output is whole and the inputs are the same."""
+        record, _ = self._read()
+        is_finished = record.get("digest") == self.digest and record["done"]
+        return bool(is_finished) and not self._damaged(record)
+
+    def say_reused(self) -> None:
+        """Say that the output is that of before, if it is there and the inputs are the same."""
+        record, _ = self._read()
+        if record.get("digest") == self.digest and record["done"] and self.result.exists():
+            logger.info(REUSED, self.name)
+
+    def _read(self) -> tuple[Mapping[str, Any], str]:
+        """Return the record of the stage, and why it starts if it starts."""
         try:
             record = read_record(self._record_path) or {}
-            changes = _what_changed(record.get("inputs"), self.inputs)
+            return record, _what_changed(record.get("inputs"), self.inputs)
         except (OSError, ValueError) as error:  # ValueError: neither JSON nor UTF-8
-            record, changes = {}, f"starts anew, for its record {self._record_path} is damaged ({error})"
+            return {}, f"starts anew, for its record {self._record_path} is damaged ({error})"
+
+    def _begin(self) -> bool:
+        """Say whether the finished output can be reused; if not, prepare the folder for the work."""
+        record, changes = self._read()
         is_same = record.get("digest") == self.digest
         damaged = self._damaged(record) if is_same and record["done"] else []
         if is_same and record["done"] and not damaged:
-            logger.info("%s: reused, nothing that goes into it has changed", self.name)
+            logger.info(REUSED, self.name)
             remove(self._work)  # a kill may have left it
             return True
         if damaged:

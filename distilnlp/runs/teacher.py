@@ -1,12 +1,15 @@
 """The teacher of a run, finished: one model, one a fold, an ensemble, or answers that stand in the data."""
 
+import json
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
+from distilnlp.models.identity import model_fingerprint
+from distilnlp.runs.graph import Reference, Step, folder_of
 from distilnlp.runs.members import column_teacher
 from distilnlp.runs.models import load_labelled
 from distilnlp.runs.plan import Plan
@@ -21,18 +24,26 @@ from distilnlp.teachers import (
 
 
 @dataclass(frozen=True)
-class FinishedTeacher:
-    """A teacher that needs no more training.
+class RunTeacher:
+    """The teacher of a run. Its models may be steps, which are made when it is first asked for an answer or a weight.
 
     Attributes:
         plan: of the run.
-        folders: its folders or Hub ids, one a member or a fold; none where the answers stand in the data.
-        identity: what tells its answers from another teacher's.
+        models: one a member or a fold; none where the answers stand in the data.
     """
 
     plan: Plan
-    folders: tuple[Path | str, ...]
-    identity: str
+    models: tuple[Reference, ...]
+
+    @cached_property
+    def identity(self) -> str:
+        """What tells its answers from another teacher's."""
+        config, members = self.plan.recipe.teacher, self.plan.members
+        how = [config.average, config.weights, config.by_confidence, config.columns, config.form]
+        parts = [] if len(members) == 1 else [json.dumps(how)]
+        if config.finetune:
+            return " ".join([*parts, *(step.digest for step in self.models if isinstance(step, Step))])
+        return " ".join([*parts, *(model_fingerprint(member.source, member.model) for member in members)])
 
     def live(self, dtype: str) -> Teacher:
         """Return the teacher, its models in a dtype."""
@@ -51,13 +62,13 @@ class FinishedTeacher:
 
     def first(self) -> PreTrainedModel:
         """Return the model that a student is cut from, in float32, for it is to be trained."""
-        return self._load(self.folders[0], dtype=torch.float32)
+        return self._load(self.models[0], dtype=torch.float32)
 
     def _models(self) -> list[PreTrainedModel]:
-        return [self._load(folder) for folder in self.folders]
+        return [self._load(model) for model in self.models]
 
-    def _load(self, folder: Path | str, **options: Any) -> PreTrainedModel:
-        plan = self.plan
+    def _load(self, model: Reference, **options: Any) -> PreTrainedModel:
+        plan, folder = self.plan, folder_of(model)
         return load_labelled(folder, plan.task, plan.data.label_names, plan.recipe.trust_remote_code, **options)
 
     def _members(self, models: list[PreTrainedModel], dtype: str | None) -> list[Teacher]:

@@ -10,9 +10,9 @@ from transformers import PreTrainedModel
 from distilnlp.data import labelled_rows
 from distilnlp.files import remove
 from distilnlp.recipe.sections import build_arguments
-from distilnlp.runs.encoding import EncodedRows
 from distilnlp.runs.folder import HISTORY
 from distilnlp.runs.plan import Plan
+from distilnlp.runs.rows import EncodedRows, RunRows
 from distilnlp.signals.names import TEACHER
 from distilnlp.tasks.collators import AllEncodings
 from distilnlp.teachers import Teacher
@@ -50,16 +50,7 @@ def learn_labels(
     return _train(plan, name, work, encoded, plan.trainings[name], model=model, **data)
 
 
-def distil(
-    plan: Plan,
-    work: Path,
-    model: PreTrainedModel,
-    teacher: Teacher,
-    train: Dataset,
-    validation: Dataset | None,
-    student: EncodedRows,
-    read_by_teacher: EncodedRows,
-) -> Path:
+def distil(plan: Plan, work: Path, model: PreTrainedModel, teacher: Teacher, rows: RunRows) -> Path:
     """Train a student on a teacher's answers and on the labels.
 
     Args:
@@ -67,20 +58,18 @@ def distil(
         work: folder of what is unfinished.
         model: the student.
         teacher: live, or its kept answers.
-        train: rows, with both encodings where teacher and student read others.
-        validation: of the same form.
-        student: what the student reads.
-        read_by_teacher: what the teacher reads.
+        rows: what both read.
 
     Returns:
         The folder of the finished student.
     """
     # Whether answers are kept was decided before, once, and is not decided again by the trainer.
-    values = {**plan.trainings["student"], "teacher_cache": OFF}
-    data: dict[str, Any] = {"train_dataset": train, "eval_dataset": validation, "data_collator": student.collate}
+    values, student = {**plan.trainings["student"], "teacher_cache": OFF}, rows.student
+    data: dict[str, Any] = {"train_dataset": rows.train, "eval_dataset": rows.validation}
+    data["data_collator"] = student.collate
     if plan.has_two_views:
-        data["data_collator"] = AllEncodings(student.collate, {TEACHER: read_by_teacher.collate})
-        data["teacher_processing_class"] = read_by_teacher.tokenizer
+        data["data_collator"] = AllEncodings(student.collate, {TEACHER: rows.teacher.collate})
+        data["teacher_processing_class"] = rows.teacher.tokenizer
     return _train(plan, "student", work, student, values, model=model, teacher_model=teacher, **data)
 
 

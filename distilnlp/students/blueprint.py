@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -102,7 +103,8 @@ def assemble(blueprint: Blueprint, device: torch.device) -> PreTrainedModel:
     Raises:
         DistillationError: if the weights are not exactly those that the model needs.
     """
-    student = blueprint.model_class(blueprint.config)
+    with device if device.type == "meta" else nullcontext():  # a shape has nothing to be drawn
+        student = blueprint.model_class(blueprint.config)
     # Laid out as a file holds them: products of other layouts round otherwise, and a loaded student would differ.
     layout = torch.contiguous_format
     weights = {name: weight.detach().clone(memory_format=layout) for name, weight in blueprint.weights.items()}

@@ -113,11 +113,15 @@ def narrow(blueprint: Blueprint, teacher: PreTrainedModel, width: Width, sample:
     own = width_of(blueprint.config)
     if width == own:
         return blueprint
+    config = _narrow_config(blueprint.config, own, width)
+    if (
+        teacher.device.type == "meta"
+    ):  # which heads and neurons stay, the weights tell: without any, what is left is all
+        return _shape_of(blueprint, teacher, config)
     if sample is None:
         raise DistillationError(
             f"A narrower student needs a sample of text, to tell what can be cut; got none. {HOW_TO_SAMPLE}"
         )
-    config = _narrow_config(blueprint.config, own, width)
     with in_eval_mode(teacher), torch.no_grad():
         shapes, kept = _shapes(blueprint, config), _choose_kept(teacher, own, width, sample)
         folding = fold_embeddings(teacher, blueprint, shapes, kept.projection)
@@ -128,6 +132,16 @@ def narrow(blueprint: Blueprint, teacher: PreTrainedModel, width: Width, sample:
     whole = {name: weight for name, weight in blueprint.weights.items() if name not in folding.dropped}
     cut = {name: cut_weight(whole[name], cut) for name, cut in cuts.items() if name not in fitted}
     return replace(blueprint, config=config, weights={**whole, **cut, **fitted})
+
+
+def _shape_of(blueprint: Blueprint, teacher: PreTrainedModel, config: PreTrainedConfig) -> Blueprint:
+    """Return the blueprint of a narrower student of a teacher without weights: it has none either."""
+    projection = torch.empty(teacher.config.hidden_size, config.hidden_size, device="meta")
+    folding = fold_embeddings(teacher, blueprint, _shapes(blueprint, config), projection)
+    if folding.cuts:
+        config.tie_word_embeddings = False
+    weights = {name: torch.empty(shape, device="meta") for name, shape in _shapes(blueprint, config).items()}
+    return replace(blueprint, config=config, weights=weights)
 
 
 def _narrow_config(config: PreTrainedConfig, own: Width, width: Width) -> PreTrainedConfig:

@@ -1,0 +1,237 @@
+"""What is checked of a run before anything is trained, in the order in which it is told."""
+
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from datasets import Dataset
+from transformers import PreTrainedModel, default_data_collator
+
+from distilnlp.errors import DistillationError, did_you_mean, shown
+from distilnlp.recipe.sections import LABELS_ALONE, baseline_values, build_arguments, distill_values, finetune_values
+from distilnlp.runs.findings import Check
+from distilnlp.runs.lengths import warn_of_misfit
+from distilnlp.runs.members import column_teacher, with_weights
+from distilnlp.runs.models import load_finished, new_head
+from distilnlp.runs.plan import Plan, evaluates
+from distilnlp.runs.rows import RunRows
+from distilnlp.runs.teacher_worth import check_finished_teacher
+from distilnlp.signals.names import ANSWER, CHOICES, SOURCE_ROW, TEACHER_TEXT
+from distilnlp.tasks.multiple_choice.head import most_texts
+from distilnlp.tasks.text_rows import TextRows
+from distilnlp.training.checks import check_batch_size, check_own_encoding
+from distilnlp.training.trainer import DistillationTrainer
+
+logger = logging.getLogger(__name__)
+
+CHECKED_ROWS = 500  # of each split, in a dry run
+
+
+def arguments(plan: Plan) -> None:
+    """The arguments of the trainings, alone."""
+    recipe = plan.recipe
+    for values in (distill_values(recipe), baseline_values(recipe), finetune_values(recipe)):
+        build_arguments(values, recipe.seed, Path(recipe.output))
+
+
+def task(plan: Plan) -> None:
+    """The task, and whether a teacher of this kind can have it."""
+    config = plan.recipe.teacher
+    if plan.task.head_positions is not None and (len(config.models) > 1 or config.folds):
+        raise DistillationError(
+            f"{plan.task.name} is answered at positions that are drawn, so its teacher is one model in a recipe, but "
+            "there are several or teacher.folds. Name one model and remove folds."
+        )
+
+
+def finished_teacher(plan: Plan) -> None:
+    """The tokenizers and weights of a teacher that is not trained here."""
+    config = plan.recipe.teacher
+    _ = plan.tokenizers
+    if not config.finetune:
+        plan.loaded = [load_finished(name, plan.task, plan.recipe.trust_remote_code) for name in config.models]
+
+
+def data(plan: Plan) -> None:
+    """The rows: their columns, splits and labels."""
+    _ = plan.data
+
+
+def new_heads(plan: Plan) -> None:
+    """The weights of what is trained here and was trained elsewhere before."""
+    recipe, names = plan.recipe, plan.recipe.teacher.models if plan.recipe.teacher.finetune else []
+    _ = plan.shapes
+    for name in [*names, *filter(None, [recipe.student.model])]:
+        new_head(name, plan.task, plan.data.label_names, recipe.seed, recipe.trust_remote_code)
+
+
+def student(plan: Plan) -> None:
+    """The student's shape, and how each model reads the rows."""
+    _ = plan.student, plan.members
+
+
+def given_answers(plan: Plan) -> None:
+    """The answers of a teacher that stand in the data, of every row that it answers."""
+    recipe = plan.recipe
+    if not recipe.teacher.columns:
+        return
+    teacher = column_teacher(recipe, plan.task, plan.data.label_names)
+    columns = ", ".join(map(repr, recipe.teacher.columns))
+    for split, answers in plan.data.answers.items():
+        if split != "validation" or recipe.training.get("eval_soft_loss"):
+            name = f"teacher.column {columns} of the {split} data (rows counted from 0)"
+            teacher.check_numbered_rows(answers, SOURCE_ROW, name)
+
+
+def trainings(plan: Plan) -> None:
+    """Each training: the metric that it stops by, the rows that it is evaluated on, what the Trainer can do."""
+    for name, values in plan.trainings.items():
+        _check_best_metric(values, plan)
+        if plan.data.validation is None and name not in plan.stopped and evaluates(values):
+            asked = "eval_on_start" if values.get("eval_on_start") else "eval_strategy"
+            raise DistillationError(
+                f"{asked} asks for evaluation during training, but there is no labelled validation split beside the "
+                "test split, which is kept for the end (a validation split alone stands in for it). Add one, name it "
+                f"in data.validation_split, or remove {asked}."
+            )
+        _rehearse(values, plan)
+
+
+def reading(plan: Plan) -> None:
+    """Whether the tokenizers know the texts."""
+    for reader, length in dict.fromkeys([(plan.tokenizer, plan.max_length), *(own.view for own in plan.members)]):
+        warn_of_misfit(reader, length, plan.task.rows.texts(plan.data.train))
+
+
+def views(plan: Plan) -> None:
+    """Whether the teacher can read another encoding, or another text, than its student."""
+    if not plan.has_two_views:
+        return
+    check_own_encoding(plan.task)
+    if plan.recipe.teacher.text_columns is not None and not isinstance(plan.task.rows, TextRows):
+        raise DistillationError(
+            f"teacher.text_columns give the teacher a text of its own, but the rows of {plan.task.name} are no plain "
+            "texts. Remove teacher.text_columns."
+        )
+
+
+def validation(plan: Plan) -> None:
+    """Whether the validation rows have what an evaluation during training reads."""
+    teacher, rows = plan.recipe.teacher, plan.data.validation
+    is_evaluated = evaluates(teacher.finetune if isinstance(teacher.finetune, dict) else {})
+    if rows is None or not (plan.trainings["student"].get("eval_soft_loss") or is_evaluated):
+        return
+    for column, names in ((TEACHER_TEXT, teacher.text_columns), (ANSWER, teacher.columns)):
+        if names and column not in rows.column_names:
+            raise DistillationError(
+                f"the teacher is to read the validation rows, but these lack some of its columns {list(names)}. Add "
+                "them, or set eval_soft_loss to false and leave eval_strategy out of teacher.finetune."
+            )
+
+
+def objective(plan: Plan) -> None:
+    """The losses, on what these models give and in batches of this size."""
+    check_batch_size(plan.objective, plan.student_args, most_texts(plan.task, plan.data.train, CHOICES))
+
+
+def teacher_worth(plan: Plan) -> None:
+    """What a finished teacher answers to some labelled rows."""
+    if plan.loaded and PartialState().is_main_process:
+        check_finished_teacher(plan.task, plan.data, with_weights(plan.members, plan.loaded), plan.recipe.data)
+    plan.loaded = []
+
+
+PLAN_CHECKS: tuple[Check[Plan], ...] = (
+    arguments,
+    task,
+    finished_teacher,
+    data,
+    new_heads,
+    student,
+    given_answers,
+    trainings,
+    reading,
+    views,
+    validation,
+    objective,
+    teacher_worth,
+)
+
+
+def tokenised(rows: RunRows) -> None:
+    """The rows as the models read them."""
+    _ = rows.train, rows.validation
+
+
+def kept(rows: RunRows) -> None:
+    """Whether answers that are to be kept can be."""
+    if rows.plan.named_cache is not None:
+        refuse_what_cannot_be_kept(rows)
+
+
+def refuse_what_cannot_be_kept(rows: RunRows) -> None:
+    """Raise a `DistillationError` if the teacher's answers cannot be kept on disk."""
+    if reason := rows.plan.why_not_kept:
+        raise DistillationError(
+            f"the teacher's answers cannot be kept: {reason.rstrip('.')}. Leave out distilnlp cache, and a folder "
+            "in training.teacher_cache."
+        )
+
+
+ROW_CHECKS: tuple[Check[RunRows], ...] = (tokenised, kept)
+
+
+def _rehearse(values: Mapping[str, Any], plan: Plan) -> None:
+    """Set up a training without training, so that what the Trainer cannot do is known before anything is trained."""
+    row = Dataset.from_dict({"input_ids": [[0]]})
+    with tempfile.TemporaryDirectory() as folder, _blank(plan.student) as student:
+        alone = {**values, **LABELS_ALONE, "losses": None, "schedules": None}
+        args = build_arguments(alone, plan.recipe.seed, Path(folder))
+        try:
+            trainer = DistillationTrainer(student, None, args, default_data_collator, row, row)
+            trainer.set_initial_training_values(args, trainer.get_train_dataloader())
+            trainer.create_optimizer_and_scheduler(num_training_steps=1)
+        except DistillationError:
+            raise
+        except Exception as error:  # the Trainer and the optimizers raise many kinds
+            raise DistillationError(
+                f"these training arguments cannot be honoured: {type(error).__name__}: {error} Change or remove them."
+            ) from error
+
+
+@contextmanager
+def _blank(shape: PreTrainedModel) -> Iterator[PreTrainedModel]:
+    """Give a shape weights of zeros, in the block."""
+    shape.to_empty(device="cpu")
+    with torch.no_grad():
+        for tensor in (*shape.parameters(), *shape.buffers()):
+            tensor.zero_()
+    try:
+        yield shape
+    finally:
+        shape.to("meta")  # type: ignore[arg-type]
+
+
+def _check_best_metric(values: Mapping[str, Any], plan: Plan) -> None:
+    """Refuse a metric to choose the best checkpoint by that no evaluation gives."""
+    given = values.get("metric_for_best_model")
+    if given is None:
+        return
+    names = [
+        *plan.task.evaluation.training_metrics(plan.student.config),
+        "loss",
+        *(["soft_loss"] if values.get("eval_soft_loss") else []),
+    ]
+    name = given.removeprefix("eval_")
+    if name not in names:
+        near = [known for known in names if name in known]
+        hint = f" Did you mean {near[0]!r}?" if near else did_you_mean(name, names)
+        raise DistillationError(
+            f"metric_for_best_model must be one of {names}, what an evaluation during this training gives, but it is "
+            f"{shown(given)}.{hint}"
+        )

@@ -1,0 +1,273 @@
+"""The whole of a run: its steps, what each needs, and what goes into it."""
+
+import json
+import logging
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from accelerate import PartialState
+from datasets import Dataset
+
+from distilnlp.answers import CachedTeacher, DiskFullError, damaged_shards
+from distilnlp.data import fingerprint
+from distilnlp.errors import NotKeptError
+from distilnlp.evaluation import ModelReport
+from distilnlp.files import remove, write_json, write_text
+from distilnlp.models.identity import model_fingerprint
+from distilnlp.runs.folder import CACHE, FOLDS, MEMBERS
+from distilnlp.runs.graph import Step
+from distilnlp.runs.measurement import measure_run
+from distilnlp.runs.model_card import CARD, write_model_card
+from distilnlp.runs.models import cut_student, load_labelled, new_head
+from distilnlp.runs.plan import KEPT, Plan
+from distilnlp.runs.rows import RunRows
+from distilnlp.runs.teacher import RunTeacher
+from distilnlp.runs.teacher_worth import warn_of_teacher
+from distilnlp.runs.training import FINISHED, distil, learn_labels
+from distilnlp.signals.names import FOLD
+from distilnlp.training.keeping import keep_answers
+
+logger = logging.getLogger(__name__)
+
+LIVE_MARK = "live.txt"  # in the place of answers that could not be kept: why the teacher runs beside the student
+
+
+class Steps:
+    """The steps of a run. Under a launcher every process asks for the same ones.
+
+    Attributes:
+        teacher: the teacher, whose models are the steps `trained_teachers` if they are fine-tuned first.
+        initial_student: what the student and the baseline begin as.
+        baseline: the student that learns from the labels alone; None if there is none.
+        answers: the teacher's answers on disk, or the note that they cannot be kept.
+        student: the student that learns from the teacher.
+        evaluation: `results.json`.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan, self.recipe, self.folder = plan, plan.recipe, Path(plan.recipe.output)
+        self.state = PartialState()
+        self._fingerprints: dict[int, str] = {}  # of rows, by their identity: several keys have the same
+        self.trained_teachers = self._teacher_trainings() if self.recipe.teacher.finetune else []
+        self.teacher = RunTeacher(plan, tuple(self.trained_teachers or self.recipe.teacher.models))
+        self.initial_student = self._step("student_init", "work/initial_student", self._initial_key, self._cut_student)
+        self.baseline = self._training("baseline", self._train_baseline) if self.recipe.baseline else None
+        self.answers = self._step("teacher_cache", CACHE, self._answers_key, self._ask_teacher, damaged_shards)
+        self.student = self._training("student", self._distil)
+        self.evaluation = self._step("evaluation", "results.json", self._evaluation_key, self._evaluate)
+        self.trainings = [*self.trained_teachers, *filter(None, [self.baseline]), self.student]
+        self.all = [*self.trained_teachers, self.initial_student, *filter(None, [self.baseline])]
+        self.all += [self.answers, self.student, self.evaluation]
+
+    @cached_property
+    def rows(self) -> RunRows:
+        """What the models read."""
+        return RunRows(self.plan)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing is left to be made."""
+        return all(step.is_up_to_date for step in [*self.trainings, self.evaluation])
+
+    def results(self) -> dict[str, Any]:
+        """Make what is not up to date, and return the content of `results.json`."""
+        for step in self.trainings:
+            _ = step.result
+        results: dict[str, Any] = json.loads(self.evaluation.result.read_text(encoding="utf-8"))
+        if self.state.is_main_process:
+            card = self.student.result / CARD
+            if not card.is_file():  # one that is there may have been edited
+                write_model_card(card, self.plan, results)
+            for step in self.all:
+                if not step.was_asked:
+                    step.stage.say_reused()
+        return results
+
+    def kept_answers(self) -> Path:
+        """Return the folder of the teacher's answers, which are kept now unless they are up to date.
+
+        Raises:
+            NotKeptError: they cannot be kept.
+        """
+        if self.plan.named_cache is not None:
+            return self.keep_answers(self.plan.named_cache)
+        folder, mark = self.answers.result, self.answers.result / LIVE_MARK
+        if mark.is_file():
+            raise NotKeptError(f"{mark.read_text(encoding='utf-8').strip()} Delete {folder} to try again.")
+        return folder
+
+    # ---- Trainings ----
+
+    def _teacher_trainings(self) -> list[Step]:
+        """Return the fine-tuning of each model of the teacher, or of one model once without each fold."""
+        folds, several = self.recipe.teacher.folds, len(self.recipe.teacher.models) > 1
+        if folds is not None:
+            return [self._teacher_training(0, f"teacher_fold_{fold}", f"{FOLDS}/{fold}", fold) for fold in range(folds)]
+        return [
+            self._teacher_training(index, f"teacher_{index}", f"{MEMBERS}/{index}")
+            if several
+            else self._teacher_training(index, "teacher", "teacher")
+            for index in range(len(self.recipe.teacher.models))
+        ]
+
+    def _teacher_training(self, index: int, name: str, output: str, fold: int | None = None) -> Step:
+        plan = self.plan
+
+        def key() -> dict[str, Any]:
+            member = plan.members[index]
+            encoder = model_fingerprint(member.source, member.model)
+            inputs = {"encoder": encoder, "arguments": plan.trainings["teacher"], **self._data_key(plan.data.labelled)}
+            return inputs if fold is None else {**inputs, "fold": fold}
+
+        def make(work: Path) -> Path:
+            labelled, member, recipe = plan.data.labelled, plan.members[index], plan.recipe
+            if fold is not None:
+                labelled = labelled.select(np.flatnonzero(np.asarray(labelled[FOLD][:]) != fold))
+            names, trusted = plan.data.label_names, recipe.trust_remote_code
+            model = new_head(member.source, plan.task, names, recipe.seed, trusted)
+            return learn_labels(plan, "teacher", work, model, labelled, self.rows.members[index])
+
+        return self._step(name, output, key, make)
+
+    def _training(self, name: str, make: Any) -> Step:
+        """Return a training of the student, as `baseline` or as `student`."""
+        plan = self.plan
+
+        def key() -> dict[str, Any]:
+            rows = plan.data.labelled if name == "baseline" else plan.data.train
+            answers = {} if name == "baseline" else {"answers": plan.answers}
+            start = {"initial_student": self.initial_student.digest, "arguments": plan.trainings[name]}
+            return {**start, **answers, **self._data_key(rows)}
+
+        return self._step(name, name, key, make)
+
+    def _train_baseline(self, work: Path) -> Path:
+        model, labelled = self._load(self.initial_student.result), self.plan.data.labelled
+        return learn_labels(self.plan, "baseline", work, model, labelled, self.rows.student)
+
+    def _distil(self, work: Path) -> Path:
+        plan, kept = self.plan, None
+        if plan.answers == KEPT:
+            kept = self.answers.result if plan.named_cache is None else self.keep_answers(plan.named_cache)
+        if self.state.is_main_process and self.trainings[:-1]:
+            self._judge_teacher()
+        if kept is None or (kept / LIVE_MARK).is_file():
+            teacher = self.teacher.live(plan.student_args.teacher_dtype)
+        else:
+            teacher = CachedTeacher(kept, verify=False)
+        return distil(plan, work, self._load(self.initial_student.result), teacher, self.rows)
+
+    def _judge_teacher(self) -> None:
+        """Warn of a teacher that is worth little, on rows that no training has learned."""
+        models: dict[str, Any] = {"teacher": self.teacher.judged()} if self.teacher.models else {}
+        if self.baseline is not None:
+            models["baseline"] = self._load(self.baseline.result)
+        for model in models.values():
+            model.to(self.state.device)
+        warn_of_teacher(self.plan, models, self.rows)
+
+    # ---- The initial student ----
+
+    def _initial_key(self) -> dict[str, Any]:
+        student, plan = self.recipe.student, self.plan
+        inputs: dict[str, Any] = {"teacher": self.teacher.identity, "student": student.model_dump()}
+        if student.changes_width or student.trim_vocabulary:  # these look at the text
+            inputs |= self._data_key(plan.data.train)
+        if student.model is not None:  # another folder's weights, and a head that the seed draws
+            inputs |= {"model": model_fingerprint(student.model, plan.student), "seed": self.recipe.seed}
+        return inputs
+
+    def _cut_student(self, work: Path) -> Path:
+        plan, name = self.plan, self.recipe.student.model
+        if name is not None:
+            trusted = self.recipe.trust_remote_code
+            made = new_head(name, plan.task, plan.data.label_names, self.recipe.seed, trusted)
+        else:
+            made = cut_student(plan, self.teacher.first())
+        if self.state.is_main_process:
+            remove(work / FINISHED)  # a kill may have left half of it
+            made.save_pretrained(work / FINISHED)
+        return work / FINISHED
+
+    # ---- The teacher's answers ----
+
+    def _answers_key(self) -> dict[str, Any]:
+        plan, args, request = self.plan, self.plan.student_args, self.plan.objective.teacher_request
+        student = self.recipe.student  # whose pieces decide what the teacher is asked, where it has others
+        reader = (
+            model_fingerprint(student.model, plan.student) if student.model is not None else student.trim_vocabulary
+        )
+        return {
+            "teacher": self.teacher.identity,
+            "signals": [sorted(request.hidden_states), sorted(request.qkv)],
+            "dtypes": [args.teacher_dtype, args.teacher_cache_dtype],
+            "read": [reader, args.eval_soft_loss],
+            **self._data_key(plan.data.train),
+        }
+
+    def _ask_teacher(self, work: Path) -> Path:
+        folder = work / CACHE
+        try:
+            return self.keep_answers(folder, is_own=True)
+        except NotKeptError as error:
+            if isinstance(error, DiskFullError):  # it goes on where it stopped
+                raise
+            logger.warning("teacher: runs beside the student, for %s", error)
+            remove(folder)
+            folder.mkdir()
+            write_text(folder / LIVE_MARK, f"{error}\n")
+            return folder
+
+    def keep_answers(self, folder: Path, is_own: bool = False) -> Path:
+        """Write what is missing of the teacher's answers into a folder.
+
+        Args:
+            folder: of the answers.
+            is_own: whether another cache that lies there may be deleted.
+
+        Raises:
+            NotKeptError: they cannot be kept.
+        """
+        live = self.teacher.live(self.plan.student_args.teacher_dtype)
+        live.to(self.state.device)
+        questions, args = self.rows.questions, self.plan.student_args
+        keep_answers(folder, args, live, questions, overwrite=is_own, further=self.rows.folds)
+        return folder
+
+    # ---- The evaluation ----
+
+    def _evaluation_key(self) -> dict[str, Any]:
+        made = {step.name: [step.digest, step.content] for step in (self.student, self.baseline) if step is not None}
+        # What a report holds is an input too: figures that an older version wrote are measured again.
+        report, options = sorted(ModelReport.__annotations__), self.recipe.evaluation.model_dump()
+        return {**made, "evaluation": options, "report": report, **self._data_key(self.plan.data.test)}
+
+    def _evaluate(self, work: Path) -> Path:
+        if self.state.is_main_process:
+            models: dict[str, Any] = {}
+            if self.teacher.models and self.rows.teacher.test is not None:
+                models["teacher"] = self.teacher.judged()
+            else:
+                logger.info("the test rows lack what the teacher reads, or its answers, so it is not measured")
+            models |= {step.name: self._load(step.result) for step in (self.student, self.baseline) if step is not None}
+            write_json(work / FINISHED, measure_run(self.plan, self.rows, models))
+            (self.student.result / CARD).unlink(missing_ok=True)  # of other figures
+        return work / FINISHED
+
+    # ---- What the steps share ----
+
+    def _step(self, name: str, output: str, key: Any, make: Any, find_damage: Any = None) -> Step:
+        return Step(self.folder, name, output, key, make, find_damage)
+
+    def _data_key(self, rows: Dataset) -> dict[str, Any]:
+        data = self.plan.data
+        for part in (rows, data.validation):
+            if id(part) not in self._fingerprints:
+                self._fingerprints[id(part)] = fingerprint(part)
+        hashes = [self._fingerprints[id(part)] for part in (rows, data.validation)]
+        return {"data": [*hashes, data.label_names], "max_length": self.plan.lengths, "seed": self.recipe.seed}
+
+    def _load(self, folder: Path) -> Any:
+        return load_labelled(folder, self.plan.task, self.plan.data.label_names, self.recipe.trust_remote_code)
