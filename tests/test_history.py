@@ -100,7 +100,14 @@ def test_what_trackers_left_is_kept(tmp_path: Path) -> None:
 def test_a_run_keeps_the_history_of_every_training(folder: Path) -> None:
     options = {"teacher.finetune": {"max_steps": 2}, "baseline": {"max_steps": 2}, "training.logging_steps": 1}
     run(test_runs.recipe(folder, **options))
-    found = sorted(path.name for path in (folder / "out" / "history").iterdir())
-    assert found == ["baseline.jsonl", "student.jsonl", "teacher.jsonl"]
-    assert "soft_loss" in lines(folder / "out" / "history" / "student.jsonl")[0]
-    assert "soft_loss" not in lines(folder / "out" / "history" / "baseline.jsonl")[0]
+    teacher, baseline, student = (
+        lines(folder / "out" / name / "history.jsonl")[0] for name in ("teacher", "baseline", "student")
+    )
+    assert {"soft_loss", "soft_loss_weight", "hard_loss_weight", "learning_rate", "seconds", "memory"} <= student.keys()
+    assert "soft_loss" not in {*teacher, *baseline}
+    assert student["hard_loss_weight"] == 0.5
+    assert student["memory"] > 1_000_000
+    (folder / "out" / "student" / "history.jsonl").unlink()  # it is no part of the student
+    trained = (folder / "out" / "student" / "model.safetensors").stat().st_mtime_ns
+    run(test_runs.recipe(folder, **options))
+    assert (folder / "out" / "student" / "model.safetensors").stat().st_mtime_ns == trained

@@ -24,7 +24,7 @@ RECIPE_FILE = "recipe.yaml"
 CACHE = "cache"
 FOLDS = "teacher_folds"
 MEMBERS = "teachers"
-HISTORY = "history"
+HISTORY = "history"  # of runs of version 0.1: now it lies beside each model
 OUTPUTS = {"teacher", FOLDS, MEMBERS, CACHE, "student", "baseline", "results.json", HISTORY}
 OWN_FILES = {MARK, RECIPE_FILE, f"{RECIPE_FILE}{PARTIAL}", WORK, *OUTPUTS}
 

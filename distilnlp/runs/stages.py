@@ -17,6 +17,7 @@ from distilnlp.files import altered, checksums, content_checksum, read_record, r
 logger = logging.getLogger(__name__)
 
 WORK = "work"
+HISTORY = "history"  # of a training, beside its model: a file of this name, and a folder for what trackers log
 SHOWN = 5  # damaged files that are named
 REUSED = "%s: reused, nothing that goes into it has changed"
 
@@ -135,7 +136,7 @@ class Stage:
             self.result.rename(self._work / self.result.name)
 
     def _finish(self, made: Path, seconds: float) -> None:
-        files = {} if self.find_damage else checksums(made)
+        files = {} if self.find_damage else {name: sum_ for name, sum_ in checksums(made).items() if not _is_log(name)}
         remove(self.result)
         self.result.parent.mkdir(exist_ok=True)
         made.rename(self.result)
@@ -144,6 +145,11 @@ class Stage:
 
     def _write_record(self, **status: Any) -> None:
         write_record(self._record_path, {"digest": self.digest, **status, "inputs": self.inputs})
+
+
+def _is_log(name: str) -> bool:
+    """Whether a file is what a training logged: it lies beside what was made, and is no part of it."""
+    return name.split("/")[0].split(".")[0] == HISTORY
 
 
 def _what_changed(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:

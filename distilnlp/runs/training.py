@@ -1,5 +1,6 @@
 """The trainings of a run: a model learns the labels, or a student learns from its teacher."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ from transformers import PreTrainedModel
 from distilnlp.data import labelled_rows
 from distilnlp.files import remove
 from distilnlp.recipe.sections import build_arguments
-from distilnlp.runs.folder import HISTORY
 from distilnlp.runs.plan import Plan
 from distilnlp.runs.rows import EncodedRows, RunRows
+from distilnlp.runs.stages import HISTORY
 from distilnlp.signals.names import TEACHER
 from distilnlp.tasks.collators import AllEncodings
 from distilnlp.teachers import Teacher
@@ -76,14 +77,16 @@ def distil(plan: Plan, work: Path, model: PreTrainedModel, teacher: Teacher, row
 def _train(plan: Plan, name: str, work: Path, encoded: EncodedRows, values: dict[str, Any], **options: Any) -> Path:
     """Train, or go on from the last checkpoint, and save the finished model with its tokenizer."""
     encoded.tokenizer.model_max_length = encoded.max_length  # saved with the model: it is served as it was trained
-    history = Path(plan.recipe.output) / HISTORY / f"{work.name}.jsonl"
+    history = work / f"{HISTORY}.jsonl"
     trainer = DistillationTrainer(
         args=build_arguments(values, plan.recipe.seed, work),
         processing_class=encoded.tokenizer,
         compute_metrics=plan.task.evaluation.compute_metrics(options["model"].config),
-        callbacks=[HistoryCallback(history), *([StopAtBest()] if name in plan.stopped else [])],
+        callbacks=[StopAtBest()] if name in plan.stopped else [],
         **options,
     )
+    objective = trainer.distillation_objective
+    trainer.add_callback(HistoryCallback(history, dict(zip(objective.names, objective.weights(), strict=True))))
     is_main = PartialState().is_main_process
     resumed = last_complete_checkpoint(work, trainer.args.load_best_model_at_end)
     if is_main:
@@ -95,5 +98,6 @@ def _train(plan: Plan, name: str, work: Path, encoded: EncodedRows, values: dict
     if is_main:
         # A pickle has no place in a deployed folder.
         (work / FINISHED / "training_args.bin").unlink(missing_ok=True)
-        keep_logs(work, history.with_suffix(""), FINISHED)
+        keep_logs(work, work / FINISHED / HISTORY, FINISHED, history.name)
+        shutil.copy2(history, work / FINISHED)
     return work / FINISHED

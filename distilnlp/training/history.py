@@ -2,28 +2,38 @@
 
 import json
 import shutil
+import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from distilnlp.files import remove, write_text
+
+try:
+    import resource
+except ImportError:
+    resource = None  # type: ignore[assignment]
 
 
 class HistoryCallback(TrainerCallback):
     """Writes every event that the Trainer logs as a line of JSON.
 
     A line is the entry of `TrainerState.log_history`, with the seconds of training until then. That history is in the
-    checkpoints: a training that goes on begins with the lines up to its checkpoint, and none is there twice.
+    checkpoints: a training that goes on begins with the lines up to its checkpoint, and none is there twice. To each
+    the most memory that was in use is added, in bytes, and to each with a loss the weights of its components.
 
     Args:
         path: of the file; the folder beside it, of the same name without suffix, is for what other trackers write.
+        weights: of the components, as long as the Trainer logs no others, which change.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, weights: Mapping[str, float] | None = None) -> None:
+        self.path, self.weights = path, weights or {}
         self._start = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -41,6 +51,10 @@ class HistoryCallback(TrainerCallback):
         """Add a line."""
         event = state.log_history[-1]
         event["seconds"] = round(time.monotonic() - self._start, 3)
+        event["memory"] = _most_memory()
+        if "loss" in event:
+            for name, weight in self.weights.items():
+                event.setdefault(f"{name}_weight", weight)
         if state.is_world_process_zero:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(_line(event))
@@ -62,6 +76,16 @@ def keep_logs(work: Path, folder: Path, *others: str) -> None:
             shutil.copytree(item, folder / item.name, dirs_exist_ok=True)
         else:
             shutil.copy2(item, folder / item.name)
+
+
+def _most_memory() -> int:
+    """Return the most memory that was in use, in bytes: of the accelerator, or of the process where there is none."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    if resource is None:  # Windows
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _line(event: dict[str, Any]) -> str:
