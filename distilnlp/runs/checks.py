@@ -29,7 +29,7 @@ from distilnlp.training.trainer import DistillationTrainer
 
 logger = logging.getLogger(__name__)
 
-CHECKED_ROWS = 500  # of each split, in a dry run
+CHECKED_ROWS = 64  # of each split, in a dry run
 
 
 def arguments(plan: Plan) -> None:

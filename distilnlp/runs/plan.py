@@ -104,21 +104,20 @@ class Plan:
     # ---- The student ----
 
     @settled
-    def _student(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, int]:
-        """The student before its vocabulary is trimmed: shape, tokenizer and the length of its texts."""
-        config, asked = self.recipe.student, self.recipe.data.max_length
+    def _untrimmed(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        """The student before its vocabulary is trimmed: shape and tokenizer."""
+        config = self.recipe.student
         if config.model is not None:
             student = shape_of_new_head(config.model, self.task, self.data.label_names, self.recipe.trust_remote_code)
             tokenizer = load_pretrained(AutoTokenizer, config.model, self.recipe.trust_remote_code)
         else:
             tokenizer = self.tokenizers[0]
             student = shape_of_student(config, self.shapes[0])
-        lengths = [readable_length(asked, self.tokenizers[0], self.shapes[0])] if self.shapes else []
-        return student, tokenizer, min([*lengths, readable_length(asked, tokenizer, student)])
+        return student, tokenizer
 
     @settled
     def _trimmed(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-        student, tokenizer, _ = self._student
+        student, tokenizer = self._untrimmed
         if not self.recipe.student.trim_vocabulary:
             return student, tokenizer
         return trim_vocabulary(student, tokenizer, self.task.rows.texts(self.data.train))
@@ -133,10 +132,12 @@ class Plan:
         """The student's."""
         return self._trimmed[1]
 
-    @property
+    @settled
     def max_length(self) -> int:
         """Of the student's texts, in tokens."""
-        return self._student[2]
+        asked, (student, tokenizer) = self.recipe.data.max_length, self._untrimmed
+        lengths = [readable_length(asked, self.tokenizers[0], self.shapes[0])] if self.shapes else []
+        return min([*lengths, readable_length(asked, tokenizer, student)])
 
     # ---- The trainings ----
 
@@ -168,7 +169,7 @@ class Plan:
             epochs = math.ceil(values["num_train_epochs"] * len(self.data.train) / labelled)
             is_settled = values.get("max_steps", -1) > 0 or "num_train_epochs" in _own_keys(recipe.baseline)
             trainings["baseline"] = values if is_settled else {**values, "num_train_epochs": epochs}
-        metric = best_checkpoint_metric(self.task.evaluation, self._student[0].config)
+        metric = best_checkpoint_metric(self.task.evaluation, self._untrimmed[0].config)
         for name in self.stopped:
             trainings[name] |= stopping_arguments(metric)
         return trainings

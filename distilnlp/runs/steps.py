@@ -12,7 +12,7 @@ from datasets import Dataset
 
 from distilnlp.answers import CachedTeacher, DiskFullError, damaged_shards
 from distilnlp.data import fingerprint
-from distilnlp.errors import NotKeptError
+from distilnlp.errors import DistillationError, NotKeptError
 from distilnlp.evaluation import ModelReport
 from distilnlp.files import remove, write_json, write_text
 from distilnlp.models.identity import model_fingerprint
@@ -54,7 +54,7 @@ class Steps:
         self.teacher = RunTeacher(plan, tuple(self.trained_teachers or self.recipe.teacher.models))
         self.initial_student = self._step("student_init", "work/initial_student", self._initial_key, self._cut_student)
         self.baseline = self._training("baseline", self._train_baseline) if self.recipe.baseline else None
-        self.answers = self._step("teacher_cache", CACHE, self._answers_key, self._ask_teacher, damaged_shards)
+        self.answers = self._step("teacher_cache", CACHE, self._answers_key, self._ask_teacher, _damage)
         self.student = self._training("student", self._distil)
         self.evaluation = self._step("evaluation", "results.json", self._evaluation_key, self._evaluate)
         self.trainings = [*self.trained_teachers, *filter(None, [self.baseline]), self.student]
@@ -69,7 +69,10 @@ class Steps:
     @property
     def is_finished(self) -> bool:
         """Whether nothing is left to be made."""
-        return all(step.is_up_to_date for step in [*self.trainings, self.evaluation])
+        try:
+            return all(step.is_up_to_date for step in [*self.trainings, self.evaluation])
+        except DistillationError:  # something cannot be settled: the checks say it, in their order
+            return False
 
     def results(self) -> dict[str, Any]:
         """Make what is not up to date, and return the content of `results.json`."""
@@ -271,3 +274,8 @@ class Steps:
 
     def _load(self, folder: Path) -> Any:
         return load_labelled(folder, self.plan.task, self.plan.data.label_names, self.recipe.trust_remote_code)
+
+
+def _damage(answers: Path) -> list[str]:
+    """Return what is damaged of kept answers; nothing of a note in their place."""
+    return [] if (answers / LIVE_MARK).is_file() else damaged_shards(answers)
