@@ -14,7 +14,6 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from distilnlp.data import PreparedData, assign_folds, prepare_data
 from distilnlp.errors import DistillationError, did_you_mean, shown
-from distilnlp.metrics.task import best_checkpoint_metric
 from distilnlp.models.loading import load_pretrained
 from distilnlp.recipe.sections import (
     LABELS_ALONE,
@@ -274,7 +273,7 @@ def _resolve_trainings(
         epochs = math.ceil(values["num_train_epochs"] * len(data.train) / labelled)
         is_settled = values.get("max_steps", -1) > 0 or "num_train_epochs" in _own_keys(recipe.baseline)
         trainings["baseline"] = values if is_settled else {**values, "num_train_epochs": epochs}
-    metric = best_checkpoint_metric(task.evaluation, models[-1].config)
+    metric = next(iter(task.evaluation.training_metrics(models[-1].config)), "loss")
     stopped = {name: rows for name in ("teacher", "baseline") if (rows := _stopped_on(name, recipe, data))}
     for name in stopped:
         trainings[name] |= stopping_arguments(metric)
