@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import datasets
+import evaluate
 import huggingface_hub.constants
 
 from distilnlp.data import prepare_data
@@ -40,6 +41,7 @@ def _what_was_done(recipe: Recipe) -> str:
     """Say what a dry run leaves, and whose code it ran."""
     named = recipe.data.source if isinstance(recipe.data.source, str) else ""
     code = [source for source in (named, *recipe.data.unlabelled) if ":" in source]
+    code += [metric.name for metric in recipe.evaluation.metrics]
     ran = f" The Python code of {', '.join(code)} was run, whatever it does." if code else ""
     return (
         "Nothing was trained, and nothing was written but rows in the cache of the datasets library "
@@ -66,9 +68,16 @@ def _first_rows(plan: Plan) -> Plan:
 @contextmanager
 def without_network() -> Iterator[None]:
     """Keep the Hub libraries from reaching for the network, whatever the environment says."""
-    hub, data = huggingface_hub.constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
-    huggingface_hub.constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    settings = (
+        (huggingface_hub.constants, "HF_HUB_OFFLINE"),
+        (datasets.config, "HF_HUB_OFFLINE"),
+        (evaluate.config, "HF_EVALUATE_OFFLINE"),
+    )
+    before = [getattr(module, name) for module, name in settings]
+    for module, name in settings:
+        setattr(module, name, True)
     try:
         yield
     finally:
-        huggingface_hub.constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = hub, data
+        for (module, name), value in zip(settings, before, strict=True):
+            setattr(module, name, value)

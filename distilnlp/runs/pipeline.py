@@ -277,7 +277,8 @@ class Pipeline:
         options = self.recipe.evaluation.model_dump()
         # What a report holds is an input too: figures that an older version wrote are measured again.
         report = sorted(ModelReport.__annotations__)
-        inputs = {**made, "evaluation": options, "report": report, **self._data_inputs(self.plan.data.test)}
+        code = [metric.identity for metric in self.plan.metrics]
+        inputs = {**made, "evaluation": options, "report": [*report, *code], **self._data_inputs(self.plan.data.test)}
         stage = self._stage("evaluation", "results.json", inputs)
 
         card = student.result / CARD
@@ -351,6 +352,7 @@ class Pipeline:
             self.plan.task,
             resamples=self.recipe.evaluation.bootstrap_resamples,
             speed_plan=SpeedPlan() if self.recipe.evaluation.speed else None,
+            metrics=self.plan.metrics,
         )
         data = self.plan.data
         counts = {"train": len(data.train), "labelled": len(data.labelled), "test": len(data.test)}

@@ -14,6 +14,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from distilnlp.data import PreparedData, assign_folds, prepare_data
 from distilnlp.errors import DistillationError, did_you_mean, shown
+from distilnlp.metrics import ExtraMetric, load_metrics
 from distilnlp.models.loading import load_pretrained
 from distilnlp.recipe.sections import (
     LABELS_ALONE,
@@ -64,6 +65,7 @@ class Plan:
         max_length: of the student's texts, in tokens.
         trainings: the arguments of each training that the run has, of `student` and perhaps `teacher`, `baseline`.
         stopped: which of them end when their score stops rising, on the rows `VALIDATION` or `HELD_OUT`.
+        metrics: further ones that are measured at the end.
     """
 
     recipe: Recipe
@@ -75,6 +77,7 @@ class Plan:
     max_length: int
     trainings: dict[str, dict[str, Any]]
     stopped: dict[str, str]
+    metrics: tuple[ExtraMetric, ...]
 
     @property
     def teacher_profile(self) -> SignalProfile:
@@ -122,7 +125,8 @@ def make_plan(recipe: Recipe) -> Plan:
         _check_training(values, recipe.seed, data.validation is not None or name in stopped, student, task)
     for reader, length in dict.fromkeys([(tokenizer, max_length), *(member.view for member in members)]):
         warn_of_misfit(reader, length, task.rows.texts(data.train))
-    plan = Plan(recipe, task, tokenizer, data, members, student, max_length, trainings, stopped)
+    metrics = load_metrics(recipe.evaluation.metrics, task.evaluation, student.config, trusted)
+    plan = Plan(recipe, task, tokenizer, data, members, student, max_length, trainings, stopped, metrics)
     if plan.has_two_views:
         _check_own_view(recipe, task)
     _check_validation(plan)
