@@ -19,7 +19,7 @@ class TaskMetric(evaluate.Metric):
     Attributes:
         figures: what it gives, the primary one first; of some inputs perhaps not all.
         inputs: the types of `predictions` and `references`.
-        scorer: `(predictions, references) -> Scorer` of the figures.
+        scorer: `(predictions, references) -> Scorer` of the figures, if the module is computed by it.
     """
 
     figures: ClassVar[tuple[Figure, ...]]

@@ -40,12 +40,13 @@ def dry_run(recipe: Recipe, overwrite: bool = False) -> str:
 def _what_was_done(recipe: Recipe) -> str:
     """Say what a dry run leaves, and whose code it ran."""
     named = recipe.data.source if isinstance(recipe.data.source, str) else ""
-    code = [source for source in (named, *recipe.data.unlabelled) if ":" in source]
-    code += [metric.name for metric in recipe.evaluation.metrics]
+    metrics = [metric.name for metric in recipe.evaluation.metrics]
+    code = [*(source for source in (named, *recipe.data.unlabelled) if ":" in source), *metrics]
+    copies = f", and the code of metrics in that of evaluate ({evaluate.config.HF_MODULES_CACHE})" if metrics else ""
     ran = f" The Python code of {', '.join(code)} was run, whatever it does." if code else ""
     return (
         "Nothing was trained, and nothing was written but rows in the cache of the datasets library "
-        f"({datasets.config.HF_DATASETS_CACHE}): this was a dry run.{ran}"
+        f"({datasets.config.HF_DATASETS_CACHE}){copies}: this was a dry run.{ran}"
     )
 
 

@@ -29,42 +29,38 @@ ANSWER_OPTIONS = {
 
 def write_model_card(path: Path, plan: Plan, results: dict[str, Any]) -> None:
     """Write the card of the student, with the results in its metadata too."""
-    task, student, teachers = plan.task, results["models"]["student"], plan.recipe.teacher.models
-    has_pipeline = task.pipeline_tag in PIPELINE_OPTIONS
+    task, teachers, source = plan.task, plan.recipe.teacher.models, plan.recipe.data.source
+    data = source.split(":")[0] if isinstance(source, str) and _is_on_hub(source.split(":")[0]) else "local"
+    of_result: dict[str, Any] = {"task_type": task.pipeline_tag, "dataset_type": data, "dataset_name": data}
+    name = Path(plan.recipe.output).name
     metadata = ModelCardData(
-        model_name=Path(plan.recipe.output).name,
+        model_name=name,
         library_name="transformers",
         pipeline_tag=task.pipeline_tag,
         tags=["distilnlp", "knowledge-distillation"],
         base_model=[name for name in teachers if _is_on_hub(name)] or None,
         eval_results=[
-            _eval_result(name, figures["value"], plan)
-            for name, figures in student["metrics"].items()
+            EvalResult(metric_type=metric, metric_value=round(figures["value"], 4), **of_result)
+            for metric, figures in results["models"]["student"]["metrics"].items()
             if figures["value"] is not None
         ],
     )
     card = ModelCard.from_template(
         metadata,
         template_path=str(TEMPLATE),
-        model_name=Path(plan.recipe.output).name,
-        shape=_shape(plan.student.config),
+        name=name,
+        config=plan.student.config,
         task=task.name.replace("_", " "),
         label_names=plan.data.label_names,
         teacher=_teacher(plan),
-        pipeline_tag=task.pipeline_tag,
-        auto_class=None if has_pipeline else task.auto_class.__name__,
+        auto_class=None if task.pipeline_tag in PIPELINE_OPTIONS else task.auto_class.__name__,
         options=ANSWER_OPTIONS.get(task.answer, PIPELINE_OPTIONS.get(task.pipeline_tag)),
         table=summary_table(results["models"]),
         max_length=plan.max_length,
         objective=_objective(plan),
-        **{name: results[name] for name in ("verdict", "rows", "environment")},
+        **{key: results[key] for key in ("verdict", "rows", "environment")},
     )
     write_text(path, str(card))
-
-
-def _shape(config: Any) -> str:
-    layers = getattr(config, "num_hidden_layers", None)
-    return f"{layers}-layer {config.model_type}" if layers else str(config.model_type)
 
 
 def _is_on_hub(name: str) -> bool:
@@ -78,18 +74,6 @@ def _teacher(plan: Plan) -> str:
         return f"answers given in the data ({', '.join(config.columns)})"
     names = [name if _is_on_hub(name) else "/".join(Path(name).parts[-2:]) for name in config.models]
     return " and ".join(f"`{name}`" for name in names)
-
-
-def _eval_result(metric: str, value: float, plan: Plan) -> EvalResult:
-    source = plan.recipe.data.source
-    data = source if isinstance(source, str) and not Path(source.split(":")[0]).exists() else "local"
-    return EvalResult(
-        task_type=plan.task.pipeline_tag,
-        dataset_type=data.split(":")[0],
-        dataset_name=data.split(":")[0],
-        metric_type=metric,
-        metric_value=round(value, 4),
-    )
 
 
 def _objective(plan: Plan) -> str:

@@ -60,7 +60,6 @@ class MaskedTokenMetrics(TaskMetric):
 
     @staticmethod
     def scorer(predictions: Sequence[MaskedTokens], references: Sequence[NDArray]) -> Scorer:
-        """Return the scorer."""
         counts = [
             [row.losses.sum(dtype=np.float64), (row.best == ids).sum(), len(ids)]
             for row, ids in zip(predictions, references, strict=True)

@@ -38,11 +38,10 @@ class LabelSetMetrics(TaskMetric):
         Figure("macro_f1", "macro-F1", "no label holds or is predicted"),
         Figure("map", "mAP", "no label holds for any row"),
     )
-    inputs = Features({"predictions": List(Value("float32")), "references": List(Value("float32"))})
+    inputs = Features({"predictions": List(Value("float64")), "references": List(Value("float64"))})
 
     @staticmethod
     def scorer(predictions: ArrayLike, references: ArrayLike) -> Scorer:
-        """Return the scorer."""
         logits, labels = _rows_with_labels(np.asarray(predictions), np.asarray(references))
         predicted, truth = (logits > 0) & ~np.isnan(labels), labels == 1
         counts = [csr_array(decisions, dtype=np.float64) for decisions in (predicted & truth, predicted, truth)]
@@ -179,7 +178,6 @@ class MultiLabelScoring(Scoring):
         return (predictions[known] > 0).astype(int), labels[known].astype(int)
 
     def perfect_answers(self, config: PreTrainedConfig) -> tuple[NDArray, NDArray]:
-        """Return a row for each label."""
         rows = np.eye(config.num_labels or 0, dtype=int)
         return rows, rows
 

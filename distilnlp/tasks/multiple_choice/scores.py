@@ -46,7 +46,6 @@ class ChoiceScoring(ClassScoring):
     def predict(
         self, model: PreTrainedModel, examples: Rows, collator: Collator, batch_size: int = 32, owner: str = "the model"
     ) -> NDArray[np.float32]:
-        """Return a model's logits."""
         rows = predict_rows(model, examples, collator, _read_choices, batch_size=batch_size, owner=owner)
         logits = np.full((len(rows), max(map(len, rows))), -np.inf, dtype=np.float32)
         for index, row in enumerate(rows):
@@ -54,7 +53,6 @@ class ChoiceScoring(ClassScoring):
         return logits
 
     def scores(self, predictions: NDArray, labels: NDArray) -> Scorer:
-        """Return the scorer of the accuracy."""
         answered, right = answered_classes(predictions, labels)
         return weighted_scorer(lambda weights: weighted_means(weights, {"accuracy": answered == right}), len(right))
 

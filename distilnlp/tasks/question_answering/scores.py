@@ -39,7 +39,6 @@ class AnswerMetrics(TaskMetric):
 
     @staticmethod
     def scorer(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Scorer:
-        """Return the scorer."""
         pairs = [(answer, expected) for answer, expected in zip(predictions, references, strict=True) if expected]
         columns = {
             "f1": np.array([max(answer_f1(answer, one) for one in expected) for answer, expected in pairs]),
@@ -102,7 +101,6 @@ class QuestionScoring(Scoring):
         return [answer for answer, _ in found], [references for _, references in found]
 
     def perfect_answers(self, config: PreTrainedConfig) -> tuple[list[str], list[list[str]]]:
-        """Return an answer to one question."""
         return ["an answer"], [["an answer"]]
 
 

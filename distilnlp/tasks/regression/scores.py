@@ -35,7 +35,6 @@ class Correlations(TaskMetric):
 
     @staticmethod
     def scorer(predictions: ArrayLike, references: ArrayLike) -> Scorer:
-        """Return the scorer."""
         values, targets = (np.asarray(column, dtype=np.float64) for column in (predictions, references))
         known = ~np.isnan(targets)
         scores = partial(_scores, values=values[known], targets=targets[known])
@@ -114,12 +113,10 @@ class RegressionScoring(Scoring):
         return weighted_scorer(lambda weights: {"pearson": np.zeros(weights.shape[:-1])}, known)
 
     def answers(self, predictions: NDArray, labels: NDArray) -> tuple[NDArray, NDArray]:
-        """Return values and targets."""
         known = ~np.isnan(labels)
         return predictions[known], labels[known]
 
     def perfect_answers(self, config: PreTrainedConfig) -> tuple[NDArray, NDArray]:
-        """Return a few scores."""
         return np.arange(3.0), np.arange(3.0)
 
     def compute_metrics(self, config: PreTrainedConfig) -> ComputeMetrics:

@@ -13,7 +13,7 @@ from distilnlp.metrics.calibration import mean_gap
 from distilnlp.metrics.chunks import row_chunks
 from distilnlp.metrics.intervals import count_ids
 from distilnlp.metrics.labels import align_classes, check_label_ids, read_class_ids
-from distilnlp.metrics.prediction import Rows, check_finite
+from distilnlp.metrics.prediction import check_finite
 from distilnlp.metrics.scoring import ComputeMetrics, trainer_logits
 from distilnlp.signals.names import NO_LABEL
 from distilnlp.tasks.single_label.metrics import Accuracy, MacroF1, MatthewsCorrelation, classification_metrics
@@ -79,16 +79,17 @@ def softmax_confidences(logits: NDArray, labels: NDArray) -> tuple[NDArray, NDAr
     return probabilities.max(-1), probabilities.argmax(-1) == labels[labelled]
 
 
-def answered_classes(logits: NDArray, labels: NDArray) -> tuple[NDArray, NDArray]:
-    """Return the answered and the labelled class ids `[rows]` of the rows with a label."""
+def answered_classes(predictions: NDArray, labels: NDArray) -> tuple[NDArray, NDArray]:
+    """Return the answered and the labelled class ids of the rows with a label, from logits `[rows, classes]`."""
     labelled = labels != NO_LABEL
-    return logits.argmax(-1)[labelled], labels[labelled]
+    return predictions.argmax(-1)[labelled], labels[labelled]
 
 
 class ClassScoring(Scoring):
     """One class an item: logits `[rows, classes]` and class ids `[rows]`, -100 = none."""
 
     fidelity: ClassVar = {"agreement": agreement, "kl": mean_kl}
+    answers = staticmethod(answered_classes)
 
     def constant(self, labels: NDArray) -> Scorer:
         """Return the scorer of one class for all rows, the one that most of them have."""
@@ -96,12 +97,7 @@ class ClassScoring(Scoring):
         return _scorer_of_ids(np.full_like(known, np.bincount(known).argmax()), known)
 
     def calibration_error(self, predictions: NDArray, labels: NDArray) -> float:
-        """Return the calibration error of the softmax of the logits."""
         return mean_gap(softmax_confidences(predictions[rows], labels[rows]) for rows in row_chunks(predictions))
-
-    def answers(self, predictions: NDArray, labels: NDArray) -> tuple[NDArray, NDArray]:
-        """Return answered and labelled class ids."""
-        return answered_classes(predictions, labels)
 
 
 class SingleLabelScoring(ClassScoring):
@@ -109,27 +105,18 @@ class SingleLabelScoring(ClassScoring):
 
     metrics = (Accuracy, MacroF1, MatthewsCorrelation)
     constant_name = "the most frequent class for every text"
+    read_labels = staticmethod(read_class_ids)
     predict = staticmethod(predict_logits)
     align = staticmethod(align_classes)
-
-    def read_labels(self, examples: Rows, config: PreTrainedConfig) -> NDArray:
-        """Return class ids; see `read_class_ids`."""
-        return read_class_ids(examples, config)
+    classes = staticmethod(answered_classes)
 
     def scores(self, predictions: NDArray, labels: NDArray) -> Scorer:
-        """Return the scorer of `classification_scores`."""
         return _scorer_of_ids(*answered_classes(predictions, labels))
 
     def class_counts(self, labels: NDArray, num_classes: int) -> NDArray:
-        """Count the rows of each class."""
         return np.bincount(labels[labels != NO_LABEL], minlength=num_classes)
 
-    def classes(self, predictions: NDArray, labels: NDArray) -> tuple[NDArray, NDArray]:
-        """Return answered and labelled class ids."""
-        return answered_classes(predictions, labels)
-
     def compute_metrics(self, config: PreTrainedConfig) -> ComputeMetrics:
-        """Return `compute_classification_metrics`."""
         return compute_classification_metrics
 
 

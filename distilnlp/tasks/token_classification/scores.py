@@ -174,7 +174,6 @@ class TokenScoring(Scoring):
     def predict(
         self, model: PreTrainedModel, examples: Rows, collator: Collator, batch_size: int = 32, owner: str = "the model"
     ) -> list[NDArray[np.float32]]:
-        """Return a model's logits at the first pieces of the words of each row."""
         options: dict[str, Any] = {"columns": COLUMNS, "batch_size": batch_size, "owner": owner}
         return predict_rows(model, examples, collator, _read_words, **options)
 
@@ -184,7 +183,6 @@ class TokenScoring(Scoring):
         return predictions if order is None else [row[:, order] for row in predictions]
 
     def scores(self, predictions: WordLogits, labels: WordLabels) -> Scorer:
-        """Return the scorer of `TagMetrics`."""
         return TagMetrics.scorer([row.argmax(-1) for row in predictions], labels.ids, labels.names)
 
     def constant(self, labels: WordLabels) -> Scorer:
@@ -193,16 +191,13 @@ class TokenScoring(Scoring):
         return TagMetrics.scorer([np.full_like(ids, best) for ids in labels.ids], labels.ids, labels.names)
 
     def calibration_error(self, predictions: WordLogits, labels: WordLabels) -> float:
-        """Return that of the softmax of the logits over the words with a tag."""
         return mean_gap(softmax_confidences(*row) for row in zip(predictions, labels.ids, strict=True))
 
     def class_counts(self, labels: WordLabels, num_classes: int) -> NDArray:
-        """Count the words of each tag."""
         ids = np.concatenate(labels.ids)
         return np.bincount(ids[ids != NO_LABEL], minlength=num_classes)
 
     def classes(self, predictions: WordLogits, labels: WordLabels) -> tuple[NDArray, NDArray]:
-        """Return the answered and the labelled tag ids of all words with a tag."""
         return answered_classes(np.concatenate(predictions), np.concatenate(labels.ids))
 
     def answers(self, predictions: WordLogits, labels: WordLabels) -> tuple[list[list[str]], list[list[str]]]:
@@ -212,7 +207,6 @@ class TokenScoring(Scoring):
         return _named(found, labels.names), _named(expected, labels.names)
 
     def perfect_answers(self, config: PreTrainedConfig) -> tuple[list[list[str]], list[list[str]]]:
-        """Return one sentence with every tag."""
         tags = _named([np.arange(config.num_labels or 0)], label_names_of(config))
         return tags, tags
 
