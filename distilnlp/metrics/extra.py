@@ -126,7 +126,7 @@ def _load(config: MetricConfig, trusted: Collection[str]) -> evaluate.Evaluation
     source = str(script.resolve()) if is_here else config.name
     try:
         with TemporaryDirectory() as folder:  # in memory it writes nothing there
-            return evaluate.load(source, config.config_name, keep_in_memory=True, cache_dir=folder)
+            return evaluate.load(source, config.config_name, keep_in_memory=True, cache_dir=folder, seed=0)
     except Exception as error:  # the code is not ours: anything
         is_absent = not is_here and isinstance(error, FileNotFoundError | ConnectionError)
         raise (UnreachableError if is_absent else DistillationError)(
