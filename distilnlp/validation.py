@@ -81,7 +81,7 @@ def _describe(section: type[Section], problem: Any, where: str) -> str:
 
 def _fields_at(section: type[Section], path: list[str]) -> list[str]:
     """Return the field names of the nested section that a path of keys leads to."""
-    for key in path:
+    for key in (key for key in path if not key.isdigit()):  # of an entry of a list
         annotation = section.model_fields[key].annotation if key in section.model_fields else None
         candidates = [annotation, *getattr(annotation, "__args__", ())]
         nested = [item for item in candidates if isinstance(item, type) and issubclass(item, Section)]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import evaluate
 import hypothesis
 import pytest
 import torch
@@ -47,11 +48,12 @@ def no_network() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep what the datasets library writes apart from the user's and from that of tests in other processes."""
+    """Keep what datasets and evaluate write apart from the user's and from that of tests in other processes."""
     folder = tmp_path_factory.mktemp("datasets")
     patch = pytest.MonkeyPatch()
     patch.setenv("HF_DATASETS_CACHE", str(folder))  # of processes that tests start
     patch.setattr(datasets.config, "HF_DATASETS_CACHE", folder)
+    patch.setattr(evaluate.config, "HF_MODULES_CACHE", folder / "modules")
     patch.setattr(datasets.config, "DOWNLOADED_DATASETS_PATH", folder / "downloads")
     patch.setattr(datasets.config, "EXTRACTED_DATASETS_PATH", folder / "downloads" / "extracted")
     yield

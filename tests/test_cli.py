@@ -103,7 +103,7 @@ def test_evaluate_finds_the_home_folder_and_writes_figures_and_verdict(
     monkeypatch.setattr("distilnlp.evaluation.summary_table", lambda reports: "table")
     words = ["evaluate", "~/s", "--teacher=~/t", "--data=~/d.csv", "--split", "dev", "--trust-remote-code=~/t"]
     assert cli.main([*words, "--data.max_length", "9", "--json", str(tmp_path / "figures.json")]) == 0
-    student, data, teacher, _, trusted = seen
+    student, data, teacher, _, trusted, _ = seen
     assert (student, teacher, trusted) == (f"{tmp_path}/s", f"{tmp_path}/t", [f"{tmp_path}/t"])
     assert (data.source, data.test_split, data.max_length) == (f"{tmp_path}/d.csv", "dev", 9)
     written = json.loads((tmp_path / "figures.json").read_text())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from distilnlp.evaluation import LOWER_IS_BETTER, summary_table
+from distilnlp.evaluation import FIGURES, summary_table
 from distilnlp.evaluation.table import percent
 
 
@@ -95,7 +95,8 @@ def test_large_figures_have_fewer_decimals():
     _, rows = rows_of(summary_table({"student": with_metric("perplexity", 1234.56)}))
     assert rows["perplexity (lower is better)"] == ["1235"]
     assert rows["KL (nats)"] == ["0.012"]
-    assert {"perplexity"} == LOWER_IS_BETTER
+    lower = {name for name, figure in FIGURES.items() if not figure.higher_is_better}
+    assert lower == {"perplexity", "kl", "absolute_difference"}
 
 
 def test_a_metric_and_a_measure_of_fidelity_never_share_a_row():

@@ -16,7 +16,7 @@ from transformers import (
 
 from distilnlp.errors import DistillationError
 from distilnlp.evaluation import SpeedPlan, evaluate_models, measure_speed
-from distilnlp.metrics import EvaluationTask
+from distilnlp.metrics import Scoring
 from distilnlp.tasks import (
     CHOICE_EVALUATION,
     MASKED_LM_EVALUATION,
@@ -64,7 +64,7 @@ def pad_masked(rows):
 class Case(NamedTuple):
     """A task, its head and its rows."""
 
-    task: EvaluationTask
+    task: Scoring
     head: Any
     rows: list[dict[str, Any]]
     metrics: list[str]

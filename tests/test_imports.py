@@ -3,9 +3,12 @@
 import ast
 import graphlib
 import inspect
+import re
 import socket
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -92,6 +95,16 @@ def test_no_two_modules_read_each_other() -> None:
 def test_losses_are_functions_of_tensors(module: str) -> None:
     assert {name for name in own(imports_of(module)) if part_of(name) != "losses"} == set()
     assert {name.split(".")[0] for name in imports_of(module)} <= {"torch", ROOT, "math", "collections", "typing"}
+
+
+def test_every_package_that_is_imported_is_declared_and_no_other_is() -> None:
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {re.split(r"[<>=]", line)[0] for line in project["dependencies"]}
+    roots = {name.split(".")[0] for module in MODULES for name in imports_of(module)}
+    provided = packages_distributions()
+    imported = {provided[name][0].lower().replace("_", "-") for name in roots - {ROOT} - sys.stdlib_module_names}
+    assert imported - declared == set(), "declare these in pyproject.toml"
+    assert declared - imported == {"jinja2"}, "huggingface_hub fills the model card's template with it"
 
 
 def test_importing_the_package_prints_nothing_and_warns_of_nothing() -> None:

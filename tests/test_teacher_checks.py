@@ -17,6 +17,7 @@ from distilnlp.runs import run
 from distilnlp.runs.members import Member
 from distilnlp.runs.teacher_worth import SAMPLE, check_finished_teacher
 from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION, SINGLE_LABEL_EVALUATION, TOKEN_EVALUATION, Task
+from distilnlp.tasks.single_label.scores import SingleLabelScoring
 from distilnlp.tasks.token_classification.scores import WordLabels
 from tests.test_runs import recipe, save_model
 from tests.tiny import TOPICS, tiny_model, tiny_rows, tiny_tokenizer
@@ -29,10 +30,12 @@ def one_hot(ids: Sequence[int], classes: int = 3) -> NDArray:
 def task_whose_model_answers(answer: Any) -> Task:
     """Single-label classification by a model whose logits are made of the labels of the rows."""
 
-    def predict(model: Any, examples: Any, *further: Any) -> NDArray:
-        return one_hot([answer(row["label"]) for row in examples])
+    class Answered(SingleLabelScoring):
+        @staticmethod
+        def predict(model: Any, examples: Any, *further: Any) -> NDArray:
+            return one_hot([answer(row["label"]) for row in examples])
 
-    return replace(SINGLE_LABEL_CLASSIFICATION, evaluation=replace(SINGLE_LABEL_EVALUATION, predict=predict))
+    return replace(SINGLE_LABEL_CLASSIFICATION, evaluation=Answered())
 
 
 def said_of(task: Task, caplog: pytest.LogCaptureFixture, rows: int = 300) -> str:

@@ -27,7 +27,7 @@ SHORTCUTS = {
     "output": ("output", "folder of the run"),
     "task": ("task", "what is distilled; default: what a finished teacher is for"),
     "num-layers": ("student.num_layers", "depth of the student; default: half of the teacher's"),
-    "trust-remote-code": ("trust_remote_code", "a model, or a list of them, whose own Python code may run"),
+    "trust-remote-code": ("trust_remote_code", "a model or metric, or a list of them, whose own Python code may run"),
 }
 RECIPE_HELP = """\
 Any other key of the recipe is a flag too: --training.learning_rate 3e-5 --data.text_columns '[premise, hypothesis]'.
@@ -84,7 +84,8 @@ def _build_parser() -> tuple[argparse.ArgumentParser, set[str]]:
     evaluate = commands.add_parser(
         "evaluate",
         help="measure a student, and its teacher beside it",
-        epilog="Other keys of data are flags too: --data.text_columns '[a, b]'. See docs/recipes.md.",
+        epilog="Other keys of data are flags too: --data.text_columns '[a, b]', and so is --evaluation.metrics. "
+        "See docs/recipes.md.",
         allow_abbrev=False,
     )
     evaluate.add_argument("student", help="local folder or Hub id of the student")
@@ -186,10 +187,11 @@ def _distill(args: argparse.Namespace, overrides: Mapping[str, Any]) -> None:
 
 
 def _evaluate(args: argparse.Namespace, overrides: Mapping[str, Any]) -> None:
-    unknown = [key for key in overrides if not key.startswith("data.")]
+    unknown = [key for key in overrides if not key.startswith("data.") and key != "evaluation.metrics"]
     if unknown:
         raise DistillationError(
-            f"unknown flag {shown('--' + unknown[0])}: evaluate takes keys of data, such as --data.text_columns."
+            f"unknown flag {shown('--' + unknown[0])}: evaluate takes keys of data, such as --data.text_columns, "
+            "and --evaluation.metrics."
         )
     _check_writable(args.json)
     shortcuts = {
@@ -205,13 +207,15 @@ def _evaluate(args: argparse.Namespace, overrides: Mapping[str, Any]) -> None:
     from distilnlp.data import DataConfig
     from distilnlp.data.sources import as_list
     from distilnlp.evaluation import summary_table, verdict
+    from distilnlp.recipe.sections import EvaluationConfig
     from distilnlp.runs import evaluate_saved
     from distilnlp.validation import parse_section
 
     section = parse_section(DataConfig, values["data"], "data")
+    metrics = parse_section(EvaluationConfig, values.get("evaluation", {}), "evaluation").metrics
     teacher = expanded(args.teacher) if args.teacher else None
     trusted = [expanded(str(name)) for name in as_list(values["trust_remote_code"])]
-    reports = evaluate_saved(expanded(args.student), section, teacher, args.task, trusted)
+    reports = evaluate_saved(expanded(args.student), section, teacher, args.task, trusted, metrics)
     sentences = verdict(reports)
     print(f"{_as_list(sentences)}\n\n{summary_table(reports)}".lstrip())
     if args.json:

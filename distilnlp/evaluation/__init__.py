@@ -1,25 +1,26 @@
 """Measuring models side by side: quality, fidelity, calibration, size and speed.
 
 `evaluate_models` measures, `summary_table` shows it; the parts can be called on their own. Each task has a file with
-its metrics and its `EvaluationTask`.
+its metrics and its `Scoring`.
 """
 
 from distilnlp.evaluation.latency import Speed, SpeedPlan, measure_speed
-from distilnlp.evaluation.quality import measure_quality
+from distilnlp.evaluation.quality import FIGURES, figure_named, measure_quality
 from distilnlp.evaluation.report import ModelReport, TextLength, evaluate_models
 from distilnlp.evaluation.size import ModelSize, measure_size
-from distilnlp.evaluation.table import LOWER_IS_BETTER, summary_table
+from distilnlp.evaluation.table import summary_table
 from distilnlp.evaluation.verdict import CUT_TEACHER, teacher_warnings, verdict
 
 __all__ = [
     "CUT_TEACHER",
-    "LOWER_IS_BETTER",
+    "FIGURES",
     "ModelReport",
     "ModelSize",
     "Speed",
     "SpeedPlan",
     "TextLength",
     "evaluate_models",
+    "figure_named",
     "measure_quality",
     "measure_size",
     "measure_speed",

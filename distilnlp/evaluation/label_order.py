@@ -7,14 +7,14 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from distilnlp.errors import shortened
-from distilnlp.metrics import EvaluationTask
+from distilnlp.metrics import Scoring
 
 FAR_BETTER = 0.3  # in accuracy
 WELL = 0.5
 FEWEST_ITEMS = 5  # a label
 
 
-def order_that_fits(predictions: Any, labels: Any, names: Sequence[str], task: EvaluationTask) -> str | None:
+def order_that_fits(predictions: Any, labels: Any, names: Sequence[str], task: Scoring) -> str | None:
     """Say which order of the labels fits a model's answers far better than the one it has; None if there is none.
 
     Every permutation is compared at once, as an assignment of answers to labels. With few items a label some
@@ -26,12 +26,10 @@ def order_that_fits(predictions: Any, labels: Any, names: Sequence[str], task: E
         names: of the model's labels, in logit order.
         task: how they are scored.
     """
-    if task.classes is None:
+    classes, count = task.classes(predictions, labels), len(names)
+    if classes is None or len(classes[1]) < FEWEST_ITEMS * count:
         return None
-    answers, known = task.classes(predictions, labels)
-    count = len(names)
-    if len(known) < FEWEST_ITEMS * count:
-        return None
+    answers, known = classes
     confusion = np.zeros((count, count), dtype=np.int64)
     np.add.at(confusion, (known, answers), 1)
     _, order = linear_sum_assignment(-confusion)

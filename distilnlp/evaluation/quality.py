@@ -2,33 +2,30 @@
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypedDict
 
 import numpy as np
 from transformers import PreTrainedConfig
 
-from distilnlp.metrics import EvaluationTask
+from distilnlp.metrics import ExtraMetric, Figure, Interval, Scoring
+from distilnlp.metrics.fidelity import MEASURES
 from distilnlp.metrics.intervals import Resampled
 from distilnlp.signals import label_names_of
+from distilnlp.tasks import TASKS
 
 logger = logging.getLogger(__name__)
 
 Figures = dict[str, float | None]  # `value` and the bounds `low` and `high` of its 95% interval; None = undefined
-WHY_UNDEFINED = {
-    "mcc": "all rows have one class",
-    "micro_f1": "no label holds or is predicted",
-    "macro_f1": "no label holds or is predicted",
-    "map": "no label holds for any row",
-    "pearson": "the scores or the predictions are constant",
-    "spearman": "the scores or the predictions are constant",
-    "correlation": "the predictions of one of the models are constant",
-    "entity_f1": "there are no entities, and none is predicted",
-    "entity_precision": "no entity is predicted",
-    "entity_recall": "there are no entities",
-    "perplexity": "the loss is so large that it overflows",
+FIGURES = {figure.name: figure for task in TASKS.values() for figure in task.evaluation.figures} | {
+    figure.name: figure for figure in MEASURES
 }
+
+
+def figure_named(name: str) -> Figure:
+    """Return what is known of a figure by its name in a report; of a metric that a user added, that is the name."""
+    return FIGURES.get(name, Figure(name, name, is_share=False))
 
 
 class Comparison(TypedDict):
@@ -82,17 +79,18 @@ class Quality(TypedDict):
 def measure_quality(
     predictions: Mapping[str, Any],
     labels: Any,
-    task: EvaluationTask,
+    task: Scoring,
     reference: str | None = None,
     resamples: int = 1000,
     seed: int = 0,
+    metrics: Sequence[ExtraMetric] = (),
 ) -> dict[str, Quality]:
     """Measure what models predicted, whatever predicted it: metrics, comparisons, fidelity and calibration.
 
     Args:
         predictions: of each model by its name, as the task's `predict` gives them, in one label order.
         labels: as the task's `read_labels` gives them.
-        task, reference, resamples, seed: see `evaluate_models`.
+        task, reference, resamples, seed, metrics: see `evaluate_models`.
     """
     scorers = {name: task.scores(own, labels) for name, own in predictions.items()}
     resampled = {name: scorer.resample(resamples, seed) for name, scorer in scorers.items()}
@@ -100,13 +98,16 @@ def measure_quality(
     qualities = {}
     for name, own in resampled.items():
         pair = None if reference in (None, name) else (predictions[name], predictions[reference])
+        intervals = {metric: figure.interval() for metric, figure in own.items()}
+        for extra in metrics:
+            intervals |= extra.figures(*task.answers(predictions[name], labels), resamples, seed)
         qualities[name] = Quality(
-            metrics={metric: _figures(figure) for metric, figure in own.items()},
+            metrics={metric: _figures(interval) for metric, interval in intervals.items()},
             units=scorers[name].units,
             comparisons={other: _compared(own, resampled[other]) for other in predictions if other != name},
             constant=_beside_constant(own, constant, task.constant_name),
             fidelity={of: _finite(compute(*pair)) for of, compute in task.fidelity.items()} if pair else None,
-            calibration_error=task.calibration_error(predictions[name], labels) if task.calibration_error else None,
+            calibration_error=task.calibration_error(predictions[name], labels),
         )
     return qualities
 
@@ -116,18 +117,16 @@ def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _figures(figure: Resampled) -> Figures:
-    return {name: _finite(value) for name, value in asdict(figure.interval()).items()}
+def _figures(interval: Interval) -> Figures:
+    return {name: _finite(value) for name, value in asdict(interval).items()}
 
 
 def _compared(own: Mapping[str, Resampled], other: Mapping[str, Resampled]) -> Comparison:
     """Compare the first metric of two models."""
     first, second = next(iter(own.values())), next(iter(other.values()))
-    ratio = _figures(first.over(second))
+    difference, ratio = _figures(first.minus(second).interval()), _figures(first.over(second).interval())
     is_above_zero = second.interval().low > 0
-    return Comparison(
-        difference=_figures(first.minus(second)), ratio=ratio if is_above_zero else dict.fromkeys(ratio, None)
-    )
+    return Comparison(difference=difference, ratio=ratio if is_above_zero else dict.fromkeys(ratio, None))
 
 
 def _beside_constant(own: Mapping[str, Resampled], constant: Mapping[str, Resampled], answer: str) -> Constant:
@@ -136,15 +135,14 @@ def _beside_constant(own: Mapping[str, Resampled], constant: Mapping[str, Resamp
         answer=answer,
         metric=metric,
         value=_finite(constant[metric].value),
-        difference=_figures(own[metric].minus(constant[metric])),
+        difference=_figures(own[metric].minus(constant[metric]).interval()),
     )
 
 
-def warn_of_absent_classes(labels: Any, config: PreTrainedConfig, task: EvaluationTask) -> None:
+def warn_of_absent_classes(labels: Any, config: PreTrainedConfig, task: Scoring) -> None:
     """Say of which classes the rows have no example: nothing is known of how these are recognised."""
-    counts = task.class_counts(labels, config.num_labels or 0) if task.class_counts else np.ones(1)
-    absent = np.flatnonzero(counts == 0)
-    if len(absent):
+    counts = task.class_counts(labels, config.num_labels or 0)
+    if counts is not None and len(absent := np.flatnonzero(counts == 0)):
         names = label_names_of(config) or range(len(counts))
         some = ", ".join(str(names[index]) for index in absent[:5]) + (", …" if len(absent) > 5 else "")
         logger.warning(
@@ -160,4 +158,4 @@ def warn_of_undefined(name: str, quality: Quality) -> None:
     """Say which figures are undefined for a model, and why."""
     figures = {metric: figure["value"] for metric, figure in quality["metrics"].items()} | (quality["fidelity"] or {})
     for measure in (measure for measure, value in figures.items() if value is None):
-        logger.warning("%s of %r is undefined (n/a): %s", measure, name, WHY_UNDEFINED.get(measure, "it is not finite"))
+        logger.warning("%s of %r is undefined (n/a): %s", measure, name, figure_named(measure).why_undefined)

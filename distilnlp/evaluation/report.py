@@ -1,6 +1,6 @@
 """The evaluation of several models side by side: quality, fidelity, calibration, size and speed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypedDict
 
@@ -10,7 +10,7 @@ from distilnlp.errors import DistillationError, did_you_mean
 from distilnlp.evaluation.latency import DEFAULT_PLAN, SpeedPlan, measure_speed
 from distilnlp.evaluation.quality import Quality, measure_quality, warn_of_absent_classes, warn_of_undefined
 from distilnlp.evaluation.size import ModelSize, measure_size
-from distilnlp.metrics import EvaluationTask
+from distilnlp.metrics import ExtraMetric, Scoring
 from distilnlp.metrics.labels import labels_agree
 from distilnlp.metrics.prediction import Collator, Rows, per_model
 from distilnlp.tasks import SINGLE_LABEL_EVALUATION
@@ -51,12 +51,13 @@ def evaluate_models(
     collator: Collator | Mapping[str, Collator],
     *,
     reference: str | None = None,
-    task: EvaluationTask = SINGLE_LABEL_EVALUATION,
+    task: Scoring = SINGLE_LABEL_EVALUATION,
     batch_size: int = 32,
     resamples: int = 1000,
     seed: int = 0,
     speed_plan: SpeedPlan | None = DEFAULT_PLAN,
     text: Mapping[str, TextLength] | None = None,
+    metrics: Sequence[ExtraMetric] = (),
 ) -> dict[str, ModelReport]:
     """Measure models on the same rows, each on its own device.
 
@@ -72,6 +73,7 @@ def evaluate_models(
         resamples, seed: draws of the bootstrap intervals, and what makes them repeatable.
         speed_plan: how much of the speed is measured, of each model on its own rows; None measures none.
         text: how much of the texts each model reads, for the report.
+        metrics: further ones, from `load_metrics`.
 
     Raises:
         DistillationError: there is nothing to evaluate, the reference is unknown, labels are missing or outside the
@@ -84,7 +86,7 @@ def evaluate_models(
     predictions = _predict_all(models, rows, collators, task, batch_size)
     speeds = measure_speed(models, rows, collators, speed_plan, task.columns) if speed_plan else {}
     warn_of_absent_classes(labels, next(iter(models.values())).config, task)
-    qualities = measure_quality(predictions, labels, task, reference, resamples, seed)
+    qualities = measure_quality(predictions, labels, task, reference, resamples, seed, metrics)
     for name, quality in qualities.items():
         warn_of_undefined(name, quality)
     return {
@@ -113,7 +115,7 @@ def _check_names(models: Mapping[str, PreTrainedModel], reference: str | None) -
         )
 
 
-def _read_labels(models: Mapping[str, PreTrainedModel], rows: Mapping[str, Rows], task: EvaluationTask) -> Any:
+def _read_labels(models: Mapping[str, PreTrainedModel], rows: Mapping[str, Rows], task: Scoring) -> Any:
     """Read the labels of the first model's rows; those of the others must be the same."""
     empty = [name for name in models if not len(rows[name])]
     if empty:
@@ -135,7 +137,7 @@ def _predict_all(
     models: Mapping[str, PreTrainedModel],
     rows: Mapping[str, Rows],
     collators: Mapping[str, Collator],
-    task: EvaluationTask,
+    task: Scoring,
     batch_size: int,
 ) -> dict[str, Any]:
     """Return each model's predictions, all in the label order of the first model."""

@@ -2,26 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from distilnlp.evaluation.quality import figure_named
 from distilnlp.evaluation.report import ModelReport
+from distilnlp.metrics.figure import UNDEFINED, amount
 
-ABSENT, UNDEFINED = "–", "n/a"
-TITLES = {
-    "macro_f1": "macro-F1",
-    "micro_f1": "micro-F1",
-    "map": "mAP",
-    "mcc": "MCC",
-    "pearson": "Pearson",
-    "spearman": "Spearman",
-    "entity_f1": "entity F1",
-    "entity_precision": "entity precision",
-    "entity_recall": "entity recall",
-    "f1": "F1",
-    "exact_match": "exact match",
-    "kl": "KL (nats)",
-    "correlation": "correlation with reference",
-    "absolute_difference": "difference from reference",
-}
-LOWER_IS_BETTER = frozenset({"perplexity"})
+ABSENT = "–"
 LATENCY = "latency, 1 text"
 SPEED_UP = "  speed-up"
 
@@ -45,12 +30,14 @@ def summary_table(results: Mapping[str, ModelReport]) -> str:
 
 def _quality_rows(reports: Sequence[ModelReport]) -> list[Cells]:
     first, *others = reports[0]["metrics"]
-    titles = {"value": title_of(first), "low": "  95% interval, from", "high": "  95% interval, to"}
+    titles = {"value": figure_named(first).title, "low": "  95% interval, from", "high": "  95% interval, to"}
     rows = [(title, [_figure(report["metrics"][first][of]) for report in reports]) for of, title in titles.items()]
-    rows += [(title_of(name), [_figure(report["metrics"][name]["value"]) for report in reports]) for name in others]
+    for name in others:
+        rows.append((figure_named(name).title, [_figure(report["metrics"][name]["value"]) for report in reports]))
     fidelities = [report["fidelity"] or {} for report in reports]
-    for measure in dict.fromkeys(measure for own in fidelities for measure in own):
-        rows.append((title_of(measure), [_figure(own[measure]) if measure in own else ABSENT for own in fidelities]))
+    for name in dict.fromkeys(name for own in fidelities for name in own):
+        cells = [_figure(own[name]) if name in own else ABSENT for own in fidelities]
+        rows.append((figure_named(name).title, cells))
     errors = [report["calibration_error"] for report in reports]
     return [*rows, ("calibration error", [ABSENT if error is None else _figure(error) for error in errors])]
 
@@ -95,22 +82,11 @@ def throughput_title(speed: Mapping[str, float]) -> str:
     return f"throughput, batches of {speed['batch_size']}"
 
 
-def title_of(measure: str) -> str:
-    """Return what a metric or a measure of fidelity is called."""
-    return TITLES.get(measure, measure) + (" (lower is better)" if measure in LOWER_IS_BETTER else "")
-
-
 def _figure(value: float | None) -> str:
     """Write a figure with three decimals, fewer where it is large, as a perplexity can be."""
     if value is None:
         return UNDEFINED
     return f"{value:.3f}" if abs(value) < 10 else amount(value)
-
-
-def amount(value: float) -> str:
-    """Write an amount with three figures, and never with fewer than its whole part."""
-    digits = 0 if value >= 100 else 1 if value >= 10 else 2
-    return f"{value:.{digits}f}"
 
 
 def percent(share: float) -> str:

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from distilnlp.evaluation.quality import WHY_UNDEFINED, Figures
+from distilnlp.evaluation.quality import Figures, figure_named
 from distilnlp.evaluation.report import ModelReport
-from distilnlp.evaluation.table import LATENCY, LOWER_IS_BETTER, UNDEFINED, amount, percent, throughput_title, title_of
-from distilnlp.metrics import Interval
+from distilnlp.evaluation.table import LATENCY, percent, throughput_title
+from distilnlp.metrics import Figure, Interval
+from distilnlp.metrics.figure import amount
 
 CUT_TEACHER = "teacher, cut"  # the teacher on texts that are cut where the student's are
-NO_SHARES = frozenset({"mcc", "pearson", "spearman", "perplexity"})  # every other metric is a share, from 0 to 1
 FEWEST_ROWS = 20  # of fewer, the intervals of a bootstrap are too narrow to decide anything
 WIDE = 0.05  # a metric that is known no better than this, either way, tells little
 NARROW = 0.02  # and so it tells enough
@@ -81,19 +81,19 @@ def _few_rows(results: Mapping[str, ModelReport]) -> Said:
     metric, units = _metric(results), student["units"]
     figure = _first(student)
     if np.isnan(figure.value):
-        yield Rank.BAD, f"The student's {title_of(metric)} is undefined (n/a): {WHY_UNDEFINED[metric]}."
+        yield Rank.BAD, f"The student's {metric.title} is undefined (n/a): {metric.why_undefined}."
         return
     spread = _resolution(figure, units)
-    scale = figure.value if metric in LOWER_IS_BETTER else 1
+    scale = 1 if metric.higher_is_better else figure.value
     if units < FEWEST_ROWS:
         yield Rank.BAD, f"{_rows(units)} {_are(units)} too few to tell anything: measure on some hundreds."
     elif spread > WIDE * scale:
         enough = round(units * (spread / (NARROW * scale)) ** 2, -2)
         yield (
             Rank.UNSURE,
-            f"{_rows(units)} tell little: the student's {title_of(metric)} of {_value(metric, figure.value)} is known "
-            f"to about ±{_size(metric, spread)} (95% interval {_span(metric, figure)}). About {enough:,.0f} "
-            f"rows would tell ±{_size(metric, NARROW * scale)}.",
+            f"{_rows(units)} tell little: the student's {metric.title} of {metric.value(figure.value)} is known "
+            f"to about ±{metric.width(spread)} (95% interval {metric.span(figure)}). About {enough:,.0f} "
+            f"rows would tell ±{metric.width(NARROW * scale)}.",
         )
 
 
@@ -102,7 +102,7 @@ def _at_chance(results: Mapping[str, ModelReport]) -> Said:
     advice = {"teacher": f"A student can learn nothing from it. {MEND_TEACHER}", "student": TRAIN_MORE}
     for name in (name for name in advice if name in results):
         report = results[name]
-        constant, metric = report["constant"], report["constant"]["metric"]
+        constant, metric = report["constant"], figure_named(report["constant"]["metric"])
         chance = _number(constant["value"])
         difference = _known(constant["difference"])
         relation = _relation(metric, difference, report["units"])
@@ -114,11 +114,11 @@ def _at_chance(results: Mapping[str, ModelReport]) -> Said:
             Relation.BELOW: ("worse than", ""),
             Relation.ABOVE: ("barely better than", ""),
         }[relation]
-        own = _number(report["metrics"][metric]["value"])
-        figures = f"{title_of(metric)} {_value(metric, own)} against {_value(metric, chance)}"
+        own = _number(report["metrics"][metric.name]["value"])
+        figures = f"{metric.title} {metric.value(own)} against {metric.value(chance)}"
         yield (
             Rank.BAD,
-            f"The {name} is {how} {constant['answer']}{shown}: {figures} ({_difference(metric, difference)}). "
+            f"The {name} is {how} {constant['answer']}{shown}: {figures} ({metric.difference(difference)}). "
             f"{advice[name]}.",
         )
 
@@ -168,22 +168,22 @@ def _kept(results: Mapping[str, ModelReport]) -> Said:
         return
     student, metric = results["student"], _metric(results)
     ratio, difference = _known(student["comparisons"]["teacher"]["ratio"]), _beside(student, "teacher")
-    own, whole = (_value(metric, _first(results[name]).value) for name in ("student", "teacher"))
-    title = title_of(metric)
+    own, whole = (metric.value(_first(results[name]).value) for name in ("student", "teacher"))
+    title = metric.title
     if np.isnan(ratio.value) or student["units"] < FEWEST_ROWS:
         yield Rank.PLAIN, f"The student's {title} is {own}, the teacher's {whole}."
         return
-    if metric in LOWER_IS_BETTER:
-        span = f"95% interval {ratio.low:.2f} to {ratio.high:.2f}"
-        said = f"The student's {title} is {ratio.value:.2f} times the teacher's ({span}): {own} against {whole}"
-    else:
+    if metric.higher_is_better:
         span = f"95% interval {ratio.low:.1%} to {ratio.high:.1%}"
         said = f"The student keeps {ratio.value:.1%} of the teacher's {title} ({span}): {own} against {whole}"
+    else:
+        span = f"95% interval {ratio.low:.2f} to {ratio.high:.2f}"
+        said = f"The student's {title} is {ratio.value:.2f} times the teacher's ({span}): {own} against {whole}"
     said += _lead_kept(results)
     if _relation(metric, difference, student["units"]) is Relation.SAME:
         least = _least_seen(metric, difference, student["units"])
         yield Rank.PLAIN, f"{said}, no difference that {_rows(student['units'])} can show{least}"
-    elif metric not in LOWER_IS_BETTER and ratio.high < POOR:
+    elif metric.higher_is_better and ratio.high < POOR:
         yield Rank.BAD, f"{said}. It has lost much: make it larger, or give it more steps or unlabelled text."
     else:
         yield Rank.PLAIN, f"{said}."
@@ -194,10 +194,10 @@ def _lead_kept(results: Mapping[str, ModelReport]) -> str:
     constant, metric = results["teacher"]["constant"], _metric(results)
     chance = _number(constant["value"])
     own, whole = (_first(results[name]).value for name in ("student", "teacher"))
-    if metric != constant["metric"] or not whole / 2 < chance < min(own, whole):
+    if metric.name != constant["metric"] or not whole / 2 < chance < min(own, whole):
         return ""
     kept = f"{(own - chance) / (whole - chance):.0%}"
-    return f" ({kept} of the teacher's lead over {constant['answer']}, {_value(metric, chance)})"
+    return f" ({kept} of the teacher's lead over {constant['answer']}, {metric.value(chance)})"
 
 
 def _lengths(results: Mapping[str, ModelReport]) -> Said:
@@ -212,11 +212,11 @@ def _lengths(results: Mapping[str, ModelReport]) -> Said:
         yield Rank.UNSURE, f"{'; '.join(said)}: the rest is cut. A larger data.max_length would keep more."
     if CUT_TEACHER in results:
         whole, short = results["teacher"], results[CUT_TEACHER]
-        at = [f"{_value(metric, _first(report).value)}{_at_length(report)}" for report in (whole, short)]
+        at = [f"{metric.value(_first(report).value)}{_at_length(report)}" for report in (whole, short)]
         yield (
             Rank.UNSURE,
-            f"The teacher's {title_of(metric)} is {at[0]}, its own length, and {at[1]}, the student's "
-            f"({_difference(metric, _beside(short, 'teacher'))}).",
+            f"The teacher's {metric.title} is {at[0]}, its own length, and {at[1]}, the student's "
+            f"({metric.difference(_beside(short, 'teacher'))}).",
         )
 
 
@@ -249,8 +249,8 @@ def _savings(results: Mapping[str, ModelReport]) -> Said:
 # ---- How figures are said ----
 
 
-def _metric(results: Mapping[str, ModelReport]) -> str:
-    return next(iter(next(iter(results.values()))["metrics"]))
+def _metric(results: Mapping[str, ModelReport]) -> Figure:
+    return figure_named(next(iter(next(iter(results.values()))["metrics"])))
 
 
 def _first(report: ModelReport) -> Interval:
@@ -272,51 +272,20 @@ def _number(value: float | None) -> float:
     return np.nan if value is None else value
 
 
-def _relation(metric: str, difference: Interval, units: int) -> Relation:
+def _relation(metric: Figure, difference: Interval, units: int) -> Relation:
     """Tell how a figure stands to another by the interval of its difference."""
     is_higher, is_lower = difference.low > 0, difference.high < 0
     if units < FEWEST_ROWS or not (is_higher or is_lower):
         return Relation.SAME
-    return Relation.ABOVE if is_higher != (metric in LOWER_IS_BETTER) else Relation.BELOW
+    return Relation.ABOVE if is_higher == metric.higher_is_better else Relation.BELOW
 
 
 def _pair(results: Mapping[str, ModelReport], first: str, second: str) -> str:
     """Say the first metric of two models and their difference."""
     metric = _metric(results)
-    values = [_value(metric, _first(results[name]).value) for name in (first, second)]
-    difference = _difference(metric, _beside(results[first], second))
-    return f"{title_of(metric)} {values[0]} against {values[1]} ({difference})"
-
-
-def _difference(metric: str, figure: Interval) -> str:
-    if np.isnan(figure.low):
-        return "their difference is undefined"
-    value, low, high = (_signed(metric, number) for number in (figure.value, figure.low, figure.high))
-    return f"{value}{' points' if metric not in NO_SHARES else ''}, 95% interval {low} to {high}"
-
-
-def _signed(metric: str, difference: float) -> str:
-    written = f"{100 * difference:+.1f}" if metric not in NO_SHARES else f"{difference:+.2f}"
-    return written.replace("-", "−") if float(written) else written.lstrip("+-")
-
-
-def _value(metric: str, value: float) -> str:
-    """Write a figure: a share in percent, others with two decimals or three figures."""
-    if np.isnan(value):
-        return UNDEFINED
-    if metric in LOWER_IS_BETTER:
-        return amount(value)
-    return f"{value:.2f}" if metric in NO_SHARES else f"{value:.1%}"
-
-
-def _span(metric: str, figure: Interval) -> str:
-    return f"{_value(metric, figure.low)} to {_value(metric, figure.high)}"
-
-
-def _size(metric: str, width: float) -> str:
-    if metric in LOWER_IS_BETTER:
-        return amount(width)
-    return f"{width:.2f}" if metric in NO_SHARES else f"{100 * width:.1f} points"
+    values = [metric.value(_first(results[name]).value) for name in (first, second)]
+    difference = metric.difference(_beside(results[first], second))
+    return f"{metric.title} {values[0]} against {values[1]} ({difference})"
 
 
 def _resolution(figure: Interval, units: int) -> float:
@@ -327,10 +296,10 @@ def _resolution(figure: Interval, units: int) -> float:
     return (figure.high - figure.low) / 2 or 3 / units
 
 
-def _least_seen(metric: str, difference: Interval, units: int) -> str:
+def _least_seen(metric: Figure, difference: Interval, units: int) -> str:
     if np.isnan(difference.low):
         return "."
-    return f"; a difference of less than about {_size(metric, _resolution(difference, units))} cannot be seen."
+    return f"; a difference of less than about {metric.width(_resolution(difference, units))} cannot be seen."
 
 
 def _rows(units: int) -> str:

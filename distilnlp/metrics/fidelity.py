@@ -8,6 +8,20 @@ from scipy.special import log_softmax
 
 from distilnlp.errors import DistillationError
 from distilnlp.metrics.chunks import row_chunks
+from distilnlp.metrics.figure import Figure
+
+# What the tasks measure of it; see their `Scoring.fidelity`.
+MEASURES = (
+    Figure("agreement", "agreement"),
+    Figure("kl", "KL (nats)", is_share=False, higher_is_better=False),
+    Figure(
+        "correlation",
+        "correlation with reference",
+        "the predictions of one of the models are constant",
+        is_share=False,
+    ),
+    Figure("absolute_difference", "difference from reference", is_share=False, higher_is_better=False),
+)
 
 
 def agreement(student_logits: ArrayLike, reference_logits: ArrayLike) -> float:

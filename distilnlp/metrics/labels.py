@@ -93,7 +93,7 @@ def _as_numbers(value: ArrayLike) -> NDArray[np.float64]:
         ) from None
 
 
-def align_classes(logits: NDArray, own: PreTrainedConfig, first: PreTrainedConfig) -> NDArray:
+def align_classes(predictions: NDArray, own: PreTrainedConfig, first: PreTrainedConfig) -> NDArray:
     """Return logits `[..., classes]` with the classes in the order of the first model.
 
     A config without label names, only `LABEL_0`, `LABEL_1`…, is taken to be in that order already.
@@ -102,7 +102,7 @@ def align_classes(logits: NDArray, own: PreTrainedConfig, first: PreTrainedConfi
         DistillationError: the two models do not have the same labels.
     """
     order = class_order(own, first)
-    return logits if order is None else np.take(logits, order, axis=-1)
+    return predictions if order is None else np.take(predictions, order, axis=-1)
 
 
 def class_order(own: PreTrainedConfig, first: PreTrainedConfig) -> list[int] | None:
@@ -116,11 +116,6 @@ def class_order(own: PreTrainedConfig, first: PreTrainedConfig) -> list[int] | N
     if own_names is None or names is None:
         return None
     return label_order(own_names, names, "one model", "the first model")
-
-
-def keep_order(predictions: Any, _own: PreTrainedConfig, _first: PreTrainedConfig) -> Any:
-    """Return predictions as they are: those of tasks without label names mean the same for every model."""
-    return predictions
 
 
 def labels_agree(first: Any, other: Any) -> bool:

@@ -17,6 +17,7 @@ from transformers import TrainingArguments
 from distilnlp.augmentation import parse_augmentation
 from distilnlp.data import DataConfig
 from distilnlp.errors import DistillationError, did_you_mean, shown
+from distilnlp.metrics import MetricConfig
 from distilnlp.models.hardware import bf16_is_fast
 from distilnlp.recipe.text import recipe_values
 from distilnlp.students import LayerStrategy
@@ -190,6 +191,16 @@ class EvaluationConfig(Section):
 
     bootstrap_resamples: int = Field(default=1000, ge=100, description="resamples behind the 95% intervals")
     speed: bool = Field(default=True, description="measure latency and throughput")
+    metrics: list[MetricConfig] = Field(
+        default_factory=list,
+        description="further `evaluate` metrics: a local folder or a name of the Hub each, or a mapping with `name`",
+    )
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _as_entries(cls, value: Any) -> Any:
+        entries = value if isinstance(value, list) else [value]
+        return [{"name": entry} if isinstance(entry, str) else entry for entry in entries]
 
 
 class Recipe(Section):
@@ -214,18 +225,20 @@ class Recipe(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     trust_remote_code: list[PathOrName] = Field(
         default_factory=list,
-        description="models of this recipe, as it names them, whose own Python code may run when they are loaded",
+        description="models and metrics of this recipe, as it names them, whose own Python code may run",
     )
     seed: int = Field(default=0, ge=0, lt=2**32, description="seed of every stage")
 
     @model_validator(mode="after")
     def _check_trusted(self) -> "Recipe":
         names = [*self.teacher.models, *filter(None, (self.student.model, self.data.augmentation_model))]
+        names += [metric.name for metric in self.evaluation.metrics]
         for name in self.trust_remote_code:
             if name not in names:
                 hint = did_you_mean(name, names)
                 raise ValueError(
-                    f"trust_remote_code names {shown(name)}, but the models of this recipe are {names}.{hint}"
+                    f"trust_remote_code names {shown(name)}, but the models and metrics of this recipe are {names}."
+                    f"{hint}"
                 )
         return self
 

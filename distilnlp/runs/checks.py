@@ -139,6 +139,11 @@ def objective(plan: Plan) -> None:
     check_batch_size(plan.objective, plan.student_args, most_texts(plan.task, plan.data.train, CHOICES))
 
 
+def metrics(plan: Plan) -> None:
+    """Further metrics: their code, on right answers."""
+    _ = plan.metrics
+
+
 def teacher_worth(plan: Plan) -> None:
     """What a finished teacher answers to some labelled rows."""
     if plan.loaded and PartialState().is_main_process:
@@ -156,6 +161,7 @@ PLAN_CHECKS: tuple[Check[Plan], ...] = (
     given_answers,
     trainings,
     reading,
+    metrics,
     views,
     validation,
     objective,

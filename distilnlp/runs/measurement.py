@@ -1,6 +1,6 @@
 """Measure models on labelled rows, each as it reads them; `distilnlp evaluate` does it for a saved student."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +12,7 @@ from distilnlp.data import DataConfig, evaluation_split
 from distilnlp.data.pairs import same_words
 from distilnlp.data.parts import numbers_of
 from distilnlp.evaluation import CUT_TEACHER, ModelReport, SpeedPlan, TextLength, evaluate_models, verdict
+from distilnlp.metrics import MetricConfig, load_metrics
 from distilnlp.models.loading import load_pretrained
 from distilnlp.runs.environment import describe_environment
 from distilnlp.runs.lengths import readable_length, warn_of_misfit
@@ -47,6 +48,7 @@ def evaluate_saved(
     teacher: str | None = None,
     task: str | None = None,
     trusted: Collection[str] = (),
+    metrics: Sequence[MetricConfig] = (),
 ) -> dict[str, ModelReport]:
     """Measure a student, and its teacher if given, on labelled rows, each with its own tokenizer and length.
 
@@ -57,7 +59,8 @@ def evaluate_saved(
         data: where the rows are; of `test_split`, else of test, validation or train.
         teacher: local folder or Hub id; it comes first in the report and fidelity is measured against it.
         task: of both; None = what the student's head is for.
-        trusted: names of the models whose own Python code may run.
+        trusted: names of the models and metrics whose own Python code may run.
+        metrics: further ones to measure.
 
     Raises:
         DistillationError: a model or the data cannot be loaded, or they do not fit together.
@@ -65,6 +68,7 @@ def evaluate_saved(
     names = {"teacher": teacher, "student": student} if teacher else {"student": student}
     kind = find_task(task, student, trusted)
     models = {role: load_finished(name, kind, trusted) for role, name in names.items()}
+    further = load_metrics(metrics, kind.evaluation, models["student"].config, trusted)
     tokenizers = {role: load_pretrained(AutoTokenizer, name, trusted) for role, name in names.items()}
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for model in models.values():
@@ -84,7 +88,7 @@ def evaluate_saved(
             own, whole = (one._replace(rows=shared) for one, shared in zip((own, whole), common, strict=True))
         cut = cut_as_students(kind, rows, tokenizers["teacher"], whole, own, tokenizers["student"], data)
         readings = {"teacher": whole, **cut, "student": own}
-    return measure({**models, CUT_TEACHER: models.get("teacher")}, readings, kind)
+    return measure({**models, CUT_TEACHER: models.get("teacher")}, readings, kind, metrics=further)
 
 
 def measure_run(plan: Plan, rows: RunRows, models: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,6 +108,7 @@ def measure_run(plan: Plan, rows: RunRows, models: Mapping[str, Any]) -> dict[st
         plan.task,
         resamples=options.bootstrap_resamples,
         speed_plan=SpeedPlan() if options.speed else None,
+        metrics=plan.metrics,
     )
     return {
         "models": reports,

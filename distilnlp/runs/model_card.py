@@ -10,44 +10,11 @@ from distilnlp.evaluation import summary_table
 from distilnlp.files import write_text
 from distilnlp.recipe.sections import build_arguments
 from distilnlp.runs.plan import Plan
-from distilnlp.tasks import Task
 
 CARD = "README.md"  # where the Hub looks for it
-TEMPLATE = """---
-{metadata}
----
+TEMPLATE = Path(__file__).with_name("model_card.md")
 
-# {name}
-
-A {shape} student for {task}{labels}, distilled from {teacher} with distilnlp.
-
-```python
-{usage}
-```
-
-## Results
-
-{verdict}
-
-Measured on {test:,} labelled rows that the distillation did not train on (a teacher that was trained before may have
-seen them); intervals are 95% bootstrap intervals over these rows. Agreement and KL compare with the teacher. Latency
-and throughput are without tokenisation, on {device}.
-
-{table}
-
-## Training
-
-{train:,} rows, {labelled:,} of them with a label, cut after {max_length} tokens. Objective:
-{objective}.
-
-Versions: {versions}.
-"""
-
-
-PIPELINE = """from transformers import pipeline
-
-predict = pipeline("{tag}", model="path/to/this/folder"{options})
-predict("...")"""
+# The tasks that transformers has a pipeline for, and what it is to be told.
 PIPELINE_OPTIONS = {
     "text-classification": ", truncation=True",
     "token-classification": ', aggregation_strategy="simple"',
@@ -58,60 +25,42 @@ ANSWER_OPTIONS = {
     "binary": ', truncation=True, top_k=None, function_to_apply="sigmoid"',
     "score": ', truncation=True, function_to_apply="none"',
 }
-# transformers has no pipeline for these tasks.
-AUTO_CLASS = """from transformers import AutoTokenizer, {auto_class}
-
-tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
-model = {auto_class}.from_pretrained("path/to/this/folder")"""
-
-
-def usage(task: Task) -> str:
-    """Return the code that serves a student of a task."""
-    if task.pipeline_tag not in PIPELINE_OPTIONS:
-        return AUTO_CLASS.format(auto_class=task.auto_class.__name__)
-    options = ANSWER_OPTIONS.get(task.answer, PIPELINE_OPTIONS[task.pipeline_tag])
-    return PIPELINE.format(tag=task.pipeline_tag, options=options)
 
 
 def write_model_card(path: Path, plan: Plan, results: dict[str, Any]) -> None:
     """Write the card of the student, with the results in its metadata too."""
-    student = results["models"]["student"]
-    teachers = plan.recipe.teacher.models
+    task, teachers, source = plan.task, plan.recipe.teacher.models, plan.recipe.data.source
+    data = source.split(":")[0] if isinstance(source, str) and _is_on_hub(source.split(":")[0]) else "local"
+    of_result: dict[str, Any] = {"task_type": task.pipeline_tag, "dataset_type": data, "dataset_name": data}
+    name = Path(plan.recipe.output).name
     metadata = ModelCardData(
-        model_name=Path(plan.recipe.output).name,
+        model_name=name,
         library_name="transformers",
-        pipeline_tag=plan.task.pipeline_tag,
+        pipeline_tag=task.pipeline_tag,
         tags=["distilnlp", "knowledge-distillation"],
         base_model=[name for name in teachers if _is_on_hub(name)] or None,
         eval_results=[
-            _eval_result(name, figures["value"], plan)
-            for name, figures in student["metrics"].items()
+            EvalResult(metric_type=metric, metric_value=round(figures["value"], 4), **of_result)
+            for metric, figures in results["models"]["student"]["metrics"].items()
             if figures["value"] is not None
         ],
     )
-    environment = dict(results["environment"])
-    text = TEMPLATE.format(
-        metadata=metadata.to_yaml(),
-        name=Path(plan.recipe.output).name,
-        shape=_shape(plan.student.config),
-        task=plan.task.name.replace("_", " "),
-        labels=f" ({', '.join(plan.data.label_names)})" if plan.data.label_names else "",
-        usage=usage(plan.task),
+    card = ModelCard.from_template(
+        metadata,
+        template_path=str(TEMPLATE),
+        name=name,
+        config=plan.student.config,
+        task=task.name.replace("_", " "),
+        label_names=plan.data.label_names,
         teacher=_teacher(plan),
-        verdict="\n".join(f"- {sentence}" for sentence in results["verdict"]),
+        auto_class=None if task.pipeline_tag in PIPELINE_OPTIONS else task.auto_class.__name__,
+        options=ANSWER_OPTIONS.get(task.answer, PIPELINE_OPTIONS.get(task.pipeline_tag)),
         table=summary_table(results["models"]),
-        device=environment.pop("device"),
         max_length=plan.max_length,
         objective=_objective(plan),
-        versions=", ".join(f"{package} {number}" for package, number in environment.items()),
-        **results["rows"],
+        **{key: results[key] for key in ("verdict", "rows", "environment")},
     )
-    write_text(path, str(ModelCard(text)))
-
-
-def _shape(config: Any) -> str:
-    layers = getattr(config, "num_hidden_layers", None)
-    return f"{layers}-layer {config.model_type}" if layers else str(config.model_type)
+    write_text(path, str(card))
 
 
 def _is_on_hub(name: str) -> bool:
@@ -125,18 +74,6 @@ def _teacher(plan: Plan) -> str:
         return f"answers given in the data ({', '.join(config.columns)})"
     names = [name if _is_on_hub(name) else "/".join(Path(name).parts[-2:]) for name in config.models]
     return " and ".join(f"`{name}`" for name in names)
-
-
-def _eval_result(metric: str, value: float, plan: Plan) -> EvalResult:
-    source = plan.recipe.data.source
-    data = source if isinstance(source, str) and not Path(source.split(":")[0]).exists() else "local"
-    return EvalResult(
-        task_type=plan.task.pipeline_tag,
-        dataset_type=data.split(":")[0],
-        dataset_name=data.split(":")[0],
-        metric_type=metric,
-        metric_value=round(value, 4),
-    )
 
 
 def _objective(plan: Plan) -> str:

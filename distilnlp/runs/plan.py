@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from distilnlp.answers import check_request
 from distilnlp.data import PreparedData, assign_folds, prepare_data
 from distilnlp.errors import DistillationError
-from distilnlp.metrics.task import best_checkpoint_metric
+from distilnlp.metrics import ExtraMetric, load_metrics
 from distilnlp.models.loading import load_pretrained
 from distilnlp.objective import Objective
 from distilnlp.recipe.sections import Recipe, baseline_values, build_arguments, distill_values, finetune_values
@@ -169,7 +169,7 @@ class Plan:
             epochs = math.ceil(values["num_train_epochs"] * len(self.data.train) / labelled)
             is_settled = values.get("max_steps", -1) > 0 or "num_train_epochs" in _own_keys(recipe.baseline)
             trainings["baseline"] = values if is_settled else {**values, "num_train_epochs": epochs}
-        metric = best_checkpoint_metric(self.task.evaluation, self._untrimmed[0].config)
+        metric = next(iter(self.task.evaluation.training_metrics(self._untrimmed[0].config)), "loss")
         for name in self.stopped:
             trainings[name] |= stopping_arguments(metric)
         return trainings
@@ -206,6 +206,12 @@ class Plan:
     def objective(self) -> Objective:
         """What the student is trained for."""
         return self.student_args.build_objective(self.task, profile_of(self.student), self.teacher_profile)
+
+    @settled
+    def metrics(self) -> tuple[ExtraMetric, ...]:
+        """Further ones that are measured at the end."""
+        config, trusted = self._untrimmed[0].config, self.recipe.trust_remote_code
+        return load_metrics(self.recipe.evaluation.metrics, self.task.evaluation, config, trusted)
 
     # ---- What follows from these ----
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import evaluate
 import huggingface_hub.constants
 from accelerate import PartialState
 
@@ -113,11 +114,13 @@ def _claimed(recipe: Recipe, overwrite: bool) -> Iterator[None]:
 def _what_was_done(recipe: Recipe) -> str:
     """Say what a dry run leaves, and whose code it ran."""
     named = recipe.data.source if isinstance(recipe.data.source, str) else ""
-    code = [source for source in (named, *recipe.data.unlabelled) if ":" in source]
+    metrics = [metric.name for metric in recipe.evaluation.metrics]
+    code = [*(source for source in (named, *recipe.data.unlabelled) if ":" in source), *metrics]
+    copies = f", and the code of metrics in that of evaluate ({evaluate.config.HF_MODULES_CACHE})" if metrics else ""
     ran = f" The Python code of {', '.join(code)} was run, whatever it does." if code else ""
     return (
         "Nothing was trained, and nothing was written but rows in the cache of the datasets library "
-        f"({datasets.config.HF_DATASETS_CACHE}): this was a dry run.{ran}"
+        f"({datasets.config.HF_DATASETS_CACHE}){copies}: this was a dry run.{ran}"
     )
 
 
@@ -141,9 +144,16 @@ def _first_rows(data: PreparedData) -> PreparedData:
 @contextmanager
 def _without_network() -> Iterator[None]:
     """Keep the Hub libraries from reaching for the network, whatever the environment says."""
-    hub, data = huggingface_hub.constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
-    huggingface_hub.constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    settings = [
+        (huggingface_hub.constants, "HF_HUB_OFFLINE"),
+        (datasets.config, "HF_HUB_OFFLINE"),
+        (evaluate.config, "HF_EVALUATE_OFFLINE"),
+    ]
+    before = [getattr(module, name) for module, name in settings]
     try:
+        for module, name in settings:
+            setattr(module, name, True)
         yield
     finally:
-        huggingface_hub.constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = hub, data
+        for (module, name), value in zip(settings, before, strict=True):
+            setattr(module, name, value)

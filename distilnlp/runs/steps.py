@@ -244,8 +244,9 @@ class Steps:
     def _evaluation_key(self) -> dict[str, Any]:
         made = {step.name: [step.digest, step.content] for step in (self.student, self.baseline) if step is not None}
         # What a report holds is an input too: figures that an older version wrote are measured again.
+        code = [metric.identity for metric in self.plan.metrics]
         report, options = sorted(ModelReport.__annotations__), self.recipe.evaluation.model_dump()
-        return {**made, "evaluation": options, "report": report, **self._data_key(self.plan.data.test)}
+        return {**made, "evaluation": options, "report": [*report, *code], **self._data_key(self.plan.data.test)}
 
     def _evaluate(self, work: Path) -> Path:
         if self.state.is_main_process:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from distilnlp.data import RowFormat
 from distilnlp.losses import forward_kl, logit_mse
-from distilnlp.metrics import EvaluationTask
+from distilnlp.metrics import Scoring
 from distilnlp.signals import Batch
 
 Answer = Literal["categorical", "binary", "score"]
@@ -66,7 +66,7 @@ class Task:
     fits: Callable[[Any], bool]
     answer: Answer
     rows: RowFormat
-    evaluation: EvaluationTask
+    evaluation: Scoring
     collator: Callable[..., Collate]
     hard_loss: Callable[[Tensor, Batch, Tensor | int | None], Tensor]
     labelled_items: Callable[[Batch], Tensor]

@@ -3,19 +3,19 @@
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch.nn.functional as F
+from datasets import Features, List, Value
 from numpy.typing import NDArray
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import DistillationError
-from distilnlp.metrics import EvaluationTask, Scorer, predict_rows, weighted_scorer
+from distilnlp.metrics import ACCURACY, Figure, Scorer, Scoring, TaskMetric, predict_rows, weighted_scorer
 from distilnlp.metrics.fidelity import same_share
-from distilnlp.metrics.labels import check_label_ids, keep_order, require_columns
+from distilnlp.metrics.labels import check_label_ids, require_columns
 from distilnlp.metrics.prediction import Collator, Rows, split_rows
-from distilnlp.metrics.task import no_training_metrics
 from distilnlp.models.selected_head import head_on, logits_at
 from distilnlp.signals import Batch
 from distilnlp.signals.names import NO_LABEL
@@ -35,42 +35,95 @@ class MaskedTokens(NamedTuple):
     best: NDArray
 
 
-def read_masked_tokens(examples: Rows, config: PreTrainedConfig) -> list[NDArray]:
-    """Return the ids of the tokens that were masked, an array a row.
+class MaskedTokenMetrics(TaskMetric):
+    """Perplexity, exp of the mean loss over the masked tokens, and accuracy; a unit is a text.
 
-    Raises:
-        DistillationError: the rows are not masked yet, or an id is not in the vocabulary.
+    The predictions are `losses` and `best` of `MaskedTokens`, the references the ids that were masked.
     """
-    require_columns(examples, COLUMNS, "masked language modelling, masked for an evaluation,")
-    labels = [np.asarray(row["labels"]) for row in examples]
-    for row, of_row in zip(examples, labels, strict=True):
-        if of_row.shape != (len(row["input_ids"]),):
-            raise DistillationError(
-                f"expected a label for each of a row's {len(row['input_ids'])} pieces, -100 where none is masked, but "
-                f"a row has labels of the shape {of_row.shape}. Mask the rows with the task's own tokenisation."
-            )
-    check_label_ids(np.concatenate(labels), config.vocab_size, "token")
-    return [row[row != NO_LABEL] for row in labels]
 
-
-def predict_masked(
-    model: PreTrainedModel, examples: Rows, collator: Collator, batch_size: int = 32, owner: str = "the model"
-) -> list[MaskedTokens]:
-    """Return of each row what a model thinks of its masked tokens; the head runs on these alone, a batch at a time.
-
-    Raises:
-        DistillationError: there are no rows, or a loss is NaN or infinite.
-    """
-    return predict_rows(
-        model,
-        examples,
-        collator,
-        _read_masked,
-        columns=COLUMNS,
-        batch_size=batch_size,
-        owner=owner,
-        around=_head_on_masked,
+    figures = (
+        Figure(
+            "perplexity",
+            "perplexity (lower is better)",
+            "the loss is so large that it overflows",
+            is_share=False,
+            higher_is_better=False,
+        ),
+        ACCURACY,
     )
+    inputs = Features(
+        {
+            "predictions": {"losses": List(Value("float32")), "best": List(Value("int64"))},
+            "references": List(Value("int64")),
+        }
+    )
+
+    @staticmethod
+    def scorer(predictions: Sequence[MaskedTokens], references: Sequence[NDArray]) -> Scorer:
+        counts = [
+            [row.losses.sum(dtype=np.float64), (row.best == ids).sum(), len(ids)]
+            for row, ids in zip(predictions, references, strict=True)
+            if len(ids)
+        ]
+        return weighted_scorer(partial(_scores, counts=np.array(counts, dtype=np.float64)), len(counts))
+
+    def _compute(self, *, predictions: Any, references: Any) -> dict[str, float]:
+        rows = [MaskedTokens(*(np.array(row[name]) for name in MaskedTokens._fields)) for row in predictions]
+        return self.scorer(rows, references).values()
+
+
+def masked_agreement(student: Sequence[MaskedTokens], reference: Sequence[MaskedTokens]) -> float:
+    """Share of the masked tokens for which both models put the same token first."""
+    return same_share(*(np.concatenate([row.best for row in rows]) for rows in (student, reference)))
+
+
+class MaskedLMScoring(Scoring):
+    """Masked language modelling: `MaskedTokens` and the ids of the tokens that were masked, an array a row."""
+
+    metrics = (MaskedTokenMetrics,)
+    fidelity: ClassVar = {"agreement": masked_agreement}
+    constant_name = "the most frequent token everywhere"
+    columns = COLUMNS
+
+    def read_labels(self, examples: Rows, config: PreTrainedConfig) -> list[NDArray]:
+        """Return the ids of the tokens that were masked.
+
+        Raises:
+            DistillationError: the rows are not masked yet, or an id is not in the vocabulary.
+        """
+        require_columns(examples, COLUMNS, "masked language modelling, masked for an evaluation,")
+        labels = [np.asarray(row["labels"]) for row in examples]
+        for row, of_row in zip(examples, labels, strict=True):
+            if of_row.shape != (len(row["input_ids"]),):
+                raise DistillationError(
+                    f"expected a label for each of a row's {len(row['input_ids'])} pieces, -100 where none is masked, "
+                    f"but a row has labels of the shape {of_row.shape}. Mask the rows with the task's own tokenisation."
+                )
+        check_label_ids(np.concatenate(labels), config.vocab_size, "token")
+        return [row[row != NO_LABEL] for row in labels]
+
+    def predict(
+        self, model: PreTrainedModel, examples: Rows, collator: Collator, batch_size: int = 32, owner: str = "the model"
+    ) -> list[MaskedTokens]:
+        """Return what a model thinks of the masked tokens; the head runs on these alone, a batch at a time."""
+        options: dict[str, Any] = {"columns": COLUMNS, "batch_size": batch_size, "owner": owner}
+        return predict_rows(model, examples, collator, _read_masked, around=_head_on_masked, **options)
+
+    def constant(self, labels: Sequence[NDArray]) -> Scorer:
+        """Return the scorer, of the accuracy alone, of the one token that was masked most often."""
+        texts = [ids for ids in labels if len(ids)]
+        best = np.bincount(np.concatenate(texts)).argmax()
+        counts = np.array([[(ids == best).sum(), len(ids)] for ids in texts], dtype=np.float64)
+
+        def scores(weights: NDArray) -> dict[str, NDArray]:
+            hits, masked = np.moveaxis(weights @ counts, -1, 0)
+            return {"accuracy": hits / masked}
+
+        return weighted_scorer(scores, len(texts))
+
+    def answers(self, predictions: Sequence[MaskedTokens], labels: Sequence[NDArray]) -> tuple[NDArray, NDArray]:
+        """Return the likeliest and the masked token ids of all texts, one after another."""
+        return np.concatenate([row.best for row in predictions]), np.concatenate(list(labels))
 
 
 def _head_on_masked(model: PreTrainedModel, batch: Batch) -> AbstractContextManager[Any]:
@@ -86,16 +139,6 @@ def _read_masked(outputs: Any, batch: Batch) -> list[MaskedTokens]:
     return [MaskedTokens(*row) for row in zip(losses, split_rows(logits.argmax(-1), masked), strict=True)]
 
 
-def masked_lm_scorer(predictions: Sequence[MaskedTokens], labels: Sequence[NDArray]) -> Scorer:
-    """Return the scorer of perplexity, exp of the mean loss over the masked tokens, and accuracy; a unit is a text."""
-    counts = [
-        [row.losses.sum(dtype=np.float64), (row.best == ids).sum(), len(ids)]
-        for row, ids in zip(predictions, labels, strict=True)
-        if len(ids)
-    ]
-    return weighted_scorer(partial(_scores, counts=np.array(counts, dtype=np.float64)), len(counts))
-
-
 def _scores(weights: NDArray, counts: NDArray) -> dict[str, NDArray]:
     """Score draws: weights `[..., texts]`, counts `[texts, 3]` of loss, hits and masked tokens."""
     loss, hits, masked = np.moveaxis(weights @ counts, -1, 0)
@@ -103,34 +146,4 @@ def _scores(weights: NDArray, counts: NDArray) -> dict[str, NDArray]:
         return {"perplexity": np.exp(loss / masked), "accuracy": hits / masked}
 
 
-def always_most_frequent_token(labels: Sequence[NDArray]) -> Scorer:
-    """Return the scorer, of the accuracy alone, of the one token that was masked most often."""
-    texts = [ids for ids in labels if len(ids)]
-    best = np.bincount(np.concatenate(texts)).argmax()
-    counts = np.array([[(ids == best).sum(), len(ids)] for ids in texts], dtype=np.float64)
-
-    def scores(weights: NDArray) -> dict[str, NDArray]:
-        hits, masked = np.moveaxis(weights @ counts, -1, 0)
-        return {"accuracy": hits / masked}
-
-    return weighted_scorer(scores, len(texts))
-
-
-def masked_agreement(student: Sequence[MaskedTokens], reference: Sequence[MaskedTokens]) -> float:
-    """Share of the masked tokens for which both models put the same token first."""
-    return same_share(*(np.concatenate([row.best for row in rows]) for rows in (student, reference)))
-
-
-MASKED_LM_EVALUATION = EvaluationTask(
-    read_labels=read_masked_tokens,
-    predict=predict_masked,
-    align=keep_order,
-    scores=masked_lm_scorer,
-    fidelity={"agreement": masked_agreement},
-    calibration_error=None,
-    constant=always_most_frequent_token,
-    constant_name="the most frequent token everywhere",
-    compute_metrics=no_training_metrics,
-    training_metrics=lambda config: (),
-    columns=COLUMNS,
-)
+MASKED_LM_EVALUATION = MaskedLMScoring()

@@ -2,32 +2,51 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
+from datasets import Features, List, Value
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 from scipy.special import expit, log_expit
 from transformers import EvalPrediction, PreTrainedConfig
 
 from distilnlp.errors import DistillationError
-from distilnlp.metrics import EvaluationTask, Scorer, predict_logits, weighted_scorer
+from distilnlp.metrics import Figure, Scorer, Scoring, TaskMetric, predict_logits, weighted_scorer
 from distilnlp.metrics.calibration import mean_gap
 from distilnlp.metrics.chunks import row_chunks
 from distilnlp.metrics.fidelity import as_pair, mean_divergence
 from distilnlp.metrics.intervals import ratio
 from distilnlp.metrics.labels import align_classes, read_numbers, require_labelled
 from distilnlp.metrics.prediction import Rows, check_finite
-from distilnlp.metrics.task import trainer_logits, training_values
+from distilnlp.metrics.scoring import ComputeMetrics, trainer_logits, training_values
 from distilnlp.signals.names import NO_LABEL
 
 
-def read_label_sets(examples: Rows, config: PreTrainedConfig) -> NDArray[np.float64]:
-    """Return the labels `[items, labels]`, 1 where a label holds, 0 where not, NaN where that is unknown.
+class LabelSetMetrics(TaskMetric):
+    """Micro-F1, macro-F1 and mean average precision of logits `[rows, labels]`; a unit is a text.
 
-    Raises:
-        DistillationError: no entry is known, a row has another number of entries, or one is neither 0 nor 1.
+    The references are 0, 1 or NaN for what is left out. A label is predicted where its sigmoid is above 0.5, its logit
+    above 0. F1 is 2·hits / (predicted + labelled), over all decisions (micro) or as the mean over the labels that occur
+    (macro). mAP is the mean of the labels' average precisions, Σ (recall gained at a threshold · precision there), over
+    the labels that hold somewhere. They are scikit-learn's values, which count labels that do not occur as 0 and warn.
+    NaN where nothing is left to count.
     """
-    return _checked(read_numbers(examples, (config.num_labels or 0,)), config.num_labels or 0)
+
+    figures = (
+        Figure("micro_f1", "micro-F1", "no label holds or is predicted"),
+        Figure("macro_f1", "macro-F1", "no label holds or is predicted"),
+        Figure("map", "mAP", "no label holds for any row"),
+    )
+    inputs = Features({"predictions": List(Value("float64")), "references": List(Value("float64"))})
+
+    @staticmethod
+    def scorer(predictions: ArrayLike, references: ArrayLike) -> Scorer:
+        logits, labels = _rows_with_labels(np.asarray(predictions), np.asarray(references))
+        predicted, truth = (logits > 0) & ~np.isnan(labels), labels == 1
+        counts = [csr_array(decisions, dtype=np.float64) for decisions in (predicted & truth, predicted, truth)]
+        scores = partial(_scores, counts=counts, logits=logits, labels=labels)
+        return weighted_scorer(scores, len(logits), cells=labels.shape[1])
 
 
 def _checked(labels: NDArray, num_labels: int) -> NDArray[np.float64]:
@@ -40,25 +59,6 @@ def _checked(labels: NDArray, num_labels: int) -> NDArray[np.float64]:
         )
     require_labelled(known.any(-1))
     return labels
-
-
-def multi_label_scorer(logits: NDArray, labels: NDArray) -> Scorer:
-    """Return the scorer of micro-F1, macro-F1 and mean average precision; a unit is a text.
-
-    A label is predicted where its sigmoid is above 0.5, its logit above 0. F1 is 2·hits / (predicted + labelled), over
-    all decisions (micro) or as the mean over the labels that occur (macro). mAP is the mean of the labels' average
-    precisions, Σ (recall gained at a threshold · precision there), over the labels that hold somewhere. They are
-    scikit-learn's values, which count labels that do not occur as 0 and warn. NaN where nothing is left to count.
-
-    Args:
-        logits: `[rows, labels]`.
-        labels: `[rows, labels]`, 0, 1 or NaN for what is left out.
-    """
-    logits, labels = _rows_with_labels(logits, labels)
-    predicted, truth = (logits > 0) & ~np.isnan(labels), labels == 1
-    counts = [csr_array(decisions, dtype=np.float64) for decisions in (predicted & truth, predicted, truth)]
-    scores = partial(_scores, counts=counts, logits=logits, labels=labels)
-    return weighted_scorer(scores, len(logits), cells=labels.shape[1])
 
 
 def _rows_with_labels(*columns: NDArray) -> tuple[NDArray, ...]:
@@ -78,30 +78,6 @@ def _scores(weights: NDArray, counts: Sequence[csr_array], logits: NDArray, labe
         "macro_f1": ratio(ratio(2 * hits, occurring, undefined=0).sum(-1), (occurring > 0).sum(-1)),
         "map": ratio(np.sum(precisions, axis=0), (labelled > 0).sum(-1)),
     }
-
-
-def always_the_same_labels(labels: NDArray) -> Scorer:
-    """Return the scorer, of micro-F1 alone, of those labels for all rows that together have the highest.
-
-    These are the most frequent ones, up to some number of them.
-    """
-    (labels,) = _rows_with_labels(labels)
-    truth, known = labels == 1, ~np.isnan(labels)
-    order = np.argsort(-ratio(truth.sum(0), known.sum(0), undefined=0), kind="stable")
-    hits, predicted = (decisions.sum(0)[order].cumsum() for decisions in (truth, known))
-    chosen = order[: 1 + (2 * hits / (predicted + truth.sum())).argmax()]
-    counts = np.stack([truth[:, chosen].sum(-1), known[:, chosen].sum(-1), truth.sum(-1)], -1).astype(np.float64)
-
-    def scores(weights: NDArray) -> dict[str, NDArray]:
-        hits, predicted, labelled = np.moveaxis(weights @ counts, -1, 0)
-        return {"micro_f1": ratio(2 * hits, predicted + labelled)}
-
-    return weighted_scorer(scores, len(labels))
-
-
-def rows_per_label(labels: NDArray, num_labels: int) -> NDArray:
-    """Count the rows for which each label holds."""
-    return (labels == 1).sum(0)
 
 
 def average_precision(weights: NDArray, scores: NDArray, labels: NDArray) -> NDArray:
@@ -127,21 +103,6 @@ def average_precision(weights: NDArray, scores: NDArray, labels: NDArray) -> NDA
     return ratio((drawn[positives] * ratio(hits, chosen, 0)).sum(0), drawn[positives].sum(0), 0)
 
 
-def compute_multi_label_metrics(eval_prediction: EvalPrediction) -> dict[str, float]:
-    """Score logits `[rows, labels]` against labels `[rows, labels]` of 0, 1 or NaN, for a Trainer.
-
-    Returns:
-        `micro_f1`, `macro_f1` and `map`.
-
-    Raises:
-        DistillationError: no label is known or one is neither 0 nor 1, or a logit is NaN or infinite.
-    """
-    logits = trainer_logits(eval_prediction)
-    check_finite(logits, "the model under evaluation")
-    labels = _checked(np.asarray(eval_prediction.label_ids), logits.shape[-1])
-    return training_values(multi_label_scorer(logits, labels))
-
-
 def label_agreement(student_logits: NDArray, reference_logits: NDArray) -> float:
     """Share of the decisions, one for each label of each row, that both models take alike."""
     student, reference = as_pair(student_logits, reference_logits)
@@ -162,27 +123,72 @@ def _bernoulli_kl(student: NDArray, reference: NDArray) -> NDArray:
     return (holds + fails).mean(-1)
 
 
-def decision_calibration(logits: NDArray, labels: NDArray) -> float:
-    """Return the calibration error over the known decisions; the confidence of one is that of its likelier outcome."""
-    return mean_gap(_confidences(logits[rows], labels[rows]) for rows in row_chunks(logits))
-
-
 def _confidences(logits: NDArray, labels: NDArray) -> tuple[NDArray, NDArray]:
     known = ~np.isnan(labels)
     holds = expit(logits[known].astype(np.float64))
     return np.maximum(holds, 1 - holds), (holds > 1 - holds) == labels[known]
 
 
-MULTI_LABEL_EVALUATION = EvaluationTask(
-    read_labels=read_label_sets,
-    predict=predict_logits,
-    align=align_classes,
-    scores=multi_label_scorer,
-    fidelity={"agreement": label_agreement, "kl": bernoulli_kl},
-    calibration_error=decision_calibration,
-    constant=always_the_same_labels,
-    constant_name="the same labels for every text",
-    class_counts=rows_per_label,
-    compute_metrics=lambda config: compute_multi_label_metrics,
-    training_metrics=lambda config: ("micro_f1", "macro_f1", "map"),
-)
+class MultiLabelScoring(Scoring):
+    """Multi-label classification: logits `[rows, labels]`, labels `[rows, labels]` of 0, 1 or NaN."""
+
+    metrics = (LabelSetMetrics,)
+    constant_name = "the same labels for every text"
+    fidelity: ClassVar = {"agreement": label_agreement, "kl": bernoulli_kl}
+    predict = staticmethod(predict_logits)
+    align = staticmethod(align_classes)
+
+    def read_labels(self, examples: Rows, config: PreTrainedConfig) -> NDArray[np.float64]:
+        """Return the labels, 1 where a label holds, 0 where not, NaN where that is unknown.
+
+        Raises:
+            DistillationError: no entry is known, a row has another number of entries, or one is neither 0 nor 1.
+        """
+        return _checked(read_numbers(examples, (config.num_labels or 0,)), config.num_labels or 0)
+
+    def constant(self, labels: NDArray) -> Scorer:
+        """Return the scorer, of micro-F1 alone, of those labels for all rows that together have the highest.
+
+        These are the most frequent ones, up to some number of them.
+        """
+        (labels,) = _rows_with_labels(labels)
+        truth, known = labels == 1, ~np.isnan(labels)
+        order = np.argsort(-ratio(truth.sum(0), known.sum(0), undefined=0), kind="stable")
+        hits, predicted = (decisions.sum(0)[order].cumsum() for decisions in (truth, known))
+        chosen = order[: 1 + (2 * hits / (predicted + truth.sum())).argmax()]
+        counts = np.stack([truth[:, chosen].sum(-1), known[:, chosen].sum(-1), truth.sum(-1)], -1).astype(np.float64)
+
+        def scores(weights: NDArray) -> dict[str, NDArray]:
+            hits, predicted, labelled = np.moveaxis(weights @ counts, -1, 0)
+            return {"micro_f1": ratio(2 * hits, predicted + labelled)}
+
+        return weighted_scorer(scores, len(labels))
+
+    def calibration_error(self, predictions: NDArray, labels: NDArray) -> float:
+        """Return that of the known decisions; the confidence of one is that of its likelier outcome."""
+        return mean_gap(_confidences(predictions[rows], labels[rows]) for rows in row_chunks(predictions))
+
+    def class_counts(self, labels: NDArray, num_classes: int) -> NDArray:
+        """Count the rows for which each label holds."""
+        return (labels == 1).sum(0)
+
+    def answers(self, predictions: NDArray, labels: NDArray) -> tuple[NDArray, NDArray]:
+        """Return the decisions, 0 or 1 for each label, of the rows whose labels are all known."""
+        known = ~np.isnan(labels).any(-1)
+        return (predictions[known] > 0).astype(int), labels[known].astype(int)
+
+    def perfect_answers(self, config: PreTrainedConfig) -> tuple[NDArray, NDArray]:
+        rows = np.eye(config.num_labels or 0, dtype=int)
+        return rows, rows
+
+    def compute_metrics(self, config: PreTrainedConfig) -> ComputeMetrics:
+        """Return the function that scores logits `[rows, labels]` against 0, 1 or NaN for a Trainer."""
+        return self._of_trainer
+
+    def _of_trainer(self, eval_prediction: EvalPrediction) -> dict[str, float]:
+        logits = trainer_logits(eval_prediction)
+        check_finite(logits, "the model under evaluation")
+        return training_values(self.scores(logits, _checked(np.asarray(eval_prediction.label_ids), logits.shape[-1])))
+
+
+MULTI_LABEL_EVALUATION = MultiLabelScoring()

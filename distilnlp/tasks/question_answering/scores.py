@@ -4,21 +4,21 @@ import re
 import string
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from datasets import Features, List, Value
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import DistillationError
-from distilnlp.metrics import EvaluationTask, Scorer, predict_rows, weighted_scorer
+from distilnlp.metrics import Figure, Scorer, Scoring, TaskMetric, predict_rows, weighted_scorer
 from distilnlp.metrics.fidelity import same_share
 from distilnlp.metrics.intervals import weighted_means
-from distilnlp.metrics.labels import keep_order, require_columns, require_labelled
+from distilnlp.metrics.labels import require_columns, require_labelled
 from distilnlp.metrics.prediction import Collator, Example, Rows, split_rows
-from distilnlp.metrics.task import no_training_metrics
 from distilnlp.signals import Batch
 
 COLUMNS = ("context_mask",)
@@ -28,17 +28,80 @@ ARTICLES = re.compile(r"\b(a|an|the)\b")
 PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
-def read_answers(examples: Rows, _config: PreTrainedConfig) -> list[list[str]]:
-    """Return the reference answers of each question, in the order of the questions' indices; none = not labelled.
+class AnswerMetrics(TaskMetric):
+    """SQuAD's F1 and exact match of texts (Rajpurkar et al. 2016, arXiv 1606.05250); a unit is a question.
 
-    Raises:
-        DistillationError: rows lack what their answers are found by, or no question has an answer.
+    Both count the best of a question's reference answers; questions without one are left out.
     """
-    require_columns(examples, ROW_COLUMNS, "question answering")
-    answers = {row["example"]: _references(row) for row in examples}
-    labels = [answers[question] for question in sorted(answers)]
-    require_labelled([bool(references) for references in labels], "question")
-    return labels
+
+    figures = (Figure("f1", "F1"), Figure("exact_match", "exact match"))
+    inputs = Features({"predictions": Value("string"), "references": List(Value("string"))})
+
+    @staticmethod
+    def scorer(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Scorer:
+        pairs = [(answer, expected) for answer, expected in zip(predictions, references, strict=True) if expected]
+        columns = {
+            "f1": np.array([max(answer_f1(answer, one) for one in expected) for answer, expected in pairs]),
+            "exact_match": np.array(
+                [any(_words(answer) == _words(one) for one in expected) for answer, expected in pairs]
+            ),
+        }
+        return weighted_scorer(lambda weights: weighted_means(weights, columns), len(pairs))
+
+
+class QuestionScoring(Scoring):
+    """Question answering: a text each question, in the order of the questions' indices, and its reference answers."""
+
+    metrics = (AnswerMetrics,)
+    fidelity: ClassVar = {"agreement": same_share}
+    constant_name = "the same answer to every question"
+    columns = COLUMNS
+
+    def read_labels(self, examples: Rows, config: PreTrainedConfig) -> list[list[str]]:
+        """Return the reference answers of each question; none = not labelled.
+
+        Raises:
+            DistillationError: rows lack what their answers are found by, or no question has an answer.
+        """
+        require_columns(examples, ROW_COLUMNS, "question answering")
+        answers = {row["example"]: _references(row) for row in examples}
+        labels = [answers[question] for question in sorted(answers)]
+        require_labelled([bool(references) for references in labels], "question")
+        return labels
+
+    def predict(
+        self, model: PreTrainedModel, examples: Rows, collator: Collator, batch_size: int = 32, owner: str = "the model"
+    ) -> list[str]:
+        """Return a model's answer to each question.
+
+        It is the span of highest start + end logit over all windows of the question, inside the context and of at most
+        30 pieces; of equal ones the first.
+        """
+        require_columns(examples, ROW_COLUMNS, "question answering")
+        options: dict[str, Any] = {"columns": COLUMNS, "batch_size": batch_size, "owner": owner}
+        logits = predict_rows(model, examples, collator, _read_context, **options)
+        best: dict[int, tuple[float, str]] = {}
+        for row, of_row in zip(examples, logits, strict=True):
+            found = _answer_of(row, of_row)
+            if row["example"] not in best or found[0] > best[row["example"]][0]:
+                best[row["example"]] = found
+        return [best[question][1] for question in sorted(best)]
+
+    def constant(self, labels: Sequence[Sequence[str]]) -> Scorer:
+        """Return the scorer of the most frequent reference answer, given to every question."""
+        answer, _ = Counter(reference for references in labels for reference in references).most_common(1)[0]
+        return self.scores([answer] * len(labels), labels)
+
+    def answers(
+        self, predictions: Sequence[str], labels: Sequence[Sequence[str]]
+    ) -> tuple[list[str], list[Sequence[str]]]:
+        """Return a text and the reference answers of each question that has some."""
+        pairs = zip(predictions, labels, strict=True)
+        found = [(answer, references) for answer, references in pairs if references]
+        return [answer for answer, _ in found], [references for _, references in found]
+
+    def perfect_answers(self, config: PreTrainedConfig) -> tuple[list[str], list[list[str]]]:
+        return ["an answer"], [["an answer"]]
 
 
 def _references(row: Example) -> list[str]:
@@ -49,27 +112,6 @@ def _references(row: Example) -> list[str]:
             "Give the column 'answers' the texts alone."
         )
     return list(answers)
-
-
-def predict_answers(
-    model: PreTrainedModel, examples: Rows, collator: Collator, batch_size: int = 32, owner: str = "the model"
-) -> list[str]:
-    """Return a model's answer to each question, in the order of the questions' indices.
-
-    It is the span of highest start + end logit over all windows of the question, inside the context and of at most 30
-    pieces; of equal ones the first.
-
-    Raises:
-        DistillationError: there are no rows, they lack what answers are found by, or a logit is NaN or infinite.
-    """
-    require_columns(examples, ROW_COLUMNS, "question answering")
-    logits = predict_rows(model, examples, collator, _read_context, columns=COLUMNS, batch_size=batch_size, owner=owner)
-    best: dict[int, tuple[float, str]] = {}
-    for row, of_row in zip(examples, logits, strict=True):
-        found = _answer_of(row, of_row)
-        if row["example"] not in best or found[0] > best[row["example"]][0]:
-            best[row["example"]] = found
-    return [best[question][1] for question in sorted(best)]
 
 
 def _read_context(outputs: Any, batch: Batch) -> list[NDArray]:
@@ -106,27 +148,6 @@ def best_span(
     return float(sums[first, extra]), int(first), int(first + extra)
 
 
-def question_scorer(answers: Sequence[str], labels: Sequence[Sequence[str]]) -> Scorer:
-    """Return the scorer of SQuAD's F1 and exact match (Rajpurkar et al. 2016, arXiv 1606.05250); a unit is a question.
-
-    Both count the best of a question's reference answers; questions without one are left out.
-    """
-    pairs = [(answer, references) for answer, references in zip(answers, labels, strict=True) if references]
-    columns = {
-        "f1": np.array([max(answer_f1(answer, reference) for reference in references) for answer, references in pairs]),
-        "exact_match": np.array(
-            [any(_words(answer) == _words(reference) for reference in references) for answer, references in pairs]
-        ),
-    }
-    return weighted_scorer(lambda weights: weighted_means(weights, columns), len(pairs))
-
-
-def always_one_answer(labels: Sequence[Sequence[str]]) -> Scorer:
-    """Return the scorer of the most frequent reference answer, given to every question."""
-    answer, _ = Counter(reference for references in labels for reference in references).most_common(1)[0]
-    return question_scorer([answer] * len(labels), labels)
-
-
 def answer_f1(answer: str, reference: str) -> float:
     """Return the F1 of the words of an answer, each counted as often as it occurs; see `question_scorer`."""
     found, expected = _words(answer), _words(reference)
@@ -139,16 +160,4 @@ def _words(answer: str) -> list[str]:
     return ARTICLES.sub(" ", answer.lower().translate(PUNCTUATION)).split()
 
 
-QUESTION_EVALUATION = EvaluationTask(
-    read_labels=read_answers,
-    predict=predict_answers,
-    align=keep_order,
-    scores=question_scorer,
-    fidelity={"agreement": same_share},
-    calibration_error=None,
-    constant=always_one_answer,
-    constant_name="the same answer to every question",
-    compute_metrics=no_training_metrics,
-    training_metrics=lambda config: (),
-    columns=COLUMNS,
-)
+QUESTION_EVALUATION = QuestionScoring()

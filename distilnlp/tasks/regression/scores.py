@@ -1,75 +1,44 @@
 """Regression: a text has one score."""
 
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
+from datasets import Features, Value
+from numpy.typing import ArrayLike, NDArray
 from transformers import EvalPrediction, PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import DistillationError
-from distilnlp.metrics import EvaluationTask, Scorer, predict_logits, weighted_scorer
+from distilnlp.metrics import Figure, Scorer, Scoring, TaskMetric, predict_logits, weighted_scorer
 from distilnlp.metrics.fidelity import as_pair
 from distilnlp.metrics.intervals import ratio
-from distilnlp.metrics.labels import keep_order, read_numbers, require_labelled
+from distilnlp.metrics.labels import read_numbers, require_labelled
 from distilnlp.metrics.prediction import Collator, Rows, check_finite
-from distilnlp.metrics.task import trainer_logits, training_values
+from distilnlp.metrics.scoring import ComputeMetrics, trainer_logits, training_values
 
 # A spread below this share of the values is what rounding leaves of a constant, and has no correlation.
 CONSTANT = 1e-12
+NO_SPREAD = "the scores or the predictions are constant"
 
 
-def read_targets(examples: Rows, _config: PreTrainedConfig) -> NDArray[np.float64]:
-    """Return the target of each row `[items]`, NaN where it is null or absent.
-
-    Raises:
-        DistillationError: no row has a target, or one is not a finite number.
-    """
-    return _checked(read_numbers(examples, ()))
-
-
-def _checked(targets: NDArray) -> NDArray:
-    if targets.ndim != 1 or targets.dtype.kind not in "fiu" or np.isinf(targets).any():
-        raise DistillationError(
-            f"expected one finite number per row, but the labels have the type {targets.dtype} and the shape "
-            f"{targets.shape}, or are infinite. Give each row one number; null or NaN marks a missing one."
-        )
-    require_labelled(~np.isnan(targets))
-    return targets
-
-
-def predict_values(
-    model: PreTrainedModel, examples: Rows, collator: Collator, batch_size: int = 32, owner: str = "the model"
-) -> NDArray[np.float32]:
-    """Return a model's value for each row, `[items]`.
-
-    Raises:
-        DistillationError: there are no rows, the model has several outputs, or a value is NaN or infinite.
-    """
-    return _one_output(predict_logits(model, examples, collator, batch_size, owner), owner)
-
-
-def _one_output(logits: NDArray, owner: str) -> NDArray:
-    if logits.ndim > 2 or (logits.ndim == 2 and logits.shape[1] != 1):
-        raise DistillationError(
-            f"expected a regression model with one output, but {owner} gave logits of the shape {logits.shape}. Load "
-            "it with num_labels=1, or evaluate it as the classifier that it is."
-        )
-    return logits.reshape(-1)
-
-
-def regression_scorer(values: NDArray, targets: NDArray) -> Scorer:
-    """Return the scorer of Pearson's and Spearman's correlation of values and targets `[rows]`, NaN targets left out.
+class Correlations(TaskMetric):
+    """Pearson's and Spearman's correlation of values and targets `[rows]`, NaN targets left out.
 
     Both are NaN where one side is constant, which has no correlation.
     """
-    known = ~np.isnan(targets)
-    columns = [np.asarray(column[known], dtype=np.float64) for column in (values, targets)]
-    return weighted_scorer(partial(_scores, values=columns[0], targets=columns[1]), int(known.sum()))
 
+    figures = (
+        Figure("pearson", "Pearson", NO_SPREAD, is_share=False),
+        Figure("spearman", "Spearman", NO_SPREAD, is_share=False),
+    )
+    inputs = Features({"predictions": Value("float64"), "references": Value("float64")})
 
-def always_the_mean(targets: NDArray) -> Scorer:
-    """Return the scorer of one value for all rows: it tells nothing of them, which is a correlation of 0."""
-    return weighted_scorer(lambda weights: {"pearson": np.zeros(weights.shape[:-1])}, int((~np.isnan(targets)).sum()))
+    @staticmethod
+    def scorer(predictions: ArrayLike, references: ArrayLike) -> Scorer:
+        values, targets = (np.asarray(column, dtype=np.float64) for column in (predictions, references))
+        known = ~np.isnan(targets)
+        scores = partial(_scores, values=values[known], targets=targets[known])
+        return weighted_scorer(scores, int(known.sum()))
 
 
 def _scores(weights: NDArray, values: NDArray, targets: NDArray) -> dict[str, NDArray]:
@@ -104,20 +73,6 @@ def weighted_ranks(weights: NDArray, values: NDArray) -> NDArray:
     return ranks[..., value_of_unit]
 
 
-def compute_regression_metrics(eval_prediction: EvalPrediction) -> dict[str, float]:
-    """Score logits `[rows, 1]` or `[rows]` against targets `[rows]`, for a Trainer; NaN targets are left out.
-
-    Returns:
-        `pearson` and `spearman`.
-
-    Raises:
-        DistillationError: no row has a target, or a target or a logit is not a finite number.
-    """
-    values = _one_output(trainer_logits(eval_prediction), "the model under evaluation")
-    check_finite(values, "the model under evaluation")
-    return training_values(regression_scorer(values, _checked(np.asarray(eval_prediction.label_ids))))
-
-
 def correlation(student: NDArray, reference: NDArray) -> float:
     """Pearson's correlation of the values of two models `[rows]`."""
     student, reference = as_pair(student, reference, ndim=1)
@@ -131,15 +86,66 @@ def absolute_difference(student: NDArray, reference: NDArray) -> float:
     return float(np.abs(student.astype(np.float64) - reference).mean())
 
 
-REGRESSION_EVALUATION = EvaluationTask(
-    read_labels=read_targets,
-    predict=predict_values,
-    align=keep_order,
-    scores=regression_scorer,
-    fidelity={"correlation": correlation, "absolute_difference": absolute_difference},
-    calibration_error=None,
-    constant=always_the_mean,
-    constant_name="the mean score for every text",
-    compute_metrics=lambda config: compute_regression_metrics,
-    training_metrics=lambda config: ("pearson", "spearman"),
-)
+class RegressionScoring(Scoring):
+    """Regression: values and targets `[rows]`, NaN where there is no target."""
+
+    metrics = (Correlations,)
+    fidelity: ClassVar = {"correlation": correlation, "absolute_difference": absolute_difference}
+    constant_name = "the mean score for every text"
+
+    def read_labels(self, examples: Rows, config: PreTrainedConfig) -> NDArray[np.float64]:
+        """Return the target of each row.
+
+        Raises:
+            DistillationError: no row has a target, or one is not a finite number.
+        """
+        return _checked(read_numbers(examples, ()))
+
+    def predict(
+        self, model: PreTrainedModel, examples: Rows, collator: Collator, batch_size: int = 32, owner: str = "the model"
+    ) -> NDArray[np.float32]:
+        """Return a model's value for each row; raises where it has several outputs."""
+        return _one_output(predict_logits(model, examples, collator, batch_size, owner), owner)
+
+    def constant(self, labels: NDArray) -> Scorer:
+        """Return the scorer of one value for all rows: it tells nothing of them, which is a correlation of 0."""
+        known = int((~np.isnan(labels)).sum())
+        return weighted_scorer(lambda weights: {"pearson": np.zeros(weights.shape[:-1])}, known)
+
+    def answers(self, predictions: NDArray, labels: NDArray) -> tuple[NDArray, NDArray]:
+        known = ~np.isnan(labels)
+        return predictions[known], labels[known]
+
+    def perfect_answers(self, config: PreTrainedConfig) -> tuple[NDArray, NDArray]:
+        return np.arange(3.0), np.arange(3.0)
+
+    def compute_metrics(self, config: PreTrainedConfig) -> ComputeMetrics:
+        """Return the function that scores logits `[rows, 1]` or `[rows]` against targets `[rows]` for a Trainer."""
+        return self._of_trainer
+
+    def _of_trainer(self, eval_prediction: EvalPrediction) -> dict[str, float]:
+        values = _one_output(trainer_logits(eval_prediction), "the model under evaluation")
+        check_finite(values, "the model under evaluation")
+        return training_values(self.scores(values, _checked(np.asarray(eval_prediction.label_ids))))
+
+
+def _checked(targets: NDArray) -> NDArray:
+    if targets.ndim != 1 or targets.dtype.kind not in "fiu" or np.isinf(targets).any():
+        raise DistillationError(
+            f"expected one finite number per row, but the labels have the type {targets.dtype} and the shape "
+            f"{targets.shape}, or are infinite. Give each row one number; null or NaN marks a missing one."
+        )
+    require_labelled(~np.isnan(targets))
+    return targets
+
+
+def _one_output(logits: NDArray, owner: str) -> NDArray:
+    if logits.ndim > 2 or (logits.ndim == 2 and logits.shape[1] != 1):
+        raise DistillationError(
+            f"expected a regression model with one output, but {owner} gave logits of the shape {logits.shape}. Load "
+            "it with num_labels=1, or evaluate it as the classifier that it is."
+        )
+    return logits.reshape(-1)
+
+
+REGRESSION_EVALUATION = RegressionScoring()

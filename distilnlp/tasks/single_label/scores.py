@@ -1,21 +1,22 @@
 """Single-label classification: a text is an item and has one class."""
 
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
-from transformers import EvalPrediction
+from transformers import EvalPrediction, PreTrainedConfig
 
-from distilnlp.metrics import EvaluationTask, Scorer, agreement, mean_kl, predict_logits
+from distilnlp.metrics import Scorer, Scoring, agreement, mean_kl, predict_logits
 from distilnlp.metrics.calibration import mean_gap
 from distilnlp.metrics.chunks import row_chunks
 from distilnlp.metrics.intervals import count_ids
 from distilnlp.metrics.labels import align_classes, check_label_ids, read_class_ids
 from distilnlp.metrics.prediction import check_finite
-from distilnlp.metrics.task import trainer_logits
+from distilnlp.metrics.scoring import ComputeMetrics, trainer_logits
 from distilnlp.signals.names import NO_LABEL
-from distilnlp.tasks.single_label.metrics import classification_metrics
+from distilnlp.tasks.single_label.metrics import Accuracy, MacroF1, MatthewsCorrelation, classification_metrics
 
 
 def compute_classification_metrics(eval_prediction: EvalPrediction) -> dict[str, float]:
@@ -71,35 +72,6 @@ def classification_scores(predictions: NDArray, labels: NDArray, num_classes: in
     }
 
 
-def classification_scorer(logits: NDArray, labels: NDArray) -> Scorer:
-    """Return the scorer of logits `[rows, classes]` on the rows whose label is not -100."""
-    return _scorer_of_ids(logits.argmax(-1), labels)
-
-
-def always_most_frequent(labels: NDArray) -> Scorer:
-    """Return the scorer of one class for all rows, the one that most of them have."""
-    return _scorer_of_ids(np.full_like(labels, np.bincount(labels[labels != NO_LABEL]).argmax()), labels)
-
-
-def _scorer_of_ids(predictions: NDArray, labels: NDArray) -> Scorer:
-    labelled = labels != NO_LABEL
-    both = np.concatenate([predictions[labelled], labels[labelled]])
-    # Classes that never occur count for nothing: numbered anew, thousands of classes cost no more than the rows.
-    classes, ids = np.unique(both, return_inverse=True)
-    columns = tuple(np.split(ids, 2))
-    return Scorer(partial(classification_scores, num_classes=len(classes)), columns, cells=len(classes))
-
-
-def rows_per_class(labels: NDArray, num_classes: int) -> NDArray:
-    """Count the rows of each class."""
-    return np.bincount(labels[labels != NO_LABEL], minlength=num_classes)
-
-
-def classification_calibration(logits: NDArray, labels: NDArray) -> float:
-    """Return the calibration error of the softmax of logits `[rows, classes]`, on the rows with a label."""
-    return mean_gap(softmax_confidences(logits[rows], labels[rows]) for rows in row_chunks(logits))
-
-
 def softmax_confidences(logits: NDArray, labels: NDArray) -> tuple[NDArray, NDArray]:
     """Return how sure a model is of each row that has a label, and whether it is right there."""
     labelled = labels != NO_LABEL
@@ -107,23 +79,52 @@ def softmax_confidences(logits: NDArray, labels: NDArray) -> tuple[NDArray, NDAr
     return probabilities.max(-1), probabilities.argmax(-1) == labels[labelled]
 
 
-def answered_classes(logits: NDArray, labels: NDArray) -> tuple[NDArray, NDArray]:
-    """Return the answered and the labelled class ids `[rows]` of the rows with a label."""
+def answered_classes(predictions: NDArray, labels: NDArray) -> tuple[NDArray, NDArray]:
+    """Return the answered and the labelled class ids of the rows with a label, from logits `[rows, classes]`."""
     labelled = labels != NO_LABEL
-    return logits[labelled].argmax(-1), labels[labelled]
+    return predictions.argmax(-1)[labelled], labels[labelled]
 
 
-SINGLE_LABEL_EVALUATION = EvaluationTask(
-    read_labels=read_class_ids,
-    predict=predict_logits,
-    align=align_classes,
-    scores=classification_scorer,
-    fidelity={"agreement": agreement, "kl": mean_kl},
-    calibration_error=classification_calibration,
-    constant=always_most_frequent,
-    constant_name="the most frequent class for every text",
-    class_counts=rows_per_class,
-    compute_metrics=lambda config: compute_classification_metrics,
-    training_metrics=lambda config: ("accuracy", "macro_f1", "mcc"),
-    classes=answered_classes,
-)
+class ClassScoring(Scoring):
+    """One class an item: logits `[rows, classes]` and class ids `[rows]`, -100 = none."""
+
+    fidelity: ClassVar = {"agreement": agreement, "kl": mean_kl}
+    answers = staticmethod(answered_classes)
+
+    def constant(self, labels: NDArray) -> Scorer:
+        """Return the scorer of one class for all rows, the one that most of them have."""
+        known = labels[labels != NO_LABEL]
+        return _scorer_of_ids(np.full_like(known, np.bincount(known).argmax()), known)
+
+    def calibration_error(self, predictions: NDArray, labels: NDArray) -> float:
+        return mean_gap(softmax_confidences(predictions[rows], labels[rows]) for rows in row_chunks(predictions))
+
+
+class SingleLabelScoring(ClassScoring):
+    """Single-label classification."""
+
+    metrics = (Accuracy, MacroF1, MatthewsCorrelation)
+    constant_name = "the most frequent class for every text"
+    read_labels = staticmethod(read_class_ids)
+    predict = staticmethod(predict_logits)
+    align = staticmethod(align_classes)
+    classes = staticmethod(answered_classes)
+
+    def scores(self, predictions: NDArray, labels: NDArray) -> Scorer:
+        return _scorer_of_ids(*answered_classes(predictions, labels))
+
+    def class_counts(self, labels: NDArray, num_classes: int) -> NDArray:
+        return np.bincount(labels[labels != NO_LABEL], minlength=num_classes)
+
+    def compute_metrics(self, config: PreTrainedConfig) -> ComputeMetrics:
+        return compute_classification_metrics
+
+
+def _scorer_of_ids(predictions: NDArray, labels: NDArray) -> Scorer:
+    # Classes that never occur count for nothing: numbered anew, thousands of classes cost no more than the rows.
+    classes, ids = np.unique(np.concatenate([predictions, labels]), return_inverse=True)
+    columns = tuple(np.split(ids, 2))
+    return Scorer(partial(classification_scores, num_classes=len(classes)), columns, cells=len(classes))
+
+
+SINGLE_LABEL_EVALUATION = SingleLabelScoring()

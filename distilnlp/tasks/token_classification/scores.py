@@ -4,21 +4,22 @@ import logging
 import re
 from collections.abc import Sequence
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+from datasets import Features, List, Value
 from numpy.typing import NDArray
 from seqeval.metrics.sequence_labeling import get_entities
 from transformers import EvalPrediction, PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import DistillationError, shown
-from distilnlp.metrics import EvaluationTask, Scorer, predict_rows, weighted_scorer
+from distilnlp.metrics import ACCURACY, Figure, Scorer, Scoring, TaskMetric, predict_rows, weighted_scorer
 from distilnlp.metrics.calibration import mean_gap
 from distilnlp.metrics.fidelity import kl_of_rows, mean_divergence, same_share
 from distilnlp.metrics.intervals import ratio
 from distilnlp.metrics.labels import check_label_ids, class_order, label_values, require_columns
 from distilnlp.metrics.prediction import Collator, Rows, check_finite, split_rows
-from distilnlp.metrics.task import ComputeMetrics, trainer_logits, training_values
+from distilnlp.metrics.scoring import ComputeMetrics, trainer_logits, training_values
 from distilnlp.signals import Batch, label_names_of
 from distilnlp.signals.names import NO_LABEL
 from distilnlp.tasks.single_label.scores import answered_classes, softmax_confidences
@@ -26,7 +27,6 @@ from distilnlp.tasks.single_label.scores import answered_classes, softmax_confid
 logger = logging.getLogger(__name__)
 
 COLUMNS = ("word_starts",)
-ENTITY_METRICS = ("entity_f1", "entity_precision", "entity_recall")
 ENTITY_TAG = re.compile("([A-Z])(?:[-_](.+))?")
 # Per scheme, what its prefixes are in IOBES, in which IOB1, IOB2 and IOE are contained.
 SCHEMES = {
@@ -50,80 +50,37 @@ class WordLabels(NamedTuple):
     ids: list[NDArray]
 
 
-def read_word_labels(examples: Rows, config: PreTrainedConfig) -> WordLabels:
-    """Return the tags at the first pieces of the words.
+class TagMetrics(TaskMetric):
+    """F1, precision and recall of whole entities, and accuracy over the words; a unit is a sentence.
 
-    Raises:
-        DistillationError: rows do not say where their words start, no word has a tag, or a tag is not one of the
-            model's.
+    Those of entities are there where the tags follow one of `SCHEMES`: over all entities of the data, an entity right
+    only with both borders and its type (CoNLL-2003, arXiv cs/0306050; the spans are seqeval's).
     """
-    require_columns(examples, COLUMNS, "token classification")
-    values = zip(examples, label_values(examples), strict=True)
-    ids = [_ids_at_words(np.asarray(row["word_starts"], dtype=bool), value) for row, value in values]
-    check_label_ids(np.concatenate(ids), config.num_labels or 0, "word")
-    return WordLabels(label_names_of(config), ids)
 
+    figures = (
+        Figure("entity_f1", "entity F1", "there are no entities, and none is predicted"),
+        Figure("entity_precision", "entity precision", "no entity is predicted"),
+        Figure("entity_recall", "entity recall", "there are no entities"),
+        ACCURACY,
+    )
+    inputs = Features({"predictions": List(Value("string")), "references": List(Value("string"))})
 
-def _ids_at_words(starts: NDArray, value: Any) -> NDArray:
-    labels = np.full(len(starts), NO_LABEL) if value is None else np.asarray(value)
-    if labels.shape != starts.shape:
-        raise DistillationError(
-            f"expected a label for each of a row's {len(starts)} pieces, -100 where no word starts, but a row has "
-            f"labels of the shape {labels.shape}. Make labels and word_starts from the same tokenised words."
-        )
-    return labels[starts]
+    @staticmethod
+    def scorer(predictions: Sequence[NDArray], references: Sequence[NDArray], names: tuple[str, ...] | None) -> Scorer:
+        """Return the scorer of the ids of tags `[words]`, an array a sentence, -100 = none, by the tags' names."""
+        tags = entity_tags(names)
+        as_entities = None if tags is None else np.array(tags)
+        counts = [
+            _count(found[ids != NO_LABEL], ids[ids != NO_LABEL], as_entities)
+            for found, ids in zip(predictions, references, strict=True)
+            if (ids != NO_LABEL).any()
+        ]
+        return weighted_scorer(partial(_scores, counts=np.array(counts, dtype=np.float64)), len(counts))
 
-
-def predict_words(
-    model: PreTrainedModel, examples: Rows, collator: Collator, batch_size: int = 32, owner: str = "the model"
-) -> list[NDArray[np.float32]]:
-    """Return a model's logits `[words, labels]` at the first pieces of the words of each row.
-
-    Raises:
-        DistillationError: there are no rows, or a logit is NaN or infinite.
-    """
-    return predict_rows(model, examples, collator, _read_words, columns=COLUMNS, batch_size=batch_size, owner=owner)
-
-
-def _read_words(outputs: Any, batch: Batch) -> list[NDArray]:
-    starts = batch["word_starts"].bool()
-    return split_rows(outputs.logits[starts], starts)
-
-
-def align_tags(logits: WordLogits, own: PreTrainedConfig, first: PreTrainedConfig) -> WordLogits:
-    """Return logits with the tags in the order of the first model; see `align_classes`."""
-    order = class_order(own, first)
-    return logits if order is None else [row[:, order] for row in logits]
-
-
-def token_scorer(logits: WordLogits, labels: WordLabels) -> Scorer:
-    """Return the scorer of the tags of the labelled words; a unit is a sentence.
-
-    Where the tags follow one of `SCHEMES`, F1, precision and recall of whole entities come first: over all entities of
-    the data, an entity right only with both borders and its type (CoNLL-2003, arXiv cs/0306050; the spans are
-    seqeval's). Accuracy is over the words.
-    """
-    tags = entity_tags(labels.names)
-    names = None if tags is None else np.array(tags)
-    counts = [
-        _count(row[ids != NO_LABEL].argmax(-1), ids[ids != NO_LABEL], names)
-        for row, ids in zip(logits, labels.ids, strict=True)
-        if (ids != NO_LABEL).any()
-    ]
-    return weighted_scorer(partial(_scores, counts=np.array(counts, dtype=np.float64)), len(counts))
-
-
-def always_most_frequent_tag(labels: WordLabels) -> Scorer:
-    """Return the scorer of one tag for all words, the one that most of them have."""
-    counts = words_per_tag(labels, 1)
-    best = np.arange(len(counts)) == counts.argmax()
-    return token_scorer([np.broadcast_to(best, (len(ids), len(best))) for ids in labels.ids], labels)
-
-
-def words_per_tag(labels: WordLabels, num_tags: int) -> NDArray:
-    """Count the words of each tag."""
-    ids = np.concatenate(labels.ids)
-    return np.bincount(ids[ids != NO_LABEL], minlength=num_tags)
+    def _compute(self, *, predictions: Any, references: Any) -> dict[str, float]:
+        names = tuple(sorted({tag for sentence in (*predictions, *references) for tag in sentence}))
+        found, ids = ([np.array([*map(names.index, row)]) for row in rows] for rows in (predictions, references))
+        return self.scorer(found, ids, names).values()
 
 
 @cache  # so that it is said once
@@ -169,31 +126,8 @@ def _scores(weights: NDArray, counts: NDArray) -> dict[str, NDArray]:
     if not of_entities:
         return accuracy
     hits, predicted, labelled = of_entities
-    of_entities = ratio(2 * hits, predicted + labelled), ratio(hits, predicted), ratio(hits, labelled)
-    return dict(zip(ENTITY_METRICS, of_entities, strict=True)) | accuracy
-
-
-def token_metrics(config: PreTrainedConfig) -> tuple[str, ...]:
-    """Return the names of the metrics, those of entities first if the tags name any."""
-    names = label_names_of(config)
-    return ("accuracy",) if entity_tags(names and tuple(names)) is None else (*ENTITY_METRICS, "accuracy")
-
-
-def compute_token_metrics(config: PreTrainedConfig) -> ComputeMetrics:
-    """Return the function that scores logits `[rows, length, labels]` against tag ids `[rows, length]` for a Trainer.
-
-    Positions whose tag id is -100 are left out. The results are those of `token_scorer`.
-    """
-    names = label_names_of(config)
-
-    def compute(eval_prediction: EvalPrediction) -> dict[str, float]:
-        logits, ids = trainer_logits(eval_prediction), np.asarray(eval_prediction.label_ids)
-        check_label_ids(ids.reshape(-1), logits.shape[-1], "word")
-        words = [row[tags != NO_LABEL] for row, tags in zip(logits, ids, strict=True)]
-        check_finite(words, "the model under evaluation")
-        return training_values(token_scorer(words, WordLabels(names, [tags[tags != NO_LABEL] for tags in ids])))
-
-    return compute
+    f1, precision, recall = ratio(2 * hits, predicted + labelled), ratio(hits, predicted), ratio(hits, labelled)
+    return {"entity_f1": f1, "entity_precision": precision, "entity_recall": recall, **accuracy}
 
 
 def word_agreement(student: WordLogits, reference: WordLogits) -> float:
@@ -216,28 +150,105 @@ def _check_words(student: WordLogits, reference: WordLogits) -> None:
         )
 
 
-def word_calibration(logits: WordLogits, labels: WordLabels) -> float:
-    """Return the calibration error of the softmax of the logits over the words with a tag."""
-    return mean_gap(softmax_confidences(*row) for row in zip(logits, labels.ids, strict=True))
+class TokenScoring(Scoring):
+    """Token classification: logits `[words, tags]` at the first pieces of the words, a row each, and `WordLabels`."""
+
+    metrics = (TagMetrics,)
+    fidelity: ClassVar = {"agreement": word_agreement, "kl": word_kl}
+    constant_name = "the most frequent tag for every word"
+    columns = COLUMNS
+
+    def read_labels(self, examples: Rows, config: PreTrainedConfig) -> WordLabels:
+        """Return the tags at the first pieces of the words.
+
+        Raises:
+            DistillationError: rows do not say where their words start, no word has a tag, or a tag is not one of the
+                model's.
+        """
+        require_columns(examples, COLUMNS, "token classification")
+        values = zip(examples, label_values(examples), strict=True)
+        ids = [_ids_at_words(np.asarray(row["word_starts"], dtype=bool), value) for row, value in values]
+        check_label_ids(np.concatenate(ids), config.num_labels or 0, "word")
+        return WordLabels(label_names_of(config), ids)
+
+    def predict(
+        self, model: PreTrainedModel, examples: Rows, collator: Collator, batch_size: int = 32, owner: str = "the model"
+    ) -> list[NDArray[np.float32]]:
+        options: dict[str, Any] = {"columns": COLUMNS, "batch_size": batch_size, "owner": owner}
+        return predict_rows(model, examples, collator, _read_words, **options)
+
+    def align(self, predictions: WordLogits, own: PreTrainedConfig, first: PreTrainedConfig) -> WordLogits:
+        """Return logits with the tags in the order of the first model; see `align_classes`."""
+        order = class_order(own, first)
+        return predictions if order is None else [row[:, order] for row in predictions]
+
+    def scores(self, predictions: WordLogits, labels: WordLabels) -> Scorer:
+        return TagMetrics.scorer([row.argmax(-1) for row in predictions], labels.ids, labels.names)
+
+    def constant(self, labels: WordLabels) -> Scorer:
+        """Return the scorer of one tag for all words, the one that most of them have."""
+        best = self.class_counts(labels, 1).argmax()
+        return TagMetrics.scorer([np.full_like(ids, best) for ids in labels.ids], labels.ids, labels.names)
+
+    def calibration_error(self, predictions: WordLogits, labels: WordLabels) -> float:
+        return mean_gap(softmax_confidences(*row) for row in zip(predictions, labels.ids, strict=True))
+
+    def class_counts(self, labels: WordLabels, num_classes: int) -> NDArray:
+        ids = np.concatenate(labels.ids)
+        return np.bincount(ids[ids != NO_LABEL], minlength=num_classes)
+
+    def classes(self, predictions: WordLogits, labels: WordLabels) -> tuple[NDArray, NDArray]:
+        return answered_classes(np.concatenate(predictions), np.concatenate(labels.ids))
+
+    def answers(self, predictions: WordLogits, labels: WordLabels) -> tuple[list[list[str]], list[list[str]]]:
+        """Return the tags of the words with a tag, a list a sentence, by their names or else their ids as texts."""
+        rows = [answered_classes(*row) for row in zip(predictions, labels.ids, strict=True)]
+        found, expected = zip(*(row for row in rows if len(row[1])), strict=True)
+        return _named(found, labels.names), _named(expected, labels.names)
+
+    def perfect_answers(self, config: PreTrainedConfig) -> tuple[list[list[str]], list[list[str]]]:
+        tags = _named([np.arange(config.num_labels or 0)], label_names_of(config))
+        return tags, tags
+
+    def training_metrics(self, config: PreTrainedConfig) -> tuple[str, ...]:
+        """Return the names of the figures, those of entities first if the tags name any."""
+        names = [figure.name for figure in self.figures]
+        return tuple(names[-1:] if entity_tags(label_names_of(config)) is None else names)
+
+    def compute_metrics(self, config: PreTrainedConfig) -> ComputeMetrics:
+        """Return the function that scores logits `[rows, length, tags]` against ids `[rows, length]` for a Trainer.
+
+        Positions whose tag id is -100 are left out.
+        """
+        names = label_names_of(config)
+
+        def compute(eval_prediction: EvalPrediction) -> dict[str, float]:
+            logits, ids = trainer_logits(eval_prediction), np.asarray(eval_prediction.label_ids)
+            check_label_ids(ids.reshape(-1), logits.shape[-1], "word")
+            words = [row[tags != NO_LABEL] for row, tags in zip(logits, ids, strict=True)]
+            check_finite(words, "the model under evaluation")
+            return training_values(self.scores(words, WordLabels(names, [tags[tags != NO_LABEL] for tags in ids])))
+
+        return compute
 
 
-def answered_tags(logits: WordLogits, labels: WordLabels) -> tuple[NDArray, NDArray]:
-    """Return the answered and the labelled tag ids of all words with a tag."""
-    return answered_classes(np.concatenate(logits), np.concatenate(labels.ids))
+def _named(rows: Sequence[NDArray], names: tuple[str, ...] | None) -> list[list[str]]:
+    return [[names[index] if names else str(index) for index in row] for row in rows]
 
 
-TOKEN_EVALUATION = EvaluationTask(
-    read_labels=read_word_labels,
-    predict=predict_words,
-    align=align_tags,
-    scores=token_scorer,
-    fidelity={"agreement": word_agreement, "kl": word_kl},
-    calibration_error=word_calibration,
-    constant=always_most_frequent_tag,
-    constant_name="the most frequent tag for every word",
-    class_counts=words_per_tag,
-    compute_metrics=compute_token_metrics,
-    training_metrics=token_metrics,
-    columns=COLUMNS,
-    classes=answered_tags,
-)
+def _ids_at_words(starts: NDArray, value: Any) -> NDArray:
+    labels = np.full(len(starts), NO_LABEL) if value is None else np.asarray(value)
+    if labels.shape != starts.shape:
+        raise DistillationError(
+            f"expected a label for each of a row's {len(starts)} pieces, -100 where no word starts, but a row has "
+            f"labels of the shape {labels.shape}. Make labels and word_starts from the same tokenised words."
+        )
+    return labels[starts]
+
+
+def _read_words(outputs: Any, batch: Batch) -> list[NDArray]:
+    starts = batch["word_starts"].bool()
+    return split_rows(outputs.logits[starts], starts)
+
+
+TOKEN_EVALUATION = TokenScoring()

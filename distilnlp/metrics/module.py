@@ -1,0 +1,51 @@
+"""The metrics of a task as `evaluate` modules, which anything that takes such modules can use."""
+
+from collections.abc import Callable
+from tempfile import TemporaryDirectory
+from typing import Any, ClassVar
+
+import evaluate
+from datasets import Features
+
+from distilnlp.metrics.figure import Figure
+from distilnlp.metrics.intervals import Scorer
+
+
+class TaskMetric(evaluate.Metric):
+    """An `evaluate` metric that stays in memory: nothing is fetched or written, and no process waits for another.
+
+    Without `keep_in_memory`, evaluate writes predictions to one file of the user's cache that all processes share.
+
+    Attributes:
+        figures: what it gives, the primary one first; of some inputs perhaps not all.
+        inputs: the types of `predictions` and `references`.
+        scorer: `(predictions, references) -> Scorer` of the figures, if the module is computed by it.
+    """
+
+    figures: ClassVar[tuple[Figure, ...]]
+    inputs: ClassVar[Features]
+    scorer: ClassVar[Callable[..., Scorer]]
+
+    def __init__(self, **options: Any) -> None:
+        if options.setdefault("keep_in_memory", True):
+            # evaluate makes an empty cache folder all the same, which fails where the home folder is read-only.
+            with TemporaryDirectory() as folder:
+                super().__init__(**{"cache_dir": folder, **options})
+        else:
+            super().__init__(**options)
+
+    @property
+    def primary(self) -> str:
+        """The name of the figure that tells most."""
+        return self.figures[0].name
+
+    @property
+    def higher_is_better(self) -> bool:
+        """The direction of the primary figure."""
+        return self.figures[0].higher_is_better
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(description=type(self).__doc__, citation="", features=self.inputs)
+
+    def _compute(self, *, predictions: Any, references: Any) -> dict[str, float]:
+        return self.scorer(predictions, references).values()
