@@ -14,7 +14,7 @@ from distilnlp.evaluation import FIGURES, evaluate_models, summary_table
 from distilnlp.metrics import MetricConfig, Scoring, TaskMetric, load_metrics
 from distilnlp.recipe.sections import Recipe
 from distilnlp.runs import dry_run, evaluate_saved, run
-from distilnlp.runs.plan import make_plan
+from distilnlp.runs import make_plan
 from distilnlp.tasks import (
     CHOICE_EVALUATION,
     MASKED_LM_EVALUATION,
