@@ -29,7 +29,7 @@ def check_process_count(working_together: int) -> None:
         DistillationError: fewer work together than were asked for.
     """
     asked = os.environ.get("WORLD_SIZE")
-    if asked is None and working_together == 1 and ASKED_FOR_SEVERAL <= os.environ.keys():
+    if asked is None and working_together == 1 and os.environ.keys() >= ASKED_FOR_SEVERAL:
         asked = "several"  # how many, the launcher does not pass on
     if asked == "several" or working_together < int(asked or 1):
         raise DistillationError(

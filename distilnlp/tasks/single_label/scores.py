@@ -15,7 +15,6 @@ from distilnlp.metrics.labels import align_classes, check_label_ids, read_class_
 from distilnlp.metrics.prediction import check_finite
 from distilnlp.metrics.task import trainer_logits
 from distilnlp.signals.names import NO_LABEL
-from distilnlp.tasks.single_label.metrics import classification_metrics
 
 
 def compute_classification_metrics(eval_prediction: EvalPrediction) -> dict[str, float]:
@@ -34,6 +33,8 @@ def compute_classification_metrics(eval_prediction: EvalPrediction) -> dict[str,
     logits, labels = trainer_logits(eval_prediction), np.asarray(eval_prediction.label_ids)
     check_finite(logits, "the model under evaluation")
     check_label_ids(labels, logits.shape[-1])
+    from distilnlp.tasks.single_label.metrics import classification_metrics  # evaluate takes a second to import
+
     labelled = labels != NO_LABEL
     results = classification_metrics().compute(predictions=logits[labelled].argmax(-1), references=labels[labelled])
     return {name: float(value) for name, value in results.items()}
