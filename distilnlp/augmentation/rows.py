@@ -11,8 +11,8 @@ from numpy.random import default_rng
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from distilnlp.augmentation.entries import METHODS, parse_augmentation
-from distilnlp.augmentation.method import MethodConfig, Rewriter, Setting
+from distilnlp.augmentation.entries import parse_augmentation
+from distilnlp.augmentation.method import MethodConfig, Resources, Rewriter
 from distilnlp.data.columns import is_text, require_column
 from distilnlp.data.parts import map_in_parts, values_of
 from distilnlp.errors import DistillationError
@@ -65,8 +65,8 @@ def augment(
     if not 0 <= seed < SEEDS:
         raise DistillationError(f"seed must be from 0 to below 2**32, but it is {seed}. Choose another.")
     texts = _texts_of(rows, text_columns)
-    setting = Setting(tokenizer, masked_lm, partial(_count_words, texts))
-    rewriters = [METHODS[config.name].build(config, setting) for config in configs]
+    resources = Resources(tokenizer, masked_lm, partial(_count_words, texts))
+    rewriters = [config.build(resources) for config in configs]
     if not (configs and len(texts)):
         return texts.select(range(0))
     model = None if masked_lm is None else weights_fingerprint(masked_lm)

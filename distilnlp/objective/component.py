@@ -4,9 +4,9 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from distilnlp.objective.projections import Projection
@@ -15,15 +15,8 @@ from distilnlp.tasks import Task
 from distilnlp.validation import Section
 
 
-class LossConfig(Section):
-    """One entry of the list `losses`: a loss by name, and its weight. Losses with further settings extend it."""
-
-    name: str = Field(description="name of the loss")
-    weight: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="its weight in the objective")
-
-
 @dataclass(frozen=True)
-class Setting:
+class ModelPair:
     """What a loss is built for.
 
     Attributes:
@@ -35,6 +28,31 @@ class Setting:
     task: Task
     student: SignalProfile
     teacher: SignalProfile
+
+
+class LossConfig(Section, ABC):
+    """One entry of the list `losses`: a loss by name, its weight and its settings. Every loss extends it."""
+
+    name: str = Field(description="name of the loss")
+    weight: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="its weight in the objective")
+
+    @abstractmethod
+    def build(self, models: ModelPair) -> "Component":
+        """Build the component that the entry describes.
+
+        Raises:
+            DistillationError: the loss, the task and the models do not fit together.
+        """
+
+    @model_validator(mode="after")
+    def _check_parts(self) -> Self:
+        parts = {key: value for key, value in self if key.endswith("_weight")}
+        if parts and not any(parts.values()):
+            raise ValueError(
+                f"every part of {self.name} has the weight 0, so there is nothing to train on. Give one of "
+                f"{', '.join(parts)} a positive weight, or set weight: 0 to turn the loss off"
+            )
+        return self
 
 
 class Component(ABC):

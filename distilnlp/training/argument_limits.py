@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, Valida
 
 from distilnlp.answers import DTYPES
 from distilnlp.errors import did_you_mean, shown
-from distilnlp.validation import refuse_truth
+from distilnlp.validation import NO_TRUTH, is_wrong_truth
 
 MANY = 10**9  # steps, and what is counted in them: more are never reached
 
@@ -154,4 +154,10 @@ def _limited(name: str, hint: Any) -> Any:
     if enums and str in get_args(hint):
         return Literal[tuple(item.value for item in enums[0])]
     limited = Annotated[hint, LIMITS[name]] if name in LIMITS else hint
-    return Annotated[limited, BeforeValidator(lambda value: refuse_truth(value, hint))]
+
+    def refuse_truth(value: Any) -> Any:
+        if is_wrong_truth(value, hint):
+            raise ValueError(NO_TRUTH)
+        return value
+
+    return Annotated[limited, BeforeValidator(refuse_truth)]
