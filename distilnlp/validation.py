@@ -6,10 +6,13 @@ from typing import Annotated, Any, Generic, TypeVar, get_args
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     TypeAdapter,
     ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     model_validator,
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -19,6 +22,20 @@ from distilnlp.files import expanded
 
 # A file, a folder, or what the Hub calls it; with the home folder for `~`, so that names can be compared.
 PathOrName = Annotated[str, AfterValidator(expanded)]
+# Of a field that is a list of texts: a single text is a list of one.
+ONE_OR_MORE = BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
+
+
+def one_message(expected: str) -> WrapValidator:
+    """Say of a field of several types what is expected, where pydantic has a line for each type that it tried."""
+
+    def check(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return validate(value)
+        except ValidationError:
+            raise ValueError(expected) from None
+
+    return WrapValidator(check)
 
 
 class Section(BaseModel):
@@ -29,10 +46,8 @@ class Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _refuse_truth(cls, values: Any) -> Any:  # not a validator of the fields: the name of an entry may have none
-        hints = {name: field.annotation for name, field in cls.model_fields.items()}
-        wrong = [
-            name for name in hints if isinstance(values, Mapping) and is_wrong_truth(values.get(name), hints[name])
-        ]
+        given = values if isinstance(values, Mapping) else {}
+        wrong = [name for name, field in cls.model_fields.items() if is_wrong_truth(given.get(name), field.annotation)]
         if wrong:
             problem = PydanticCustomError("truth", NO_TRUTH)
             details = [InitErrorDetails(type=problem, loc=(name,), input=values[name]) for name in wrong]

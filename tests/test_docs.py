@@ -20,7 +20,8 @@ from distilnlp.augmentation import METHODS
 from distilnlp.data import DataConfig, prepare_data
 from distilnlp.objective import LOSSES, Schedule
 from distilnlp.objective.layer_mapping import resolve_layer_mapping
-from distilnlp.recipe.sections import Recipe, build_arguments, distill_values
+from distilnlp.recipe.defaults import build_arguments, distill_values
+from distilnlp.recipe.sections import Recipe
 from distilnlp.runs.model_card import PIPELINE_OPTIONS
 from distilnlp.signals import SignalProfile
 from distilnlp.students import select_layers

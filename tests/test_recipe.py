@@ -7,14 +7,8 @@ import pytest
 import yaml
 
 from distilnlp.errors import DistillationError
-from distilnlp.recipe.sections import (
-    Recipe,
-    baseline_values,
-    build_arguments,
-    distill_values,
-    finetune_values,
-    load_recipe,
-)
+from distilnlp.recipe.defaults import baseline_values, build_arguments, distill_values, finetune_values
+from distilnlp.recipe.sections import Recipe, load_recipe
 from distilnlp.recipe.text import write_yaml
 
 RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.yaml"))

@@ -8,7 +8,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from distilnlp.evaluation import summary_table
 from distilnlp.files import write_text
-from distilnlp.recipe.sections import build_arguments
+from distilnlp.recipe.defaults import build_arguments
 from distilnlp.runs.plan import Plan
 from distilnlp.tasks import Task
 

@@ -18,7 +18,8 @@ from distilnlp.evaluation import CUT_TEACHER, ModelReport, SpeedPlan, verdict
 from distilnlp.files import remove, write_json
 from distilnlp.models.identity import model_fingerprint
 from distilnlp.objective import Objective
-from distilnlp.recipe.sections import Recipe, build_arguments
+from distilnlp.recipe.defaults import build_arguments
+from distilnlp.recipe.sections import Recipe
 from distilnlp.runs.encoding import EncodedRows
 from distilnlp.runs.environment import describe_environment
 from distilnlp.runs.folder import CACHE, FOLDS, MEMBERS, check_folder, claimed, naming_the_disk

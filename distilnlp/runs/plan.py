@@ -16,14 +16,8 @@ from distilnlp.data import PreparedData, assign_folds, prepare_data
 from distilnlp.errors import DistillationError, did_you_mean, shown
 from distilnlp.metrics.task import best_checkpoint_metric
 from distilnlp.models.loading import load_pretrained
-from distilnlp.recipe.sections import (
-    LABELS_ALONE,
-    Recipe,
-    baseline_values,
-    build_arguments,
-    distill_values,
-    finetune_values,
-)
+from distilnlp.recipe.defaults import LABELS_ALONE, baseline_values, build_arguments, distill_values, finetune_values
+from distilnlp.recipe.sections import Recipe
 from distilnlp.runs.augmenting import augmented
 from distilnlp.runs.lengths import readable_length, warn_of_misfit
 from distilnlp.runs.members import Member, column_teacher, in_labels_of_data, make_members

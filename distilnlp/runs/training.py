@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from distilnlp.data import labelled_rows
 from distilnlp.files import remove
-from distilnlp.recipe.sections import build_arguments
+from distilnlp.recipe.defaults import build_arguments
 from distilnlp.runs.encoding import EncodedRows
 from distilnlp.runs.folder import HISTORY
 from distilnlp.runs.plan import Plan

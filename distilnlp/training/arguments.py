@@ -11,7 +11,7 @@ from distilnlp.errors import DistillationError, shown
 from distilnlp.objective import LOSSES, LossConfig, Objective, parse_losses, parse_schedules
 from distilnlp.signals import SignalProfile
 from distilnlp.tasks import Task
-from distilnlp.training.argument_limits import TEACHER_DTYPES, check_limits
+from distilnlp.training.argument_limits import TEACHER_DTYPES, check_limits, checked_argument
 from distilnlp.training.launching import check_process_count, use_cpu_without_accelerator
 
 
@@ -99,6 +99,7 @@ class DistillationTrainingArguments(TrainingArguments):
     def __post_init__(self) -> None:
         try:
             check_limits(self)
+            self.teacher_cache = checked_argument(type(self), "teacher_cache", self.teacher_cache)  # False is off
         except ValueError as error:
             raise DistillationError(f"{error} Change or remove it.") from None
         use_cpu_without_accelerator()
@@ -116,8 +117,6 @@ class DistillationTrainingArguments(TrainingArguments):
         if not isinstance(self.losses, list | tuple | None):
             example = '[{"name": "hidden_state_mse"}]'
             raise DistillationError(f"losses must be a list, such as {example}, but it is {shown(self.losses)}.")
-        if self.teacher_cache is False:  # what YAML makes of a bare off
-            self.teacher_cache = "off"
         self._check_weights()
         self._check_unsupported()
 
