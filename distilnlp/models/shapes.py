@@ -73,7 +73,11 @@ def longest_readable(model: PreTrainedModel) -> int | None:
     limits = [stated] if stated and stated > 0 else []
     for name, module in model.named_modules():
         if name.rpartition(".")[2] == "position_embeddings" and hasattr(module, "weight"):
-            # RoBERTa and its kin number positions from the padding id on, so that the first ones hold no token.
-            padding = getattr(module, "padding_idx", None)
-            limits.append(module.weight.shape[0] - (0 if padding is None else padding + 1))
+            limits.append(module.weight.shape[0] - unused_positions(module))
     return min(limits, default=None)
+
+
+def unused_positions(embeddings: Any) -> int:
+    """Return how many of the first position embeddings hold no token: RoBERTa and MPNet count on from the padding id."""
+    padding = getattr(embeddings, "padding_idx", None)
+    return 0 if padding is None else padding + 1
