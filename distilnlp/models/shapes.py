@@ -78,6 +78,6 @@ def longest_readable(model: PreTrainedModel) -> int | None:
 
 
 def unused_positions(embeddings: Any) -> int:
-    """Return how many of the first position embeddings hold no token: RoBERTa and MPNet count on from the padding id."""
+    """Return how many of the first position embeddings hold no token: RoBERTa counts on from the padding id."""
     padding = getattr(embeddings, "padding_idx", None)
     return 0 if padding is None else padding + 1
