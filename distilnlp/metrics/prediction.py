@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from distilnlp.errors import DistillationError, did_you_mean
-from distilnlp.models.eval_mode import in_eval_mode
+from distilnlp.models.running import in_eval_mode
 from distilnlp.signals import Batch, named_inputs, select_inputs
 
 Example = Mapping[str, Any]

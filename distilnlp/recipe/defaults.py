@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from distilnlp.errors import DistillationError
-from distilnlp.models.hardware import bf16_is_fast
+from distilnlp.models.running import bf16_is_fast
 from distilnlp.recipe.sections import Recipe
 from distilnlp.training.arguments import DistillationTrainingArguments
 

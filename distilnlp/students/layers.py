@@ -33,8 +33,13 @@ def select_layers(num_teacher_layers: int, num_layers: int, strategy: LayerStrat
             f"num_layers must be between 1 and the teacher's {num_teacher_layers} layers; got {num_layers}. "
             "Choose a number in that range."
         )
+    if num_layers == 1 and strategy == "uniform":
+        return [0]
     if strategy == "uniform":
-        return _spread(num_teacher_layers, num_layers)
+        # In whole numbers, so that a half, which is rounded up, does not depend on floating point:
+        # round(p / q) = (2p + q) // 2q.
+        last, gaps = num_teacher_layers - 1, num_layers - 1
+        return [(2 * step * last + gaps) // (2 * gaps) for step in range(num_layers)]
     start = 0 if strategy == "first" else num_teacher_layers - num_layers
     return list(range(start, start + num_layers))
 
@@ -52,15 +57,6 @@ def check_whole(**sizes: Any) -> None:
                 f"{name} must be {'whole numbers' if name == 'layers' else 'a whole number'}; got {shown(value, 80)}. "
                 "Write it without a decimal point."
             )
-
-
-def _spread(num_teacher_layers: int, num_layers: int) -> list[int]:
-    """Round `num_layers` evenly spaced points between the first and the last layer, halves upwards."""
-    if num_layers == 1:
-        return [0]
-    # In whole numbers, so that a half does not depend on floating point: round(p / q) = (2p + q) // 2q.
-    last, gaps = num_teacher_layers - 1, num_layers - 1
-    return [(2 * step * last + gaps) // (2 * gaps) for step in range(num_layers)]
 
 
 def check_layers(layers: Sequence[int], num_teacher_layers: int) -> list[int]:

@@ -18,8 +18,8 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import DistillationError
 from distilnlp.losses.reduction import at_least_float32
-from distilnlp.models.eval_mode import in_eval_mode
 from distilnlp.models.families import Family, find_family
+from distilnlp.models.running import in_eval_mode
 from distilnlp.signals import Batch, token_mask
 from distilnlp.students.blueprint import Blueprint
 from distilnlp.students.fitting import cut_weight, fit_weights

@@ -12,12 +12,12 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from distilnlp.answers import LookupCollator
 from distilnlp.models.captures import eager_attention
-from distilnlp.models.hub import hub_errors
+from distilnlp.models.loading import hub_errors
 from distilnlp.objective import HardLoss, LossBalance, Objective
 from distilnlp.objective.projections import attached, refuse_unused, split_projected
 from distilnlp.signals import SignalRequest, Signals, named_inputs
 from distilnlp.signals.names import LABEL_COLUMNS, LABEL_INPUTS, TEACHER
-from distilnlp.students.tokenizer import giving_only
+from distilnlp.students.loading import giving_only
 from distilnlp.tasks import Task, profile_of, task_of
 from distilnlp.tasks.collators import AllEncodings, CheckedCollator
 from distilnlp.tasks.forward import forward
