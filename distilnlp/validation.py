@@ -59,7 +59,7 @@ NO_TRUTH = "a number is expected, not true or false"
 
 
 def is_wrong_truth(value: Any, hint: Any) -> bool:
-    """Tell whether a value holds true or false where a type tells of numbers alone: pydantic takes them for 1, 0."""
+    """Tell whether a value holds true or false where the type allows only numbers: pydantic takes them for 1 and 0."""
     kinds = _kinds(hint)
     return bool not in kinds and (int in kinds or float in kinds) and _holds_truth(value)
 
@@ -95,7 +95,7 @@ def parse_section(section: type[SectionType], values: Mapping[str, Any], where: 
 
 
 class Entries(Generic[SectionType]):
-    """What the entries of a list can be: sections, of which each entry chooses one by its `name`.
+    """What the entries of a list can be: several sections, among which an entry chooses by its `name`.
 
     Attributes:
         by_name: the sections.
@@ -133,7 +133,7 @@ class Entries(Generic[SectionType]):
         if problem["type"] == "union_tag_invalid":
             name, names = problem["ctx"]["tag"], sorted(self.by_name)
             return f"{where} names no {self._kind}: {shown(name)}.{did_you_mean(name, names)} Known: {names}."
-        name, *path = problem["loc"] or ("",)  # no place: it is no mapping
+        name, *path = problem["loc"] or ("",)  # no place: it is not a mapping
         return _describe(self.by_name.get(name, Section), problem, where, path)
 
 
@@ -144,7 +144,7 @@ def _describe(section: type[Section], problem: Any, where: str, path: Sequence[A
         section: what was checked.
         problem: one entry of pydantic's list.
         where: the place of the section.
-        path: the place inside of it.
+        path: the place inside it.
     """
     location = [str(part) for part in path if not str(part).startswith(("function-", "union"))]
     place = ".".join(part for part in [where, *location] if part)

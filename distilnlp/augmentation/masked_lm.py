@@ -164,7 +164,7 @@ def _equally_long(blanks: Sequence[Blank], ids: Sequence[Sequence[int]], size: i
 
 
 def _fill(words: Words, chosen: NDArray[np.bool_], places: NDArray, candidates: Mapping[int, Words]) -> Words:
-    """Put one of its candidates, at a place in [0, 1), for each chosen word that has any."""
+    """Replace each chosen word that has candidates by the one at its place in [0, 1)."""
     filled = list(words)
     for word in np.flatnonzero(chosen).tolist():
         if word in candidates:

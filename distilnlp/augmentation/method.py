@@ -14,7 +14,7 @@ from distilnlp.validation import Section
 
 Words = list[str]
 
-# Takes texts and, for each of them, a generator a copy; returns, for each text, a rewritten one a copy.
+# Takes texts and, for each of them, one generator for each copy; returns the rewritten copies of each text.
 Rewriter = Callable[[Sequence[Words], Sequence[Sequence[Generator]]], list[list[Words]]]
 
 

@@ -65,8 +65,8 @@ def _split(groups: NDArray, classes: NDArray | None, num_folds: int) -> Iterator
     """Yield the rows of each fold."""
     from sklearn.model_selection import GroupKFold, StratifiedGroupKFold  # takes a second to import
 
-    # Without their `shuffle`, for the groups are in random order already: until scikit-learn 1.8 the shuffling of the
-    # stratified one loses the classes (scikit-learn issue 32478), and the other has none until 1.6.
+    # Without their `shuffle`, because the groups are in random order already: until scikit-learn 1.8 the shuffling of
+    # the stratified one loses the classes (scikit-learn issue 32478), and the other has none until 1.6.
     splitter = GroupKFold(num_folds) if classes is None else StratifiedGroupKFold(num_folds)
     for _, members in splitter.split(groups, classes, groups):
         yield members

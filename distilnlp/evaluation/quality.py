@@ -141,7 +141,7 @@ def _beside_constant(own: Mapping[str, Resampled], constant: Mapping[str, Resamp
 
 
 def warn_of_absent_classes(labels: Any, config: PreTrainedConfig, task: EvaluationTask) -> None:
-    """Say of which classes the rows have no example: nothing is known of how these are recognised."""
+    """Name the classes without an example in the rows: nothing is known of how these are recognised."""
     counts = task.class_counts(labels, config.num_labels or 0) if task.class_counts else np.ones(1)
     absent = np.flatnonzero(counts == 0)
     if len(absent):

@@ -47,7 +47,7 @@ def load_pretrained(auto_class: Any, name: str, trusted: Collection[str] = (), *
 
 
 def _is_folder(name: str) -> bool:
-    """Whether a name is a local folder; raises if it can be nothing else, and is none."""
+    """Whether a name is a local folder; raises if it can be nothing else, but is not there."""
     try:
         if Path(name).is_dir():
             return True
@@ -57,8 +57,8 @@ def _is_folder(name: str) -> bool:
         looks_local = True
     if looks_local:
         raise DistillationError(
-            f"cannot load the model {shown(name)}: there is no such folder (seen from {Path.cwd()}), and it can be no "
-            f"model of the Hub.{_near(name)} Check the path."
+            f"cannot load the model {shown(name)}: there is no such folder (seen from {Path.cwd()}), and it cannot be "
+            f"a model of the Hub.{_near(name)} Check the path."
         )
     return False
 

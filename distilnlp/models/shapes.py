@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from distilnlp.models.families import FAMILIES
 from distilnlp.signals import named_inputs
 
-LENGTH = 21  # of the text that tells what a model gives: no multiple of what architectures pad or pool to
+LENGTH = 21  # of the text that tells what a model gives: not a multiple of what architectures pad or pool to
 IN_CHUNKS = ("reformer",)  # it pads its hidden states to whole chunks, and trains on texts of whole chunks alone
 
 _TOLD: dict[tuple[type, str], tuple[int, int]] = {}  # by class and config: to tell takes as long as some training steps
@@ -78,6 +78,6 @@ def longest_readable(model: PreTrainedModel) -> int | None:
 
 
 def unused_positions(embeddings: Any) -> int:
-    """Return how many of the first position embeddings hold no token: RoBERTa counts on from the padding id."""
+    """Return how many of the first position embeddings hold no token: RoBERTa counts from the padding id."""
     padding = getattr(embeddings, "padding_idx", None)
     return 0 if padding is None else padding + 1

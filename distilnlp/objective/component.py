@@ -64,7 +64,7 @@ class Component(ABC):
         needs_teacher: whether it reads the teacher's signals.
         reads_logits: whether it reads the student's logits.
         compares_tokens: whether it needs both models to split a text into the same tokens.
-        aligned_by: the column that does instead where rows have it in both encodings; None = there is none.
+        aligned_by: the column that does instead where rows have it in both encodings; None = no such column.
         min_texts: texts that a micro-batch must have for it to have an item.
         student_request, teacher_request: the signals that it reads beside the logits.
         projections: by projection key.
@@ -82,7 +82,7 @@ class Component(ABC):
     projections: Mapping[str, Projection] = {}
 
     def teacher_temperatures(self, common: frozenset[float]) -> frozenset[float | None]:
-        """Return the temperatures at which it reads the teacher's logits, None = as they are; none if it reads none.
+        """Return the temperatures at which it reads the teacher's logits, None = as they are; empty if it reads none.
 
         Args:
             common: those that the objective's own temperature takes in the course of training.
@@ -153,7 +153,7 @@ def compared_items(
     """Return both sides' logits `[*items, classes]`, which items count, and their number.
 
     An item of several decisions (the labels of a text) counts as their mean: the items are then the decisions, and
-    their number is so many times greater.
+    their number grows by that factor.
     """
     own, other = task.item_logits(student.logits), task.item_logits(teacher.logits)
     mask = task.valid_items(batch)

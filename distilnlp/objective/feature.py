@@ -154,7 +154,7 @@ class HiddenStateLoss(Component):
     """A loss on hidden states, averaged over the pairs of a layer mapping; real tokens, or texts, count.
 
     Where rows number the words of both encodings (`word_ids`), what is compared is the mean over the pieces of each
-    word, and words that both encodings have count in the place of tokens.
+    word, and words that both encodings have count in place of tokens.
 
     Args:
         config: the entry of `losses`.

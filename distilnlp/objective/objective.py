@@ -88,7 +88,7 @@ class Objective:
         return bool(self._schedules.keys() - {TEMPERATURE})
 
     def count(self, batch: Batch) -> Tensor:
-        """Return `[components]`: how many items of this batch each component counts; none in one that is repeated."""
+        """Return `[components]`: how many items of this batch each component counts; 0 in one that is repeated."""
         counts = torch.stack([component.count(batch) for component in self.components])
         return torch.zeros_like(counts) if REPEATED in batch else counts
 

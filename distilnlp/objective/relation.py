@@ -98,7 +98,7 @@ class TextRelation:
 
     Attributes:
         compute: the function of tensors, `(student, teacher, mask, num_items)`.
-        items: how many items so many texts make.
+        items: how many items a number of texts makes.
         min_texts: fewer texts have nothing to relate.
     """
 

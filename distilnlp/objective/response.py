@@ -121,7 +121,7 @@ class ResponseLoss(Component):
 
 
 def fits(response: Response, task: Task, num_labels: int) -> bool:
-    """Tell whether a response loss has something to compare in a task whose logits have so many classes."""
+    """Tell whether a response loss has something to compare in a task whose logits have `num_labels` classes."""
     enough = response.min_classes <= num_labels or task.classes_vary
     return task.answer in response.answers and enough and not (response.fixed_classes and task.classes_vary)
 
@@ -135,4 +135,4 @@ def _why_not(response: Response, task: Task) -> str:
         )
     if response.fixed_classes and task.classes_vary:
         return "it follows a class over several texts, and here every text has its own positions or choices"
-    return f"it needs {response.min_classes} classes or more, for with two it has nothing to compare"
+    return f"it needs {response.min_classes} classes or more: with fewer it has nothing to compare"

@@ -29,7 +29,7 @@ class Schedule(Section):
         if "start" in self.model_fields_set and not self.warmup:
             raise ValueError(
                 f"start is where a warm-up begins, but there is no warm-up, so that {self.start} would be ignored. "
-                "Give warmup, or make the value itself where it is to start from"
+                "Give warmup, or make the value itself what it is to start from"
             )
         return self
 
@@ -57,7 +57,7 @@ def parse_schedules(entries: Mapping[str, Any], names: list[str]) -> dict[str, S
         names: of the components that the objective has.
 
     Raises:
-        DistillationError: a schedule of something that is not there, or one that cannot be.
+        DistillationError: a schedule of something that the objective does not have, or an impossible one.
     """
     schedules = {}
     for name, entry in entries.items():

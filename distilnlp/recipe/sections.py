@@ -47,7 +47,7 @@ def check_arguments(values: Mapping[str, Any], arguments: type[TrainingArguments
         if name in RESERVED_ARGUMENTS:
             raise ValueError(f"{name} is decided by the runner; {RESERVED_ARGUMENTS[name]}")
         if name not in known:
-            raise ValueError(f"{shown(name)} is no argument of {arguments.__name__}.{did_you_mean(name, known)}")
+            raise ValueError(f"{shown(name)} is not an argument of {arguments.__name__}.{did_you_mean(name, known)}")
         checked[name] = checked_argument(arguments, name, value)
     if checked.get("learning_rate") == 0:  # in Python it keeps a model as it is, for a test
         raise ValueError("learning_rate = 0: nothing would be learned")
@@ -108,12 +108,12 @@ class TeacherConfig(Section):
         "and what describes it; null = data.text_columns",
     )
     max_length: int | None = Field(
-        default=None, ge=2, description="its texts are cut after so many tokens; null = data.max_length"
+        default=None, ge=2, description="its texts are cut after this many tokens; null = data.max_length"
     )
     folds: int | None = Field(
         default=None,
         ge=2,
-        description="fine-tune so many teachers, each without one fold of the labelled rows, which it then answers",
+        description="fine-tune this many teachers, each without one fold of the labelled rows, which it then answers",
     )
 
     @property
@@ -257,6 +257,6 @@ def load_recipe(path: str | Path | None, overrides: Mapping[str, Any] | None = N
         overrides: values by dotted key, such as `{"training.learning_rate": 3e-5}`.
 
     Raises:
-        DistillationError: no such file, no valid YAML, an unknown key, or a value that does not fit.
+        DistillationError: no such file, invalid YAML, an unknown key, or a value that does not fit.
     """
     return parse_section(Recipe, recipe_values(path, overrides or {}))

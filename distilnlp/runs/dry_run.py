@@ -32,7 +32,7 @@ def dry_run(recipe: Recipe, overwrite: bool = False) -> str:
             Pipeline(_first_rows(made))
             plan = f"{describe(made)}\n\n{write_yaml({'trainings': made.trainings}).rstrip()}"
         except UnreachableError as error:
-            plan = f"NOT CHECKED, for it is not on this machine: {error}{_check_data_alone(recipe)}"
+            plan = f"NOT CHECKED, because it is not on this machine: {error}{_check_data_alone(recipe)}"
     return f"{plan}\n\n{_what_was_done(recipe)}"
 
 

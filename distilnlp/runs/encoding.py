@@ -28,7 +28,7 @@ class EncodedRows:
         encode: `(normalised rows, name, for_evaluation) -> rows` as this model reads them.
         train: labelled and unlabelled rows.
         test: None where the test rows lack what the model reads.
-        validation: None where there is none, or it lacks what the model reads.
+        validation: None if it is missing or lacks what the model reads.
     """
 
     tokenizers: dict[str, PreTrainedTokenizerBase]
@@ -107,7 +107,7 @@ def _joined(first: Dataset, others: dict[str, Dataset]) -> Dataset:
 
 
 def _require_answers(test: Dataset, plan: Plan) -> None:
-    """Refuse test rows of which no label is left once they are cut, before anything is trained for them."""
+    """Refuse test rows that have no label left once they are cut, before anything is trained for them."""
     if plan.task.rows.needs_labels:
         has_answers = bool(plan.task.rows.is_labelled(test).any())
     else:

@@ -119,7 +119,7 @@ def _is_on_hub(name: str) -> bool:
 
 
 def _teacher(plan: Plan) -> str:
-    """Say what the student learned from; of a local path the last parts, for the rest tells about the machine."""
+    """Say what the student learned from; of a local path only its end, because the rest describes the machine."""
     config = plan.recipe.teacher
     if config.columns:
         return f"answers given in the data ({', '.join(config.columns)})"

@@ -56,7 +56,7 @@ def paired_training_rows(plan: Plan, student: EncodedRows, teacher: EncodedRows,
     """Return the training rows with both encodings, their words numbered if the objective compares these.
 
     Raises:
-        DistillationError: the objective compares tokens, of which the two encodings have others.
+        DistillationError: the objective compares tokens, which differ between the two encodings.
     """
     train = pair_encodings(student.train, teacher.train)
     aligned_by = objective.aligned_by

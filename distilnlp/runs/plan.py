@@ -192,8 +192,8 @@ def _check_own_view(recipe: Recipe, task: Task) -> None:
     check_own_encoding(task)
     if recipe.teacher.text_columns is not None and not isinstance(task.rows, TextRows):
         raise DistillationError(
-            f"teacher.text_columns give the teacher a text of its own, but the rows of {task.name} are no plain texts. "
-            "Remove teacher.text_columns."
+            f"teacher.text_columns give the teacher a text of its own, but the rows of {task.name} are not plain "
+            "texts. Remove teacher.text_columns."
         )
 
 
@@ -314,7 +314,7 @@ def _check_training(
 
 
 def _check_best_metric(values: dict[str, Any], student: PreTrainedModel, task: Task) -> None:
-    """Refuse a metric to choose the best checkpoint by that no evaluation gives."""
+    """Refuse a metric for the best checkpoint that no evaluation computes."""
     given = values.get("metric_for_best_model")
     if given is None:
         return

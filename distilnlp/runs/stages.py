@@ -30,7 +30,7 @@ class Stage:
         output: the folder or file, inside the run folder, that the stage makes.
         inputs: everything that went into it, as JSON values.
         find_damage: what of a finished output is damaged, for an output that has checksums of its own. It is not
-            thrown away then, but is the unfinished work again, to be mended. None = the record has the checksums.
+            thrown away then, but is the unfinished work again, to be repaired. None = the record has the checksums.
     """
 
     run_folder: Path
@@ -88,7 +88,7 @@ class Stage:
             record = read_record(self._record_path) or {}
             changes = _what_changed(record.get("inputs"), self.inputs)
         except (OSError, ValueError) as error:  # ValueError: neither JSON nor UTF-8
-            record, changes = {}, f"starts anew, for its record {self._record_path} is damaged ({error})"
+            record, changes = {}, f"starts again, because its record {self._record_path} is damaged ({error})"
         is_same = record.get("digest") == self.digest
         damaged = self._damaged(record) if is_same and record["done"] else []
         if is_same and record["done"] and not damaged:
@@ -133,4 +133,4 @@ def _what_changed(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> s
         return "starts"
     current = json.loads(json.dumps(now, default=str))
     changed = sorted(key for key in {*before, *current} if before.get(key) != current.get(key))
-    return f"starts anew, for these have changed: {', '.join(changed)}"
+    return f"starts again, because these have changed: {', '.join(changed)}"

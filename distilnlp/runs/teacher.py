@@ -50,7 +50,7 @@ class FinishedTeacher:
         return models[0] if len(models) == 1 else AveragedModel(models, self._mean(self._members(models, None)))
 
     def first(self) -> PreTrainedModel:
-        """Return the model that a student is cut from, in float32, for it is to be trained."""
+        """Return the model that a student is cut from, in float32, because it is to be trained."""
         return self._load(self.folders[0], dtype=torch.float32)
 
     def _models(self) -> list[PreTrainedModel]:

@@ -45,7 +45,7 @@ def select_layers(num_teacher_layers: int, num_layers: int, strategy: LayerStrat
 
 
 def check_whole(**sizes: Any) -> None:
-    """Refuse sizes, or lists of them, that are no whole numbers; None stands for one that is not given.
+    """Refuse sizes, or lists of them, that are not whole numbers; None stands for one that is not given.
 
     Raises:
         DistillationError: if one is a float, a bool, text, or not a list of whole numbers where it is a list.
@@ -73,8 +73,8 @@ def check_layers(layers: Sequence[int], num_teacher_layers: int) -> list[int]:
     unknown = [layer for layer in asked if layer not in range(num_teacher_layers)]
     if unknown:
         raise DistillationError(
-            f"layers must lie between 0 and {num_teacher_layers - 1}, for the teacher has {num_teacher_layers} layers "
-            f"counted from 0; got {asked}. Remove {unknown}."
+            f"layers must lie between 0 and {num_teacher_layers - 1}, because the teacher has {num_teacher_layers} "
+            f"layers counted from 0; got {asked}. Remove {unknown}."
         )
     if asked != sorted(set(asked)):
         raise DistillationError(

@@ -28,7 +28,7 @@ def trim_vocabulary(
     """Return a copy of the model and its tokenizer that know only what these texts need (arXiv 2010.05609).
 
     On these texts, alone or in pairs, truncated or not, the two agree with the originals: the same pieces, and the
-    same outputs but for rounding. A masked LM has the same logits for the pieces that are left. Kept are:
+    same outputs up to rounding. A masked LM has the same logits for the pieces that are left. Kept are:
 
     - the pieces of the texts, and what the tokenizer needs to find them again (the parts that BPE merges, say);
     - special and added tokens, and the tokens that the model's config names;

@@ -69,7 +69,7 @@ def choose_width(
     _check_size("num_attention_heads", heads, own.num_attention_heads)
     if hidden_size is not None and hidden_size != heads * own.head_size:
         raise DistillationError(
-            f"hidden_size must be num_attention_heads · {own.head_size}, for a head stays as wide as the teacher's; "
+            f"hidden_size must be num_attention_heads · {own.head_size}: a head stays as wide as the teacher's; "
             f"got hidden_size={hidden_size} and num_attention_heads={heads}. Give hidden_size={heads * own.head_size} "
             f"or num_attention_heads={hidden_size // own.head_size}, or leave one of them out."
         )

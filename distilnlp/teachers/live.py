@@ -67,7 +67,7 @@ class LiveTeacher:
 
     def _give_maps(self) -> None:
         if self._model.config._attn_implementation != "eager":
-            logger.info("the teacher uses eager attention, for a loss reads its attention maps")
+            logger.info("the teacher uses eager attention, because a loss reads its attention maps")
             self._model.set_attn_implementation("eager")
 
 

@@ -82,7 +82,7 @@ class DistillationTrainingArguments(TrainingArguments):
     )
     teacher_cache_top_k: int = field(
         default=64,
-        metadata={"help": "Of a vocabulary's logits (masked language modelling) so many are kept on disk."},
+        metadata={"help": "How many of a vocabulary's logits (masked language modelling) are kept on disk."},
     )
     eval_soft_loss: bool = field(
         default=False,
@@ -163,7 +163,7 @@ class DistillationTrainingArguments(TrainingArguments):
 UNSUPPORTED_OPTIONS: dict[str, tuple[Any, str]] = {
     "label_smoothing_factor": (
         0.0,
-        "the hard loss does not smooth labels, for the teacher's soft targets already do that job.",
+        "the hard loss does not smooth labels, because the teacher's soft targets already do that job.",
     ),
     "average_tokens_across_devices": (True, "each component is averaged over the items of all processes."),
     "use_liger_kernel": (False, "its fused loss gives no logits, and the soft loss needs them."),

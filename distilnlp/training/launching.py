@@ -20,7 +20,7 @@ def use_cpu_without_accelerator() -> None:
 
 
 def check_process_count(working_together: int) -> None:
-    """Compare the processes that work together with those that the launcher's variables tell of.
+    """Compare the processes that work together with those that the launcher's variables name.
 
     Args:
         working_together: the world size that this process sees.
