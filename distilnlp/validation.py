@@ -154,9 +154,13 @@ def _describe(section: type[Section], problem: Any, where: str, path: Sequence[A
     if problem["type"] == "missing":
         return _missing(place)
     message = problem["msg"].removeprefix("Value error, ")
+    message += "" if message.endswith((".", "?")) else "."
+    if not place:
+        return message
+    if problem["type"] == "value_error" and not location:  # of the section as a whole
+        return f"{where}: {message}"
     came = "" if isinstance(problem["input"], Mapping) else f" = {shown(problem['input'])}"
-    end = "" if message.endswith((".", "?")) else "."
-    return f"{shown(place)}{came} does not fit: {message}{end}" if place else f"{message}{end}"
+    return f"{shown(place)}{came} does not fit: {message}"
 
 
 def _missing(place: str) -> str:
