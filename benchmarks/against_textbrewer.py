@@ -38,7 +38,7 @@ from benchmarks.machine import described, device, now
 from benchmarks.tasks import TaskBench
 from distilnlp import DistillationTrainer, build_student
 from distilnlp.evaluation import evaluate_models
-from distilnlp.recipe.sections import DISTILL_DEFAULTS, build_arguments
+from distilnlp.recipe.defaults import DISTILL_DEFAULTS, build_arguments
 
 TEMPERATURE, HARD_LOSS_WEIGHT, CLIP = 2.0, 0.5, 1.0
 UNCACHED: dict[str, Any] = {"teacher_cache": "off"}

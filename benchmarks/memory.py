@@ -37,7 +37,7 @@ from benchmarks.teacher_cache import Padded, distil, distil_from, finetune, live
 from benchmarks.training_step import LABELS, make_model, make_rows
 from distilnlp import CachedTeacher
 from distilnlp.answers import CacheSettings, CacheWriter
-from distilnlp.models.hardware import bf16_is_fast
+from distilnlp.models.running import bf16_is_fast
 from distilnlp.signals import Batch, SignalProfile, SignalRequest, Signals, token_mask
 from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION
 

@@ -27,7 +27,7 @@ from benchmarks import task_data
 from distilnlp import DistillationTrainer, build_student, trim_vocabulary
 from distilnlp.data import DataConfig, labelled_rows, prepare_data
 from distilnlp.evaluation import evaluate_models
-from distilnlp.recipe.sections import DISTILL_DEFAULTS, FINETUNE_DEFAULTS, LABELS_ALONE, build_arguments
+from distilnlp.recipe.defaults import COMMON_DEFAULTS, DISTILL_DEFAULTS, LABELS_ALONE, build_arguments
 from distilnlp.runs.models import collator_of, load_finished, named, new_head
 from distilnlp.tasks import task_named
 
@@ -111,7 +111,7 @@ class TaskBench:
         folder = OUT / self.name / "teacher"
         if not folder.is_dir():
             length = {"num_train_epochs": self.run.epochs[0], "learning_rate": 1e-4}
-            values = {**FINETUNE_DEFAULTS, **LABELS_ALONE, **length}
+            values = {**COMMON_DEFAULTS, **LABELS_ALONE, **length}
             rows = labelled_rows(self.train_rows, self.task.rows)
             seconds = self.train(self.encoder, None, rows, {**values, "per_device_train_batch_size": 16}, seed=0)
             self.encoder.save_pretrained(folder)

@@ -39,7 +39,7 @@ from benchmarks.machine import described, device, now
 from benchmarks.training_step import LABELS, VOCABULARY, collate, make_model, make_rows
 from distilnlp import CachedTeacher, DistillationTrainer, DistillationTrainingArguments, LiveTeacher
 from distilnlp.answers import CacheSettings, CacheWriter
-from distilnlp.models.hardware import bf16_is_fast
+from distilnlp.models.running import bf16_is_fast
 from distilnlp.signals import SignalRequest
 from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION
 from distilnlp.tasks.collators import RowCollator, class_ids

@@ -23,7 +23,7 @@ from transformers import BertConfig, BertForSequenceClassification, TrainerCallb
 
 from benchmarks.machine import device, now
 from distilnlp import DistillationTrainer, DistillationTrainingArguments
-from distilnlp.models.hardware import bf16_is_fast
+from distilnlp.models.running import bf16_is_fast
 
 LABELS, VOCABULARY, TEMPERATURE = 5, 30522, 2.0
 

@@ -80,7 +80,7 @@ def checksum(path: Path) -> str:
 
 
 def content_checksum(content: Any) -> str:
-    """Return the BLAKE2b of JSON values, 16 bytes as text; what is none counts as its text."""
+    """Return the BLAKE2b of JSON values, 16 bytes as text; anything else counts as its text."""
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
@@ -101,7 +101,9 @@ def _why_altered(path: Path, entry: str) -> str | None:
     size, _, known = entry.partition(":")
     if not path.is_file():
         return "missing"
-    is_same = path.stat().st_size == int(size) and checksum(path) == known  # the size alone tells of what was cut off
+    is_same = (
+        path.stat().st_size == int(size) and checksum(path) == known
+    )  # the size alone shows that something was cut off
     return None if is_same else "damaged"
 
 

@@ -1,15 +1,41 @@
 """One way to check what a user wrote against a pydantic model, with errors that name the place and the fix."""
 
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, TypeVar, get_args
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Generic, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from distilnlp.errors import DistillationError, did_you_mean, shown
 from distilnlp.files import expanded
 
 # A file, a folder, or what the Hub calls it; with the home folder for `~`, so that names can be compared.
 PathOrName = Annotated[str, AfterValidator(expanded)]
+# Of a field that is a list of texts: a single text is a list of one.
+ONE_OR_MORE = BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
+
+
+def one_message(expected: str) -> WrapValidator:
+    """Say of a field of several types what is expected, where pydantic has a line for each type that it tried."""
+
+    def check(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return validate(value)
+        except ValidationError:
+            raise ValueError(expected) from None
+
+    return WrapValidator(check)
 
 
 class Section(BaseModel):
@@ -17,22 +43,25 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    @field_validator("*", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _refuse_truth(cls, value: Any, info: ValidationInfo) -> Any:
-        return refuse_truth(value, cls.model_fields[str(info.field_name)].annotation)
+    def _refuse_truth(cls, values: Any) -> Any:  # not a validator of the fields: the name of an entry may have none
+        given = values if isinstance(values, Mapping) else {}
+        wrong = [name for name, field in cls.model_fields.items() if is_wrong_truth(given.get(name), field.annotation)]
+        if wrong:
+            problem = PydanticCustomError("truth", NO_TRUTH)
+            details = [InitErrorDetails(type=problem, loc=(name,), input=values[name]) for name in wrong]
+            raise ValidationError.from_exception_data(cls.__name__, details)
+        return values
 
 
-def refuse_truth(value: Any, hint: Any) -> Any:
-    """Return a value, unless it holds true or false where a type tells of numbers alone: pydantic takes them for 1, 0.
+NO_TRUTH = "a number is expected, not true or false"
 
-    Raises:
-        ValueError: it does.
-    """
+
+def is_wrong_truth(value: Any, hint: Any) -> bool:
+    """Tell whether a value holds true or false where the type allows only numbers: pydantic takes them for 1 and 0."""
     kinds = _kinds(hint)
-    if bool not in kinds and (int in kinds or float in kinds) and _holds_truth(value):
-        raise ValueError("a number is expected, not true or false")
-    return value
+    return bool not in kinds and (int in kinds or float in kinds) and _holds_truth(value)
 
 
 def _kinds(hint: Any) -> list[Any]:
@@ -61,22 +90,81 @@ def parse_section(section: type[SectionType], values: Mapping[str, Any], where: 
     try:
         return section.model_validate(values)
     except ValidationError as error:
-        problems = [_describe(section, problem, where) for problem in error.errors()]
+        problems = [_describe(section, problem, where, problem["loc"]) for problem in error.errors()]
         raise DistillationError("\n".join(problems)) from None
 
 
-def _describe(section: type[Section], problem: Any, where: str) -> str:
-    location = [str(part) for part in problem["loc"] if not str(part).startswith(("function-", "union"))]
+class Entries(Generic[SectionType]):
+    """What the entries of a list can be: several sections, among which an entry chooses by its `name`.
+
+    Attributes:
+        by_name: the sections.
+
+    Args:
+        kind: what they are, for messages: `loss`.
+        union: the sections, with a different `Literal` as `name` in each.
+    """
+
+    def __init__(self, kind: str, union: Any) -> None:
+        self.by_name: dict[str, type[SectionType]] = {
+            name: section for section in get_args(union) for name in get_args(section.model_fields["name"].annotation)
+        }
+        self._kind = kind
+        self._adapter: TypeAdapter[SectionType] = TypeAdapter(Annotated[union, Field(discriminator="name")])
+
+    def parse(self, values: Any, where: str) -> SectionType:
+        """Validate one entry; a section that was built in Python stays as it is.
+
+        Args:
+            values: what the user wrote.
+            where: what messages call it, such as `losses[0]`.
+
+        Raises:
+            DistillationError: no name or an unknown one, an unknown key or an unfit value.
+        """
+        try:
+            return self._adapter.validate_python(values)
+        except ValidationError as error:
+            raise DistillationError("\n".join(self._describe(problem, where) for problem in error.errors())) from None
+
+    def _describe(self, problem: Any, where: str) -> str:
+        if problem["type"] == "union_tag_not_found":
+            return _missing(f"{where}.name")
+        if problem["type"] == "union_tag_invalid":
+            name, names = problem["ctx"]["tag"], sorted(self.by_name)
+            return f"{where} names no {self._kind}: {shown(name)}.{did_you_mean(name, names)} Known: {names}."
+        name, *path = problem["loc"] or ("",)  # no place: it is not a mapping
+        return _describe(self.by_name.get(name, Section), problem, where, path)
+
+
+def _describe(section: type[Section], problem: Any, where: str, path: Sequence[Any]) -> str:
+    """Say what pydantic found.
+
+    Args:
+        section: what was checked.
+        problem: one entry of pydantic's list.
+        where: the place of the section.
+        path: the place inside it.
+    """
+    location = [str(part) for part in path if not str(part).startswith(("function-", "union"))]
     place = ".".join(part for part in [where, *location] if part)
     if problem["type"] == "extra_forbidden":
         known = sorted(_fields_at(section, location[:-1]))
         return f"unknown key {shown(place)}.{did_you_mean(location[-1], known)} The keys there are: {', '.join(known)}."
     if problem["type"] == "missing":
-        return f"{place!r} is missing: it is required."
+        return _missing(place)
     message = problem["msg"].removeprefix("Value error, ")
+    message += "" if message.endswith((".", "?")) else "."
+    if not place:
+        return message
+    if problem["type"] == "value_error" and not location:  # of the section as a whole
+        return f"{where}: {message}"
     came = "" if isinstance(problem["input"], Mapping) else f" = {shown(problem['input'])}"
-    end = "" if message.endswith((".", "?")) else "."
-    return f"{shown(place)}{came} does not fit: {message}{end}" if place else f"{message}{end}"
+    return f"{shown(place)}{came} does not fit: {message}"
+
+
+def _missing(place: str) -> str:
+    return f"{place!r} is missing: it is required."
 
 
 def _fields_at(section: type[Section], path: list[str]) -> list[str]:
@@ -89,30 +177,3 @@ def _fields_at(section: type[Section], path: list[str]) -> list[str]:
             return []
         section = nested[0]
     return list(section.model_fields)
-
-
-class _Named(Section):
-    """What every entry of a list of named things has, whatever else it holds."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    name: str
-
-
-def known_name(values: Any, where: str, known: Iterable[str], kind: str) -> str:
-    """Return the name that an entry of a list gives.
-
-    Args:
-        values: the entry.
-        where: what messages call it.
-        known: the names that there are.
-        kind: what they name, for messages.
-
-    Raises:
-        DistillationError: the entry has no name, or one that is not known.
-    """
-    name = parse_section(_Named, values, where).name
-    names = sorted(known)
-    if name not in names:
-        raise DistillationError(f"{where} names no {kind}: {shown(name)}.{did_you_mean(name, names)} Known: {names}.")
-    return name

@@ -99,7 +99,7 @@ def test_a_cache_that_is_merely_on_is_refused(value: Any) -> None:
 
 
 def test_a_missing_package_or_file_is_no_traceback(tmp_path: Path) -> None:
-    from distilnlp.recipe.sections import build_arguments
+    from distilnlp.recipe.defaults import build_arguments
 
     for values in ({"deepspeed": str(tmp_path / "none.json")}, {"accelerator_config": str(tmp_path / "none.json")}):
         with pytest.raises(DistillationError, match="do not fit together"):

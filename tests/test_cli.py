@@ -118,15 +118,15 @@ def test_splits_can_be_named_on_the_command_line() -> None:
 
 @pytest.mark.parametrize("words", [["--baseline", "--dry-run"], ["--seed", "1", "--seed", "2"], ["--losses", "[a"]])
 def test_flags_that_cannot_be_meant_are_refused(words: list[str]) -> None:
-    with pytest.raises(DistillationError, match=r"has no value|given twice|no valid YAML"):
+    with pytest.raises(DistillationError, match=r"has no value|given twice|not valid YAML"):
         cli.split_overrides(words, {"--dry-run"})
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["distill", "--data", "{train: a, test: b"], "value of --data, '{train: a, test: b', is no valid YAML"),
-        (["evaluate", "s", "--data", "{test: [}"], "value of --data, '{test: [}', is no valid YAML"),
+        (["distill", "--data", "{train: a, test: b"], "value of --data, '{train: a, test: b', is not valid YAML"),
+        (["evaluate", "s", "--data", "{test: [}"], "value of --data, '{test: [}', is not valid YAML"),
         (["evaluate", "s", "--data", "{train: x, test: [1]}"], "expected one name or path, or {split: file"),
         (["evaluate", "s", "--data", "x", "--json", "/none/there/x.json"], "--json must name a file in a folder"),
         (["evaluate", "s", "--data", "x", "--json", "/"], "--json must name a file in a folder that is there"),

@@ -150,7 +150,7 @@ def test_a_damaged_page_of_parquet_is_an_error(tmp_path: Path, compression: str)
     content = bytearray(path.read_bytes())
     content[1000] ^= 0xFF
     path.write_bytes(content)
-    with pytest.raises(DistillationError, match=r"rows\.parquet.*(mend it|Make or download it anew)"):
+    with pytest.raises(DistillationError, match=r"rows\.parquet.*(repair it|Make or download it anew)"):
         load_source(str(path))
 
 

@@ -20,7 +20,8 @@ from distilnlp.augmentation import METHODS
 from distilnlp.data import DataConfig, prepare_data
 from distilnlp.objective import LOSSES, Schedule
 from distilnlp.objective.layer_mapping import resolve_layer_mapping
-from distilnlp.recipe.sections import Recipe, build_arguments, distill_values
+from distilnlp.recipe.defaults import build_arguments, distill_values
+from distilnlp.recipe.sections import Recipe
 from distilnlp.runs.model_card import PIPELINE_OPTIONS
 from distilnlp.signals import SignalProfile
 from distilnlp.students import select_layers
@@ -120,7 +121,7 @@ def test_every_loss_has_its_section_and_no_other_has_one() -> None:
 @pytest.mark.parametrize("name", LOSSES)
 def test_every_option_of_a_loss_is_documented_with_its_default(name: str) -> None:
     said = dict(re.findall(r"`(\w+)`\s\(([^)]+)\)", loss_section(name)))
-    options = {key: field.default for key, field in LOSSES[name].config.model_fields.items()}
+    options = {key: field.default for key, field in LOSSES[name].model_fields.items()}
     del options["name"], options["weight"]
     for key, default in options.items():
         assert key in said, f"{name}: {key} is not documented as `{key}` (default)"
@@ -343,7 +344,7 @@ def test_every_augmentation_is_documented_with_its_defaults(name: str) -> None:
     row = named_rows(section(DOCS / "teachers.md", "## More text"))[name]
     said = dict(re.findall(r"`(\w+)` \(([^)]+)\)", row[2]))
     for key, default in said.items():
-        assert str(METHODS[name].config.model_fields[key].default) == default
+        assert str(METHODS[name].model_fields[key].default) == default
 
 
 # ---- Links and form ----

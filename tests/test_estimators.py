@@ -195,7 +195,7 @@ class Broken:
     [
         ([0.5, 0.3, 0.3], "estimator's answer must hold 3 probabilities a row.*, but row 0 adds up to 1.1"),
         ([math.nan, 0.5, 0.5], "row 0 holds NaN"),
-        ([-1.0, 1.0, 1.0], "row 0 holds what is no probability"),
+        ([-1.0, 1.0, 1.0], "row 0 holds something that is not a probability"),
         ([0.5, 0.5], r"must give 3 numbers for each of 2 rows, but .* shape \(2, 2\)"),
     ],
 )

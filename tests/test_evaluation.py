@@ -31,13 +31,10 @@ from distilnlp.tasks import (
     MULTI_LABEL_EVALUATION,
     SINGLE_LABEL_EVALUATION,
     TOKEN_EVALUATION,
-    Accuracy,
-    MacroF1,
-    MatthewsCorrelation,
-    classification_metrics,
     classification_scores,
     compute_classification_metrics,
 )
+from distilnlp.tasks.single_label.metrics import Accuracy, MacroF1, MatthewsCorrelation, classification_metrics
 from distilnlp.tasks.token_classification.scores import WordLabels
 from tests.naive_metrics import naive_metrics
 from tests.tiny import tiny_model, tiny_rows, tiny_tokenizer

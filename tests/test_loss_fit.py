@@ -190,7 +190,7 @@ def test_a_relation_of_a_layer_that_is_not_there_is_refused(
         trainer_of(tmp_path, [{"name": loss, **layer}])
 
 
-@pytest.mark.parametrize("loss", [name for name in ON_STATES if "layer_mapping" in LOSSES[name].config.model_fields])
+@pytest.mark.parametrize("loss", [name for name in ON_STATES if "layer_mapping" in LOSSES[name].model_fields])
 def test_a_student_may_be_deeper_than_its_teacher(tmp_path: Path, loss: str) -> None:
     task = "token_classification"
     student = task_student(task, num_hidden_layers=5)

@@ -13,8 +13,7 @@ from distilnlp.errors import DistillationError, UnreachableError
 from distilnlp.evaluation import FIGURES, evaluate_models, summary_table
 from distilnlp.metrics import MetricConfig, Scoring, TaskMetric, load_metrics
 from distilnlp.recipe.sections import Recipe
-from distilnlp.runs import dry_run, evaluate_saved, run
-from distilnlp.runs import make_plan
+from distilnlp.runs import dry_run, evaluate_saved, make_plan, run
 from distilnlp.tasks import (
     CHOICE_EVALUATION,
     MASKED_LM_EVALUATION,

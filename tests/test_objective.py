@@ -10,8 +10,7 @@ from torch import Tensor
 
 from distilnlp.errors import DistillationError
 from distilnlp.objective import Objective, parse_losses
-from distilnlp.objective.component import Setting
-from distilnlp.objective.entries import build_loss
+from distilnlp.objective.component import ModelPair
 from distilnlp.objective.feature import HiddenStatesConfig
 from distilnlp.objective.layer_mapping import like_to_like, resolve_layer_mapping
 from distilnlp.signals import SignalProfile, SignalRequest, Signals, named_inputs
@@ -261,7 +260,7 @@ def test_attention_kl_of_local_attention_asks_for_nothing_impossible(strategy: s
             weight.add_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)) * 0.1)
     profiles = profile_of(student), profile_of(teacher)
     assert profiles[0].attention_windows == (0, 8, 8)
-    loss = build_loss(parse_losses([{"name": "attention_kl", "layer_mapping": strategy}])[0], Setting(TASK, *profiles))
+    loss = parse_losses([{"name": "attention_kl", "layer_mapping": strategy}])[0].build(ModelPair(TASK, *profiles))
     batch = {"input_ids": torch.randint(5, 24, (2, 30)), "attention_mask": torch.ones(2, 30, dtype=torch.long)}
     for model in (student, teacher):
         model.set_attn_implementation("eager")
@@ -285,8 +284,8 @@ def test_attention_kl_of_local_attention_asks_for_nothing_impossible(strategy: s
 
 def test_a_local_layer_without_a_counterpart_is_left_out() -> None:
     local = profile_of(tiny_model("modernbert"))
-    setting = Setting(TASK, local, profile_of(tiny_model(num_hidden_layers=8)))
-    loss = build_loss(parse_losses([{"name": "attention_kl"}])[0], setting)
+    models = ModelPair(TASK, local, profile_of(tiny_model(num_hidden_layers=8)))
+    loss = parse_losses([{"name": "attention_kl"}])[0].build(models)
     assert local.attention_windows == (0, 8, 8, 0)
     assert (loss.student_request.attentions, loss.teacher_request.attentions) == ({1, 4}, {2, 8})
 
@@ -294,9 +293,9 @@ def test_a_local_layer_without_a_counterpart_is_left_out() -> None:
 @pytest.mark.parametrize(("pair", "needs"), [([2, 1], "the whole text"), ([3, 4], "the whole text")])
 def test_attention_kl_refuses_a_pair_that_cannot_be_learned(pair: list[int], needs: str) -> None:
     teacher = tiny_model("modernbert", num_hidden_layers=6)
-    setting = Setting(TASK, profile_of(build_student(teacher, layers=[0, 1, 4])), profile_of(teacher))
+    models = ModelPair(TASK, profile_of(build_student(teacher, layers=[0, 1, 4])), profile_of(teacher))
     with pytest.raises(
         DistillationError, match=rf"asks a layer whose attention sees 8 tokens for that of one .*{needs}"
     ):
-        build_loss(parse_losses([{"name": "attention_kl", "layer_mapping": [pair]}])[0], setting)
-    assert build_loss(parse_losses([{"name": "attention_mse", "layer_mapping": [pair]}])[0], setting)
+        parse_losses([{"name": "attention_kl", "layer_mapping": [pair]}])[0].build(models)
+    assert parse_losses([{"name": "attention_mse", "layer_mapping": [pair]}])[0].build(models)

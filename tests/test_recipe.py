@@ -7,14 +7,8 @@ import pytest
 import yaml
 
 from distilnlp.errors import DistillationError
-from distilnlp.recipe.sections import (
-    Recipe,
-    baseline_values,
-    build_arguments,
-    distill_values,
-    finetune_values,
-    load_recipe,
-)
+from distilnlp.recipe.defaults import baseline_values, build_arguments, distill_values, finetune_values
+from distilnlp.recipe.sections import Recipe, load_recipe
 from distilnlp.recipe.text import write_yaml
 
 RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.yaml"))
@@ -44,15 +38,15 @@ def test_there_are_recipes_to_check() -> None:
     [
         ({"traning": {}}, r"unknown key 'traning'\. Did you mean 'training'"),
         ({"data.txt_columns": ["a"]}, r"unknown key 'data\.txt_columns'\. Did you mean 'text_columns'"),
-        ({"training.learning_rat": 1}, r"'learning_rat' is no argument.*Did you mean 'learning_rate'"),
+        ({"training.learning_rat": 1}, r"'learning_rat' is not an argument.*Did you mean 'learning_rate'"),
         ({"training.learning_rate": "fast"}, "learning_rate = 'fast'"),
         ({"training.output_dir": "x"}, "output_dir is decided by the runner; set `output`"),
         ({"training.push_to_hub": True}, "push_to_hub is decided by the runner.*hf upload"),
         ({"training.hub_model_id": "me/mine"}, "hub_model_id is decided by the runner.*hf upload"),
         ({"training.hub_strategy": "end"}, "hub_strategy is decided by the runner.*hf upload"),
         ({"training.parallelism_config": {"a": 1}}, "parallelism_config is decided by the runner"),
-        ({"teacher.finetune": {"epochs": 3}}, r"'epochs' is no argument of TrainingArguments"),
-        ({"baseline": {"temprature": 3}}, r"'temprature' is no argument"),
+        ({"teacher.finetune": {"epochs": 3}}, r"'epochs' is not an argument of TrainingArguments"),
+        ({"baseline": {"temprature": 3}}, r"'temprature' is not an argument"),
         ({"student.layer_strategy": "unifrom"}, "Input should be 'uniform', 'first' or 'last'"),
         ({"student.num_layers": True}, "num_layers' = True does not fit: a number is expected"),
         ({"student.layers": [False, True]}, "student.layers.*a number is expected, not true or false"),
@@ -112,7 +106,7 @@ def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("output: [")
     with pytest.raises(DistillationError, match=r"no recipe .*recpe\.yaml.*Did you mean 'recipe\.yaml'"):
         load_recipe(tmp_path / "recpe.yaml")
-    with pytest.raises(DistillationError, match="no valid YAML"):
+    with pytest.raises(DistillationError, match="not valid YAML"):
         load_recipe(tmp_path / "recipe.yaml")
     (tmp_path / "recipe.yaml").write_text("- a\n- b\n")
     with pytest.raises(DistillationError, match="must hold keys and values, but it holds list"):

@@ -61,12 +61,12 @@ def test_what_is_written_reads_back_as_it_was() -> None:
         ("a: 1\nb: {c: 1,\n  c: 2}", "line 3, column 3: the key 'c' is given twice"),
         ("a:\n  b: 1:30", "line 2, column 6: '1:30' is a number to the base 60"),
         ("a: 12:30:45.5", "base 60"),
-        ("a: !!int abc", "line 1, column 4: 'abc' is no int"),
-        ("a: !!bool maybe", "'maybe' is no bool"),
+        ("a: !!int abc", "line 1, column 4: 'abc' is not of type int"),
+        ("a: !!bool maybe", "'maybe' is not of type bool"),
         ("a: !!timestamp 2024-13-45", "timestamp"),
         ("a: !!binary aGk=", "binary"),
         ("a: !!python/object:os.system x", "could not determine a constructor"),
-        ("a: " + "1" * 5000, "is no int"),
+        ("a: " + "1" * 5000, "is not of type int"),
         ("? [a]\n: b", "a key must be a text"),
         ("a: &a [*a]", "in itself"),
         ("a: " + "[" * 1000 + "]" * 1000, "nested too deeply"),
@@ -107,7 +107,7 @@ def test_what_only_looks_like_a_secret_is_taken() -> None:
     check_texts({"training": {"include_num_input_tokens_seen": "all"}, "data": {"text_columns": ["tokens", "hf_text"]}})
 
 
-@pytest.mark.parametrize(("value", "message"), [("a\0b", "NUL"), ("\udc80", "no UTF-8"), ("x" * 5000, "5,000 char")])
+@pytest.mark.parametrize(("value", "message"), [("a\0b", "NUL"), ("\udc80", "not UTF-8"), ("x" * 5000, "5,000 char")])
 def test_texts_that_no_file_can_have_are_refused(value: str, message: str) -> None:
     with pytest.raises(DistillationError, match=rf"teacher\.model.*{message}"):
         check_texts({"teacher": {"model": value}})

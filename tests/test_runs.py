@@ -98,12 +98,12 @@ def test_stages_are_reused_until_something_that_concerns_them_changes(folder: Pa
     caplog.clear()
     run(recipe(folder, **options, **{"training.temperature": 4}))
     assert "teacher: reused" in caplog.text
-    assert "student: starts anew, for these have changed: arguments" in caplog.text
+    assert "student: starts again, because these have changed: arguments" in caplog.text
     (folder / "more.txt").write_text("the film\nthe stock\n")
     caplog.clear()
     run(recipe(folder, **options, **{"training.temperature": 4, "data.unlabelled": str(folder / "more.txt")}))
     assert "teacher: reused" in caplog.text  # it learns from the labelled rows alone
-    assert "student: starts anew, for these have changed: data" in caplog.text
+    assert "student: starts again, because these have changed: data" in caplog.text
     assert (folder / "out" / "teacher" / "model.safetensors").stat().st_mtime_ns == before
 
 

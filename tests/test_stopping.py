@@ -9,7 +9,7 @@ from datasets import Dataset, DatasetDict
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from distilnlp import DistillationTrainer, DistillationTrainingArguments
-from distilnlp.recipe.sections import LABELS_ALONE
+from distilnlp.recipe.defaults import LABELS_ALONE
 from distilnlp.runs import make_plan
 from distilnlp.tasks import REGRESSION_ROWS, SINGLE_LABEL_ROWS
 from distilnlp.training.stopping import StopAtBest, hold_out, learning_rate, longest_training, stopping_arguments

@@ -284,7 +284,7 @@ def changed(rows: Dataset, column: str, value: int) -> Dataset:
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("input_ids", 24, r"input_ids must hold ids from 0 to 23, for the model has 24, but {} holds \[24\]"),
+        ("input_ids", 24, r"input_ids must hold ids from 0 to 23, because the model has 24, but {} holds \[24\]"),
         ("input_ids", -1, r"input_ids must hold ids from 0 to 23, .* but {} holds \[-1\]"),
         ("label", 3, r"labels must hold ids from 0 to 2, or -100 for none, .* but {} holds \[3\]"),
     ],

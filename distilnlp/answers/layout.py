@@ -46,7 +46,7 @@ def kept_signals(
         batch: as the teacher reads it.
         signals: the teacher's.
         request: which signals are kept beside the logits.
-        top_k: of a vocabulary's logits so many are kept, and the mass of the others.
+        top_k: how many of a vocabulary's logits are kept, beside the mass of the others.
         temperature: at which that mass is measured.
     """
     fields = _top(signals.logits, batch, top_k, temperature) if task is MASKED_LM else {}

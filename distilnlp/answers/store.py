@@ -101,7 +101,7 @@ class AnswerStore:
 
 def _open(path: Path) -> dict[str, Tensor]:
     with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no mapping)
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is not a mapping)
 
 
 def _row(shard: Mapping[str, Tensor], name: str, row: int) -> Tensor:

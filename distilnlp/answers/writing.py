@@ -61,7 +61,7 @@ class CacheSettings:
 
     Attributes:
         dtype: of the numbers: float16, bfloat16 or float32.
-        top_k: of a vocabulary's logits so many are kept, and the mass of the others.
+        top_k: how many of a vocabulary's logits are kept, beside the mass of the others.
         batch_size: texts in one forward pass of the teacher.
         temperature: at which that mass is measured; the soft loss may read the answers at this one alone.
     """
@@ -86,7 +86,7 @@ class CacheWriter:
         settings: how they are kept.
 
     Raises:
-        DistillationError: attention maps are asked for, which are not kept, or a dtype that is none.
+        DistillationError: attention maps are asked for, which are not kept, or an unknown dtype.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class CacheWriter:
         return value
 
     def _all_or_none(self, work: Callable[[], None]) -> None:
-        """Do the work of every process; if one fails, all do, for the others would wait for it."""
+        """Do the work of every process; if one fails, all do, because the others would wait for it."""
         failure = self._attempt(work)[1]
         failures = [one for one in gather_object([failure]) if one is not None]
         if failures:
@@ -226,7 +226,7 @@ class CacheWriter:
                 "or delete that cache."
             )
         if changed:
-            logger.info("the teacher is asked anew, for these differ from the cache: %s", changed)
+            logger.info("the teacher is asked again, because these differ from the cache: %s", changed)
             clear_shards(self.folder)
         if before is None or differences:
             before = self.manifest

@@ -1,41 +1,17 @@
-"""The list `augmentation`: which methods can be named, with which settings, and how each is built."""
+"""The list `augmentation`: which methods can be named. What each takes and how it is built, its config says."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from distilnlp.augmentation.masked_lm import ReplaceWithMaskedLMConfig, build_replace_with_masked_lm
-from distilnlp.augmentation.method import MethodConfig, Rewriter, Setting
-from distilnlp.augmentation.words import (
-    MaskWordsConfig,
-    ReplaceWordsConfig,
-    SampleNgramsConfig,
-    build_mask_words,
-    build_replace_words,
-    build_sample_ngrams,
+from distilnlp.augmentation.masked_lm import ReplaceWithMaskedLMConfig
+from distilnlp.augmentation.method import MethodConfig
+from distilnlp.augmentation.words import MaskWordsConfig, ReplaceWordsConfig, SampleNgramsConfig
+from distilnlp.validation import Entries
+
+ENTRIES: Entries[MethodConfig] = Entries(
+    "method", MaskWordsConfig | ReplaceWordsConfig | SampleNgramsConfig | ReplaceWithMaskedLMConfig
 )
-from distilnlp.validation import known_name, parse_section
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What a name in the list `augmentation` stands for.
-
-    Attributes:
-        config: the settings that it takes.
-        build: `(config, setting) -> Rewriter`.
-    """
-
-    config: type[MethodConfig]
-    build: Callable[[Any, Setting], Rewriter]
-
-
-METHODS: dict[str, Entry] = {
-    "mask_words": Entry(MaskWordsConfig, build_mask_words),
-    "replace_words": Entry(ReplaceWordsConfig, build_replace_words),
-    "sample_ngrams": Entry(SampleNgramsConfig, build_sample_ngrams),
-    "replace_with_masked_lm": Entry(ReplaceWithMaskedLMConfig, build_replace_with_masked_lm),
-}
+METHODS = ENTRIES.by_name
 
 
 def parse_augmentation(entries: Sequence[Mapping[str, Any] | MethodConfig]) -> list[MethodConfig]:
@@ -44,10 +20,4 @@ def parse_augmentation(entries: Sequence[Mapping[str, Any] | MethodConfig]) -> l
     Raises:
         DistillationError: an unknown method or key, or an unfit value.
     """
-    methods = []
-    for index, entry in enumerate(entries):
-        where = f"augmentation[{index}]"
-        values = entry.model_dump() if isinstance(entry, MethodConfig) else entry
-        name = known_name(values, where, METHODS, "method")
-        methods.append(parse_section(METHODS[name].config, values, where))
-    return methods
+    return [ENTRIES.parse(entry, f"augmentation[{index}]") for index, entry in enumerate(entries)]

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from distilnlp.augmentation.method import MethodConfig, Setting, Words, masking_tokenizer
+from distilnlp.augmentation.method import MethodConfig, Resources, Words
 from distilnlp.augmentation.pieces import read_words, whole_words
 from distilnlp.data.rows import require_fast
 from distilnlp.errors import DistillationError
@@ -42,6 +42,15 @@ class ReplaceWithMaskedLMConfig(MethodConfig):
     )
     batch_size: int = Field(default=64, ge=1, description="masked texts that the model reads together")
 
+    def build(self, resources: Resources) -> "MaskedLMRewriter":
+        """Build the method."""
+        tokenizer = resources.masking_tokenizer(self.name)
+        require_fast(tokenizer, self.name)
+        if resources.masked_lm is None:
+            raise DistillationError(f"{self.name} needs a masked language model, but got none. Pass `masked_lm`.")
+        _check_model(resources.masked_lm, tokenizer)
+        return MaskedLMRewriter(self, tokenizer, resources.masked_lm)
+
 
 class Blank(NamedTuple):
     """A word to predict.
@@ -55,16 +64,6 @@ class Blank(NamedTuple):
     text: int
     word: int
     position: int
-
-
-def build_replace_with_masked_lm(config: ReplaceWithMaskedLMConfig, setting: Setting) -> "MaskedLMRewriter":
-    """Build the method `replace_with_masked_lm`."""
-    tokenizer = masking_tokenizer(setting, config.name)
-    require_fast(tokenizer, config.name)
-    if setting.masked_lm is None:
-        raise DistillationError(f"{config.name} needs a masked language model, but got none. Pass `masked_lm`.")
-    _check_model(setting.masked_lm, tokenizer)
-    return MaskedLMRewriter(config, tokenizer, setting.masked_lm)
 
 
 def _check_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -165,7 +164,7 @@ def _equally_long(blanks: Sequence[Blank], ids: Sequence[Sequence[int]], size: i
 
 
 def _fill(words: Words, chosen: NDArray[np.bool_], places: NDArray, candidates: Mapping[int, Words]) -> Words:
-    """Put one of its candidates, at a place in [0, 1), for each chosen word that has any."""
+    """Replace each chosen word that has candidates by the one at its place in [0, 1)."""
     filled = list(words)
     for word in np.flatnonzero(chosen).tolist():
         if word in candidates:

@@ -1,5 +1,6 @@
 """What a method of augmentation is: its settings, what it is built for, and what it then does to texts."""
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,23 +14,13 @@ from distilnlp.validation import Section
 
 Words = list[str]
 
-# Takes texts and, for each of them, a generator a copy; returns, for each text, a rewritten one a copy.
+# Takes texts and, for each of them, one generator for each copy; returns the rewritten copies of each text.
 Rewriter = Callable[[Sequence[Words], Sequence[Sequence[Generator]]], list[list[Words]]]
 
 
-class MethodConfig(Section):
-    """One entry of the list `augmentation`: a method by name. Every method extends it."""
-
-    name: str = Field(description="name of the method")
-    probability: float = Field(gt=0, le=1, description="chance of a change: of each word, or of the whole text")
-    copies: int = Field(
-        default=1, ge=1, description="how often each row is rewritten; rows that come out like another are left out"
-    )
-
-
 @dataclass(frozen=True)
-class Setting:
-    """What a method is built for.
+class Resources:
+    """What a method may need beside the texts.
 
     Attributes:
         tokenizer: None where none was given.
@@ -41,18 +32,35 @@ class Setting:
     masked_lm: PreTrainedModel | None
     count_words: Callable[[], Counter[str]]
 
+    def masking_tokenizer(self, method: str) -> PreTrainedTokenizerBase:
+        """Return the tokenizer.
 
-def masking_tokenizer(setting: Setting, method: str) -> PreTrainedTokenizerBase:
-    """Return the tokenizer.
+        Raises:
+            DistillationError: there is none, or it has no mask token.
+        """
+        if self.tokenizer is None:
+            raise DistillationError(f"{method} needs a tokenizer with a mask token, but got none. Pass `tokenizer`.")
+        if self.tokenizer.mask_token is None:
+            raise DistillationError(
+                f"{method} needs a tokenizer with a mask token, but this {type(self.tokenizer).__name__} has none. "
+                "Choose the tokenizer of a masked language model, or leave the method out."
+            )
+        return self.tokenizer
 
-    Raises:
-        DistillationError: there is none, or it has no mask token.
-    """
-    if setting.tokenizer is None:
-        raise DistillationError(f"{method} needs a tokenizer with a mask token, but got none. Pass `tokenizer`.")
-    if setting.tokenizer.mask_token is None:
-        raise DistillationError(
-            f"{method} needs a tokenizer with a mask token, but this {type(setting.tokenizer).__name__} has none. "
-            "Choose the tokenizer of a masked language model, or leave the method out."
-        )
-    return setting.tokenizer
+
+class MethodConfig(Section, ABC):
+    """One entry of the list `augmentation`: a method by name, with its settings. Every method extends it."""
+
+    name: str = Field(description="name of the method")
+    probability: float = Field(gt=0, le=1, description="chance of a change: of each word, or of the whole text")
+    copies: int = Field(
+        default=1, ge=1, description="how often each row is rewritten; rows that come out like another are left out"
+    )
+
+    @abstractmethod
+    def build(self, resources: Resources) -> Rewriter:
+        """Build what rewrites texts.
+
+        Raises:
+            DistillationError: a tokenizer, a model or texts that it needs are missing, or do not fit.
+        """

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from distilnlp.augmentation.method import Words
 
-WORD_BEFORE = "a"  # pieces are read inside of a text: the first word of one is written otherwise by some tokenizers
+WORD_BEFORE = "a"  # pieces are read inside a text: some tokenizers write the first word of one in another way
 
 
 def read_words(
@@ -21,7 +21,7 @@ def read_words(
     Args:
         tokenizer: a fast one.
         texts: their words are joined by a space.
-        max_length: longer texts are cut; None = they are not.
+        max_length: longer texts are cut; None = they are not cut.
 
     Returns:
         What the model reads, `{name: one list a text}`, and for each text the positions of those pieces by word.
@@ -39,7 +39,7 @@ def read_words(
 
 
 def _single_pieces(words: Words, offsets: Sequence[tuple[int, int]], special: Sequence[int]) -> dict[int, int]:
-    """Return the position of each word's piece, of words that have one alone."""
+    """Return the position of the piece of each word that has just one."""
     ends = list(accumulate(words, lambda end, word: end + 1 + len(word), initial=-1))[1:]
     found: dict[int, list[int]] = defaultdict(list)
     for position, (start, _) in enumerate(offsets):
@@ -53,8 +53,8 @@ def _single_pieces(words: Words, offsets: Sequence[tuple[int, int]], special: Se
 def whole_words(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
     """Return the pieces that are a word of their own, by id.
 
-    Such a piece is read again from its own text, inside of a text. So it is no part of a word, and none of those that
-    no text can give, such as BERT's unused ones. It has a letter or a digit, and is no special or added token.
+    Such a piece is read again from its own text, inside a text. So it is not a part of a word, nor one of those that
+    no text can give, such as BERT's unused ones. It has a letter or a digit, and is not a special or added token.
 
     Args:
         tokenizer: a fast one.

@@ -11,8 +11,8 @@ from numpy.random import default_rng
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from distilnlp.augmentation.entries import METHODS, parse_augmentation
-from distilnlp.augmentation.method import MethodConfig, Rewriter, Setting
+from distilnlp.augmentation.entries import parse_augmentation
+from distilnlp.augmentation.method import MethodConfig, Resources, Rewriter
 from distilnlp.data.columns import is_text, require_column
 from distilnlp.data.parts import map_in_parts, values_of
 from distilnlp.errors import DistillationError
@@ -34,15 +34,15 @@ def augment(
 ) -> Dataset:
     """Make new rows of text, without labels, for the teacher to label (arXiv 1903.12136, 1909.10351).
 
-    Every method rewrites every row `copies` times; in a pair each text is rewritten for itself. A word is what stands
-    between white space: a language that is written without it has one word a text, and little comes of it. Words of a
-    new text have one space between them. New rows that have the words of an original, or of one another, are left out;
-    so there may be fewer than `copies`.
+    Every method rewrites every row `copies` times; in a pair each text is rewritten on its own. A word is what stands
+    between white space: a language that is written without it has one word a text, so these methods do little for it.
+    Words of a new text have one space between them. New rows that have the words of an original, or of one another, are
+    left out; so there may be fewer than `copies`.
 
     What is drawn for a row depends on the seed, the method's place in the list, the row's own and the copy alone. So
-    the first rows of a data set are rewritten in the same way without the others; but for `replace_words`, which draws
-    from the words of all rows, and for rows left out. `replace_with_masked_lm` depends on the batch size only where
-    rounding decides which words are the likeliest.
+    the first rows of a data set are rewritten in the same way without the others; except with `replace_words`, which
+    draws from the words of all rows, and except for rows left out. `replace_with_masked_lm` depends on the batch size
+    only where rounding decides which words are the likeliest.
 
     Args:
         rows: texts; other columns are not looked at.
@@ -65,8 +65,8 @@ def augment(
     if not 0 <= seed < SEEDS:
         raise DistillationError(f"seed must be from 0 to below 2**32, but it is {seed}. Choose another.")
     texts = _texts_of(rows, text_columns)
-    setting = Setting(tokenizer, masked_lm, partial(_count_words, texts))
-    rewriters = [METHODS[config.name].build(config, setting) for config in configs]
+    resources = Resources(tokenizer, masked_lm, partial(_count_words, texts))
+    rewriters = [config.build(resources) for config in configs]
     if not (configs and len(texts)):
         return texts.select(range(0))
     model = None if masked_lm is None else weights_fingerprint(masked_lm)
@@ -109,7 +109,7 @@ def _count_words(texts: Dataset) -> Counter[str]:
 
 
 def _rewritten(texts: Dataset, config: MethodConfig, rewrite: Rewriter, seeds: tuple[int, int], key: Any) -> Dataset:
-    """Return the copies of every row, but for those that are the row itself or one another."""
+    """Return the copies of every row, without those that equal the row itself or another copy."""
     names = texts.column_names
 
     def rewrite_part(batch: Mapping[str, list[str]], numbers: list[int]) -> dict[str, list[str]]:

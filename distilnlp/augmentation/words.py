@@ -12,7 +12,7 @@ import numpy as np
 from numpy.random import Generator
 from pydantic import Field, model_validator
 
-from distilnlp.augmentation.method import MethodConfig, Rewriter, Setting, Words, masking_tokenizer
+from distilnlp.augmentation.method import MethodConfig, Resources, Rewriter, Words
 from distilnlp.errors import DistillationError
 
 
@@ -21,6 +21,16 @@ class MaskWordsConfig(MethodConfig):
 
     name: Literal["mask_words"] = "mask_words"
     probability: float = Field(default=0.1, gt=0, le=1, description="chance of each word to be masked")
+
+    def build(self, resources: Resources) -> Rewriter:
+        """Build the method."""
+        mask = str(resources.masking_tokenizer(self.name).mask_token)
+
+        def rewrite(words: Words, generator: Generator) -> Words:
+            chosen = generator.random(len(words)) < self.probability
+            return [mask if is_chosen else word for word, is_chosen in zip(words, chosen, strict=True)]
+
+        return _one_by_one(rewrite)
 
 
 class ReplaceWordsConfig(MethodConfig):
@@ -32,6 +42,17 @@ class ReplaceWordsConfig(MethodConfig):
 
     name: Literal["replace_words"] = "replace_words"
     probability: float = Field(default=0.1, gt=0, le=1, description="chance of each word to be replaced")
+
+    def build(self, resources: Resources) -> Rewriter:
+        """Build the method."""
+        corpus = Corpus(resources.count_words())
+
+        def rewrite(words: Words, generator: Generator) -> Words:
+            chosen = generator.random(len(words)) < self.probability
+            others = corpus.draw_others(words, generator)
+            return [other if is_chosen else word for word, other, is_chosen in zip(words, others, chosen, strict=True)]
+
+        return _one_by_one(rewrite)
 
 
 class SampleNgramsConfig(MethodConfig):
@@ -52,42 +73,18 @@ class SampleNgramsConfig(MethodConfig):
             raise ValueError(f"min_words ({self.min_words}) must not be more than max_words ({self.max_words})")
         return self
 
+    def build(self, resources: Resources) -> Rewriter:
+        """Build the method."""
 
-def build_mask_words(config: MaskWordsConfig, setting: Setting) -> Rewriter:
-    """Build the method `mask_words`."""
-    mask = str(masking_tokenizer(setting, config.name).mask_token)
+        def rewrite(words: Words, generator: Generator) -> Words:
+            if generator.random() >= self.probability:
+                return words
+            fewest, most = (min(bound, len(words)) for bound in (self.min_words, self.max_words))
+            length = generator.integers(fewest, most, endpoint=True)
+            start = generator.integers(len(words) - length, endpoint=True)
+            return words[start : start + length]
 
-    def rewrite(words: Words, generator: Generator) -> Words:
-        chosen = generator.random(len(words)) < config.probability
-        return [mask if is_chosen else word for word, is_chosen in zip(words, chosen, strict=True)]
-
-    return _one_by_one(rewrite)
-
-
-def build_replace_words(config: ReplaceWordsConfig, setting: Setting) -> Rewriter:
-    """Build the method `replace_words`."""
-    corpus = Corpus(setting.count_words())
-
-    def rewrite(words: Words, generator: Generator) -> Words:
-        chosen = generator.random(len(words)) < config.probability
-        others = corpus.draw_others(words, generator)
-        return [other if is_chosen else word for word, other, is_chosen in zip(words, others, chosen, strict=True)]
-
-    return _one_by_one(rewrite)
-
-
-def build_sample_ngrams(config: SampleNgramsConfig, setting: Setting) -> Rewriter:
-    """Build the method `sample_ngrams`."""
-
-    def rewrite(words: Words, generator: Generator) -> Words:
-        if generator.random() >= config.probability:
-            return words
-        fewest, most = (min(bound, len(words)) for bound in (config.min_words, config.max_words))
-        length = generator.integers(fewest, most, endpoint=True)
-        start = generator.integers(len(words) - length, endpoint=True)
-        return words[start : start + length]
-
-    return _one_by_one(rewrite)
+        return _one_by_one(rewrite)
 
 
 def _one_by_one(rewrite: Callable[[Words, Generator], Words]) -> Rewriter:

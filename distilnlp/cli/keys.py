@@ -29,11 +29,11 @@ def keys_of(section: str) -> frozenset[str]:
 
 
 def check_flags(flags: Iterable[str], others: Iterable[str]) -> None:
-    """Refuse flags that are no key of a recipe.
+    """Refuse flags that are not keys of a recipe.
 
     Args:
         flags: dotted keys, without `--`.
-        others: the flags of the command that are no keys, with `--`, to propose.
+        others: the flags of the command that are not keys, with `--`, to propose.
 
     Raises:
         DistillationError: there is no such key.
@@ -42,7 +42,7 @@ def check_flags(flags: Iterable[str], others: Iterable[str]) -> None:
         parts = flag.split(".")
         for depth, name in enumerate(parts):
             known = keys_of(".".join(parts[:depth]))
-            if not known:  # what is inside of a value is checked with it
+            if not known:  # what is inside a value is checked with it
                 break
             if name not in known:
                 raise DistillationError(f"unknown flag {shown('--' + flag)}.{_hint(parts, depth, others)}")

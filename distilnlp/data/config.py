@@ -1,16 +1,19 @@
 """The `data` section of a recipe."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
+from pydantic import Field, field_validator
 
-from distilnlp.validation import PathOrName, Section
+from distilnlp.validation import ONE_OR_MORE, PathOrName, Section, one_message
 
 
 class DataConfig(Section):
     """Where the text is, which columns matter, and how it is split."""
 
-    source: PathOrName | dict[str, PathOrName | list[PathOrName]] = Field(
+    source: Annotated[
+        PathOrName | dict[str, PathOrName | list[PathOrName]],
+        one_message("expected one name or path, or {split: file or list of files}"),
+    ] = Field(
         description="a Hub id, a local folder, a file (CSV, TSV, JSON lines, SQuAD JSON, Parquet, plain text), a "
         "Python function `package.module:function` or `file.py:function` that returns a DatasetDict, or {split: file "
         "or files}"
@@ -30,7 +33,7 @@ class DataConfig(Section):
     test_size: float = Field(
         default=0.2, gt=0, lt=1, description="share of the labelled rows held out where there is no test split"
     )
-    unlabelled: list[PathOrName] = Field(
+    unlabelled: Annotated[list[PathOrName], ONE_OR_MORE] = Field(
         default_factory=list, description="further sources whose rows are a transfer set: text without labels"
     )
     augmentation: list[dict[str, Any]] = Field(
@@ -41,7 +44,7 @@ class DataConfig(Section):
     augmentation_model: PathOrName | None = Field(
         default=None, description="local folder or Hub id of the masked language model of replace_with_masked_lm"
     )
-    text_columns: list[str] | None = Field(
+    text_columns: Annotated[list[str] | None, ONE_OR_MORE] = Field(
         default=None,
         min_length=1,
         max_length=2,
@@ -78,22 +81,9 @@ class DataConfig(Section):
     )
     seed: int = Field(default=0, ge=0, lt=2**32, description="seed of the held-out share and of the test rows' masks")
 
-    @field_validator("source", mode="wrap")
-    @classmethod
-    def _one_message(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-        try:
-            return validate(value)
-        except ValidationError:  # has a line for each type that it tried
-            raise ValueError("expected one name or path, or {split: file or list of files}") from None
-
     @field_validator("text_columns", "choice_columns", "label_names")
     @classmethod
     def _no_repeats(cls, value: list[str] | None) -> list[str] | None:
         if value is not None and len(set(value)) < len(value):
             raise ValueError("every name may be given once")
         return value
-
-    @field_validator("text_columns", "unlabelled", mode="before")
-    @classmethod
-    def _one_is_a_list_of_one(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value

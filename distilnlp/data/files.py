@@ -46,7 +46,7 @@ def load_files(files: list[str]) -> Dataset:
     except Exception as error:  # datasets raises many kinds; all mean that the file is not what its ending says
         raise DistillationError(
             f"cannot read {shown(files)} as {BUILDERS[suffix]}: {shortened(str(error.__cause__ or error), 300)}. "
-            "Expected a file of UTF-8 text (or Parquet) with at least one row; convert or mend it."
+            "Expected a file of UTF-8 text (or Parquet) with at least one row; convert or repair it."
         ) from error
 
 

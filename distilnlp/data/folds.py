@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import numpy as np
 from datasets import Dataset
 from numpy.typing import NDArray
-from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
 from distilnlp.data.rows import RowFormat
 from distilnlp.errors import DistillationError
@@ -64,8 +63,10 @@ def _groups(keys: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
 
 def _split(groups: NDArray, classes: NDArray | None, num_folds: int) -> Iterator[NDArray]:
     """Yield the rows of each fold."""
-    # Without their `shuffle`, for the groups are in random order already: until scikit-learn 1.8 the shuffling of the
-    # stratified one loses the classes (scikit-learn issue 32478), and the other has none until 1.6.
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold  # takes a second to import
+
+    # Without their `shuffle`, because the groups are in random order already: until scikit-learn 1.8 the shuffling of
+    # the stratified one loses the classes (scikit-learn issue 32478), and the other has none until 1.6.
     splitter = GroupKFold(num_folds) if classes is None else StratifiedGroupKFold(num_folds)
     for _, members in splitter.split(groups, classes, groups):
         yield members

@@ -19,7 +19,7 @@ NULL_LINE = re.compile(rb"\n[ \t\r]*null[ \t\r]*(?=\n|$)")  # a tenth of the tim
 
 
 def refuse_null_rows(path: Path) -> None:
-    """Raise a `DistillationError` if a row of JSON lines is `null`, of which the reader's process would die."""
+    """Raise a `DistillationError` if a row of JSON lines is `null`, which would kill the reader's process."""
     lines = 0
     with path.open("rb") as file:
         while block := file.read(BYTES) + file.readline():

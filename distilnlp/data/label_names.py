@@ -77,7 +77,7 @@ class LabelColumn:
         return sorted(self.distinct - self.hidden) if self.is_text else None
 
     def number(self) -> list[str]:
-        """Name bare ids by their numbers, for a teacher that is yet to be trained.
+        """Name bare ids by their numbers, for a teacher that is still to be trained.
 
         Raises:
             DistillationError: the ids are not 0, 1, … without a gap.
@@ -180,7 +180,7 @@ def agree_on_labels(
 
     Args:
         data_names: names that the data states, or None for bare ids.
-        teacher_names: the fine-tuned teacher's names in logit order; None for a teacher that is yet to be trained.
+        teacher_names: the fine-tuned teacher's names in logit order; None for a teacher that is still to be trained.
         given: `data.label_names`; it also names the logits of a teacher that has only placeholders.
         is_closed: the data states all its labels (ClassLabel, or names given), not only those that happen to occur.
 

@@ -131,7 +131,7 @@ def _cache() -> Path:
 
 
 def spread(rows: Dataset, count: int) -> Dataset:
-    """Return some rows, at most so many, spread evenly."""
+    """Return some rows, at most this many, spread evenly."""
     step = max(1, len(rows) // count)
     return rows.select(range(0, len(rows), step)[:count])
 

@@ -10,7 +10,6 @@ from functools import cached_property
 import numpy as np
 from datasets import Dataset, DatasetDict, concatenate_datasets
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
 
 from distilnlp.data.columns import SCORES, refuse_mixed_types, require_column
 from distilnlp.data.config import DataConfig
@@ -276,6 +275,8 @@ def _joined(parts: Sequence[tuple[str, Dataset]]) -> Dataset:
 
 
 def _hold_out(train: Dataset, config: DataConfig, rows: RowFormat) -> tuple[Dataset, Dataset]:
+    from sklearn.model_selection import train_test_split  # takes a second to import
+
     labelled = np.flatnonzero(rows.is_labelled(train))
     _require_rows(labelled, "labelled")
     strata = rows.strata(train)

@@ -86,7 +86,7 @@ class RowFormat(ABC):
     def has_labels(self, dataset: Dataset, column: str) -> bool:
         """Whether some row has a label, hidden ones (null, -100) aside."""
         labels = LabelColumn(dataset, column)
-        return any(value == value for value in labels.distinct - labels.hidden)  # NaN is no label
+        return any(value == value for value in labels.distinct - labels.hidden)  # NaN is not a label
 
     @abstractmethod
     def find_layout(self, dataset: Dataset, config: DataConfig, label: str) -> Layout:

@@ -36,8 +36,8 @@ def load_source(
     is_here = isinstance(source, dict) or ":" in source or os.path.exists(source)
     if config is not None and is_here:
         raise DistillationError(
-            f"data.config names a configuration of a Hub data set, but {source!r} is none, so that {config!r} would be "
-            "ignored. Remove data.config."
+            f"data.config names a configuration of a Hub data set, but {source!r} is not one, so that {config!r} would "
+            "be ignored. Remove data.config."
         )
     splits = _load(source, config, wanted)
     for name, split in splits.items():

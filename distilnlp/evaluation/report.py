@@ -20,7 +20,7 @@ class TextLength(TypedDict):
     """How much a model reads of the texts.
 
     Attributes:
-        max_length: they are cut after so many tokens.
+        max_length: tokens after which they are cut.
         cut: share of the texts that are longer; None where a text is read in windows.
     """
 

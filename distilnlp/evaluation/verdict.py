@@ -190,7 +190,7 @@ def _kept(results: Mapping[str, ModelReport]) -> Said:
 
 
 def _lead_kept(results: Mapping[str, ModelReport]) -> str:
-    """Say what is left of the teacher's lead where most of its figure is had without a model."""
+    """Say what is left of the teacher's lead where most of its figure is reached without a model."""
     constant, metric = results["teacher"]["constant"], _metric(results)
     chance = _number(constant["value"])
     own, whole = (_first(results[name]).value for name in ("student", "teacher"))
@@ -268,7 +268,7 @@ def _known(figures: Figures) -> Interval:
 
 
 def _number(value: float | None) -> float:
-    """Return a number to compare and compute with: NaN, of which every comparison is false, for what is undefined."""
+    """Return a number to compare and compute with: NaN, which makes every comparison false, for what is undefined."""
     return np.nan if value is None else value
 
 

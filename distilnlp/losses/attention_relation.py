@@ -13,7 +13,7 @@ from distilnlp.losses.reduction import at_least_float32, ignore_masked, mean_ove
 # another device to fill it.
 NUMBERS_AT_ONCE = {"cpu": 2**18}
 NUMBERS_AT_ONCE_ELSEWHERE = 2**24
-PADDING = -1e30  # the score of a padded key. Not −inf, for the difference of two of them is NaN
+PADDING = -1e30  # the score of a padded key. Not −inf, because the difference of two of them is NaN
 
 
 class QueryKeyValue(NamedTuple):

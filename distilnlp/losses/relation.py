@@ -25,12 +25,12 @@ def pooled(states: Tensor, mask: Tensor) -> Tensor:
 
 
 def ordered_pairs(texts: Tensor) -> Tensor:
-    """Return how many ordered pairs of different texts so many texts make: the items of `rkd_distance`."""
+    """Return how many ordered pairs of different texts a number of texts makes: the items of `rkd_distance`."""
     return texts * (texts - 1)
 
 
 def ordered_triples(texts: Tensor) -> Tensor:
-    """Return how many ordered triples of different texts so many texts make: the items of `rkd_angle`."""
+    """Return how many ordered triples of different texts a number of texts makes: the items of `rkd_angle`."""
     return texts * (texts - 1) * (texts - 2)
 
 

@@ -129,7 +129,7 @@ def logit_mse(
     Args:
         student_logits: as for `forward_kl`, and so are the other arguments.
         teacher_logits: finite where the class exists.
-        temperature: without effect, for it cancels out: T² · ((student − teacher) / T)² is the same at every T.
+        temperature: without effect, because it cancels out: T² · ((student − teacher) / T)² is the same at every T.
         mask: the items that count.
         num_items: the divisor.
         class_mask: the classes that exist.

@@ -38,7 +38,7 @@ class Resampled:
         """Return the percentile interval (95%) over the draws in which the figure is defined.
 
         Some figures rise or fall wherever rows are repeated, as mean average precision does with few rows a label.
-        Where the value is outside of what the draws give, they are shifted by that bias.
+        Where the value is outside what the draws give, they are shifted by that bias.
         """
         defined = self.draws[~np.isnan(self.draws)]
         if np.isnan(self.value) or not len(defined):

@@ -31,7 +31,7 @@ def require_columns(examples: Rows, columns: Iterable[str], task: str) -> None:
 
 
 def require_labelled(labelled: Sequence[bool] | NDArray, unit: str = "row") -> None:
-    """Refuse units of which none has a label."""
+    """Refuse units that all lack a label."""
     if not any(labelled):
         raise DistillationError(
             f"expected labelled {unit}s to evaluate on, but none of the {len(labelled)} {unit}s has a label. Name an "

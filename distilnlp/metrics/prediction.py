@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from distilnlp.errors import DistillationError, did_you_mean
-from distilnlp.models.eval_mode import in_eval_mode
+from distilnlp.models.running import in_eval_mode
 from distilnlp.signals import Batch, named_inputs, select_inputs
 
 Example = Mapping[str, Any]
@@ -188,7 +188,7 @@ def split_rows(chosen: Tensor, mask: Tensor) -> list[NDArray]:
 
 
 def check_finite(logits: Sequence[Any] | NDArray, owner: str) -> None:
-    """Refuse rows, arrays or tuples of them, that are NaN or infinite: their argmax would be a class without a word.
+    """Refuse rows, arrays or tuples of them, that are NaN or infinite: their argmax would silently be some class.
 
     Raises:
         DistillationError: naming the owner and the first such row.

@@ -39,7 +39,7 @@ def check_capturable(model_type: str | None, *, needs_plain_scores: bool = False
     """Return the family of a model whose queries, keys, values and attention maps can be captured.
 
     Args:
-        model_type: the family as the model's config calls it; None for what is no transformers model.
+        model_type: the family as the model's config calls it; None for anything but a transformers model.
         needs_plain_scores: a loss computes the attention scores as q·k/√d itself, which is the model's own attention
             only where no positions enter the scores.
 
@@ -260,7 +260,7 @@ def eager_attention(model: nn.Module) -> Iterator[None]:
 
     Eager attention gives its map after dropout, and a loss would compare what dropout left. All other dropout stays.
     Both are put back at the end of the block. Enter it once around a run, not at each step: what changes is logged, and
-    the backward pass must lie inside too, for a checkpointed layer runs once more there and must do the same.
+    the backward pass must lie inside too, because a checkpointed layer runs once more there and must do the same.
 
     Args:
         model: a model of a supported family with any head; DDP may wrap it.

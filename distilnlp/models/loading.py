@@ -1,11 +1,12 @@
 """Loading models and tokenizers by name, from a folder or the Hub; never their own code unless it was allowed."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import huggingface_hub
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, HTTPError
 from huggingface_hub.utils import validate_repo_id
 
 from distilnlp.errors import DistillationError, UnreachableError, did_you_mean, shown
@@ -46,7 +47,7 @@ def load_pretrained(auto_class: Any, name: str, trusted: Collection[str] = (), *
 
 
 def _is_folder(name: str) -> bool:
-    """Whether a name is a local folder; raises if it can be nothing else, and is none."""
+    """Whether a name is a local folder; raises if it can be nothing else, but is not there."""
     try:
         if Path(name).is_dir():
             return True
@@ -56,8 +57,8 @@ def _is_folder(name: str) -> bool:
         looks_local = True
     if looks_local:
         raise DistillationError(
-            f"cannot load the model {shown(name)}: there is no such folder (seen from {Path.cwd()}), and it can be no "
-            f"model of the Hub.{_near(name)} Check the path."
+            f"cannot load the model {shown(name)}: there is no such folder (seen from {Path.cwd()}), and it cannot be "
+            f"a model of the Hub.{_near(name)} Check the path."
         )
     return False
 
@@ -101,3 +102,15 @@ def _near(name: str) -> str:
     except (OSError, ValueError):
         return ""
     return did_you_mean(name, folders)
+
+
+@contextmanager
+def hub_errors() -> Iterator[None]:
+    """Raise a `DistillationError` for what a push raises: no network, no login, no right to write."""
+    try:
+        yield
+    except (HTTPError, OSError) as error:  # OSError: also a missing token and an environment that is offline
+        raise DistillationError(
+            f"the model was not pushed to the Hub: {type(error).__name__}: {error}. Log in with "
+            "`hf auth login`, see that the Hub can be reached, and try again; save_model keeps the model on disk."
+        ) from error

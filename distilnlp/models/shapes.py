@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from distilnlp.models.families import FAMILIES
 from distilnlp.signals import named_inputs
 
-LENGTH = 21  # of the text that tells what a model gives: no multiple of what architectures pad or pool to
+LENGTH = 21  # of the text that tells what a model gives: not a multiple of what architectures pad or pool to
 IN_CHUNKS = ("reformer",)  # it pads its hidden states to whole chunks, and trains on texts of whole chunks alone
 
 _TOLD: dict[tuple[type, str], tuple[int, int]] = {}  # by class and config: to tell takes as long as some training steps
@@ -73,7 +73,11 @@ def longest_readable(model: PreTrainedModel) -> int | None:
     limits = [stated] if stated and stated > 0 else []
     for name, module in model.named_modules():
         if name.rpartition(".")[2] == "position_embeddings" and hasattr(module, "weight"):
-            # RoBERTa and its kin number positions from the padding id on, so that the first ones hold no token.
-            padding = getattr(module, "padding_idx", None)
-            limits.append(module.weight.shape[0] - (0 if padding is None else padding + 1))
+            limits.append(module.weight.shape[0] - unused_positions(module))
     return min(limits, default=None)
+
+
+def unused_positions(embeddings: Any) -> int:
+    """Return how many of the first position embeddings hold no token: RoBERTa counts from the padding id."""
+    padding = getattr(embeddings, "padding_idx", None)
+    return 0 if padding is None else padding + 1

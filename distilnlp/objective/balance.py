@@ -31,7 +31,7 @@ class LossBalance:
         self.clear()
 
     def clear(self) -> None:
-        """Begin anew, as before the first step."""
+        """Start again, as before the first step."""
         device = self._accelerator.device
         self._sums, self._weights, self._step, self._had_items = torch.zeros(4, self._count, device=device)
 
@@ -40,7 +40,7 @@ class LossBalance:
         self._step = self._step + values.detach().to(self._step.dtype)
 
     def begin_step(self, counts: Tensor) -> None:
-        """Begin an optimizer step in which the components count so many items `[components]`, over all processes."""
+        """Begin an optimizer step with this number of items of each component `[components]`, over all processes."""
         self.end_step()
         self._had_items = (counts > 0).to(self._step.dtype)
 

@@ -4,9 +4,9 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from distilnlp.objective.projections import Projection
@@ -15,15 +15,8 @@ from distilnlp.tasks import Task
 from distilnlp.validation import Section
 
 
-class LossConfig(Section):
-    """One entry of the list `losses`: a loss by name, and its weight. Losses with further settings extend it."""
-
-    name: str = Field(description="name of the loss")
-    weight: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="its weight in the objective")
-
-
 @dataclass(frozen=True)
-class Setting:
+class ModelPair:
     """What a loss is built for.
 
     Attributes:
@@ -37,6 +30,31 @@ class Setting:
     teacher: SignalProfile
 
 
+class LossConfig(Section, ABC):
+    """One entry of the list `losses`: a loss by name, its weight and its settings. Every loss extends it."""
+
+    name: str = Field(description="name of the loss")
+    weight: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="its weight in the objective")
+
+    @abstractmethod
+    def build(self, models: ModelPair) -> "Component":
+        """Build the component that the entry describes.
+
+        Raises:
+            DistillationError: the loss, the task and the models do not fit together.
+        """
+
+    @model_validator(mode="after")
+    def _check_parts(self) -> Self:
+        parts = {key: value for key, value in self if key.endswith("_weight")}
+        if parts and not any(parts.values()):
+            raise ValueError(
+                f"every part of {self.name} has the weight 0, so there is nothing to train on. Give one of "
+                f"{', '.join(parts)} a positive weight, or set weight: 0 to turn the loss off"
+            )
+        return self
+
+
 class Component(ABC):
     """One term of the objective.
 
@@ -46,7 +64,7 @@ class Component(ABC):
         needs_teacher: whether it reads the teacher's signals.
         reads_logits: whether it reads the student's logits.
         compares_tokens: whether it needs both models to split a text into the same tokens.
-        aligned_by: the column that does instead where rows have it in both encodings; None = there is none.
+        aligned_by: the column that does instead where rows have it in both encodings; None = no such column.
         min_texts: texts that a micro-batch must have for it to have an item.
         student_request, teacher_request: the signals that it reads beside the logits.
         projections: by projection key.
@@ -64,7 +82,7 @@ class Component(ABC):
     projections: Mapping[str, Projection] = {}
 
     def teacher_temperatures(self, common: frozenset[float]) -> frozenset[float | None]:
-        """Return the temperatures at which it reads the teacher's logits, None = as they are; none if it reads none.
+        """Return the temperatures at which it reads the teacher's logits, None = as they are; empty if it reads none.
 
         Args:
             common: those that the objective's own temperature takes in the course of training.
@@ -135,7 +153,7 @@ def compared_items(
     """Return both sides' logits `[*items, classes]`, which items count, and their number.
 
     An item of several decisions (the labels of a text) counts as their mean: the items are then the decisions, and
-    their number is so many times greater.
+    their number grows by that factor.
     """
     own, other = task.item_logits(student.logits), task.item_logits(teacher.logits)
     mask = task.valid_items(batch)

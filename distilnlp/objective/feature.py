@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from distilnlp import losses
 from distilnlp.errors import DistillationError
 from distilnlp.models.captures import check_capturable
-from distilnlp.objective.component import Component, LossConfig, Setting
+from distilnlp.objective.component import Component, LossConfig, ModelPair
 from distilnlp.objective.layer_mapping import LEARNED, LayerMapping, like_to_like, resolve_layer_mapping
 from distilnlp.objective.projections import Projection
 from distilnlp.objective.words import CommonWords, common_words
@@ -42,14 +42,58 @@ class LayersConfig(LossConfig):
 class HiddenStatesConfig(LayersConfig):
     """An entry of `losses` that compares hidden states."""
 
+    name: Literal["hidden_state_mse", "hidden_state_cosine", "pkd", "neuron_selectivity"]
     projection: Literal["per_layer", "shared"] = Field(
         default="per_layer",
         description="where the widths differ: a learned linear map for each of the student's layers, or one for all",
     )
 
+    def build(self, models: ModelPair) -> "HiddenStateLoss":
+        """Build a loss on hidden states."""
+        student, teacher = models.student.num_hidden_states, models.teacher.num_hidden_states
+        if self.layer_mapping == LEARNED:
+            if self.name != "hidden_state_mse":
+                raise DistillationError(
+                    f"layer_mapping: {LEARNED} works with hidden_state_mse alone, but it is asked of {self.name}. Give "
+                    "pairs, or uniform, first or last."
+                )
+            resolve_layer_mapping("uniform", student, teacher)  # refuses a teacher without hidden states
+            mapping = [(own, list(range(1, teacher))) for own in range(1, student)]
+        else:
+            mapping = [(own, [other]) for own, other in resolve_layer_mapping(self.layer_mapping, student, teacher)]
+        return HiddenStateLoss(self, mapping, _projections(self.name, mapping, models, self.projection == "shared"))
+
 
 class EmbeddingsConfig(LossConfig):
     """An entry of `losses` that compares the embeddings."""
+
+    name: Literal["embedding_mse"]
+
+    def build(self, models: ModelPair) -> "HiddenStateLoss":
+        """Build the loss on embeddings."""
+        student, teacher = models.student.num_hidden_states, models.teacher.num_hidden_states
+        mapping = [(own, [other]) for own, other in resolve_layer_mapping([(0, 0)], student, teacher)]
+        return HiddenStateLoss(self, mapping, _projections(self.name, mapping, models, shared=False))
+
+
+class AttentionConfig(LayersConfig):
+    """An entry of `losses` that compares attention maps."""
+
+    name: Literal["attention_mse", "attention_kl"]
+
+    def build(self, models: ModelPair) -> "AttentionLoss":
+        """Build a loss on attention maps."""
+        student, teacher = models.student, models.teacher
+        mapping = resolve_layer_mapping(self.layer_mapping, student.num_hidden_states, teacher.num_hidden_states)
+        for own, other in mapping:
+            if 0 in (own, other):
+                raise DistillationError(
+                    f"{self.name}: layer_mapping pair ({own}, {other}) names the embeddings (index 0), which have no "
+                    "attention. The first layer is 1."
+                )
+        for profile in (student, teacher):
+            check_capturable(profile.model_type)
+        return AttentionLoss(self, _learnable(self, mapping, student.attention_windows, teacher.attention_windows))
 
 
 @dataclass(frozen=True)
@@ -110,7 +154,7 @@ class HiddenStateLoss(Component):
     """A loss on hidden states, averaged over the pairs of a layer mapping; real tokens, or texts, count.
 
     Where rows number the words of both encodings (`word_ids`), what is compared is the mean over the pieces of each
-    word, and words that both encodings have count in the place of tokens.
+    word, and words that both encodings have count in place of tokens.
 
     Args:
         config: the entry of `losses`.
@@ -170,42 +214,15 @@ class HiddenStateLoss(Component):
         return self._feature.compute(own, others[0], mask, num_items)
 
 
-def build_hidden_states(config: HiddenStatesConfig, setting: Setting) -> HiddenStateLoss:
-    """Build a loss on hidden states.
-
-    Raises:
-        DistillationError: a layer mapping that does not fit the two models, or this loss.
-    """
-    student, teacher = setting.student.num_hidden_states, setting.teacher.num_hidden_states
-    if config.layer_mapping == LEARNED:
-        if config.name != "hidden_state_mse":
-            raise DistillationError(
-                f"layer_mapping: {LEARNED} works with hidden_state_mse alone, but it is asked of {config.name}. Give "
-                "pairs, or uniform, first or last."
-            )
-        resolve_layer_mapping("uniform", student, teacher)  # refuses a teacher without hidden states
-        mapping = [(own, list(range(1, teacher))) for own in range(1, student)]
-    else:
-        mapping = [(own, [other]) for own, other in resolve_layer_mapping(config.layer_mapping, student, teacher)]
-    return HiddenStateLoss(config, mapping, _projections(config.name, mapping, setting, config.projection == "shared"))
-
-
-def build_embeddings(config: EmbeddingsConfig, setting: Setting) -> HiddenStateLoss:
-    """Build the loss on embeddings."""
-    student, teacher = setting.student.num_hidden_states, setting.teacher.num_hidden_states
-    mapping = [(own, [other]) for own, other in resolve_layer_mapping([(0, 0)], student, teacher)]
-    return HiddenStateLoss(config, mapping, _projections(config.name, mapping, setting, shared=False))
-
-
 def projection_key(loss: str, student_index: int) -> str:
     """Return the name of the projection of one student hidden state for one loss."""
     return f"{loss}_{student_index}"
 
 
 def _projections(
-    name: str, mapping: list[tuple[int, list[int]]], setting: Setting, shared: bool
+    name: str, mapping: list[tuple[int, list[int]]], models: ModelPair, shared: bool
 ) -> dict[str, Projection]:
-    widths = setting.student.hidden_size, setting.teacher.hidden_size
+    widths = models.student.hidden_size, models.teacher.hidden_size
     if widths[0] == widths[1] or FEATURES[name].any_widths:
         return {}
     one = nn.Linear(*widths)
@@ -241,26 +258,6 @@ class AttentionLoss(Component):
             compute(student.attentions[own], teacher.attentions[other], mask, num_items) for own, other in self._mapping
         ]
         return torch.stack(values).mean()
-
-
-def build_attention(config: LayersConfig, setting: Setting) -> AttentionLoss:
-    """Build a loss on attention maps.
-
-    Raises:
-        DistillationError: a layer mapping that does not fit the two models or names the embeddings, or a family whose
-            maps cannot be had.
-    """
-    student, teacher = setting.student, setting.teacher
-    mapping = resolve_layer_mapping(config.layer_mapping, student.num_hidden_states, teacher.num_hidden_states)
-    for own, other in mapping:
-        if 0 in (own, other):
-            raise DistillationError(
-                f"{config.name}: layer_mapping pair ({own}, {other}) names the embeddings (index 0), which have no "
-                "attention. The first layer is 1."
-            )
-    for profile in (student, teacher):
-        check_capturable(profile.model_type)
-    return AttentionLoss(config, _learnable(config, mapping, student.attention_windows, teacher.attention_windows))
 
 
 def _learnable(

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from distilnlp.errors import DistillationError
-from distilnlp.objective.component import Component, HardLoss, LossConfig, Setting, SoftLoss
-from distilnlp.objective.entries import build_loss
+from distilnlp.objective.component import Component, HardLoss, LossConfig, ModelPair, SoftLoss
 from distilnlp.objective.projections import Projections
 from distilnlp.objective.schedule import TEMPERATURE, parse_schedules
 from distilnlp.signals import Batch, SignalProfile, SignalRequest, Signals
@@ -57,7 +56,7 @@ class Objective:
                 "teacher_model is missing: pass the fine-tuned model that the student learns from. Only the hard loss "
                 "works without (soft_loss_weight=0 and no losses)."
             )
-        further = [] if teacher is None else [build_loss(loss, Setting(task, student, teacher)) for loss in losses]
+        further = [] if teacher is None else [loss.build(ModelPair(task, student, teacher)) for loss in losses]
         every: list[Component] = [HardLoss(task, hard_loss_weight), SoftLoss(task, soft_loss_weight), *further]
         self.components = [component for component in every if component.weight > 0]
         self._temperature = temperature
@@ -89,7 +88,7 @@ class Objective:
         return bool(self._schedules.keys() - {TEMPERATURE})
 
     def count(self, batch: Batch) -> Tensor:
-        """Return `[components]`: how many items of this batch each component counts; none in one that is repeated."""
+        """Return `[components]`: how many items of this batch each component counts; 0 in one that is repeated."""
         counts = torch.stack([component.count(batch) for component in self.components])
         return torch.zeros_like(counts) if REPEATED in batch else counts
 

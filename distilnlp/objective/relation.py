@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -9,7 +10,7 @@ from torch import Tensor
 from distilnlp import losses
 from distilnlp.errors import DistillationError
 from distilnlp.models.captures import check_capturable
-from distilnlp.objective.component import Component, LossConfig, Setting
+from distilnlp.objective.component import Component, LossConfig, ModelPair
 from distilnlp.objective.feature import same_tokens, texts
 from distilnlp.objective.layer_mapping import resolve_layer_mapping
 from distilnlp.signals import Batch, SignalRequest, Signals, token_mask
@@ -21,16 +22,74 @@ class RelationConfig(LossConfig):
     student_layer: int | None = Field(default=None, ge=1, description="counted from 1; null = the last one")
     teacher_layer: int | None = Field(default=None, ge=1, description="counted from 1; null = the last one")
 
+    def _layers(self, models: ModelPair) -> tuple[int, int]:
+        """Return the hidden-state indices of the student's and the teacher's layer, the last ones by default."""
+        student, teacher = models.student.num_hidden_states, models.teacher.num_hidden_states
+        pair = (self.student_layer or student - 1, self.teacher_layer or teacher - 1)
+        return resolve_layer_mapping([pair], student, teacher)[0]
+
+
+class MiniLMConfig(RelationConfig):
+    """An entry of `losses` for the attention and the values of MiniLM."""
+
+    name: Literal["minilm"]
+
+    def build(self, models: ModelPair) -> "TokenRelationLoss":
+        """Build the loss of MiniLM."""
+        layers = self._layers(models)
+        for profile in (models.student, models.teacher):
+            check_capturable(profile.model_type, needs_plain_scores=True)
+        heads = models.student.num_heads, models.teacher.num_heads
+        if heads[0] != heads[1]:
+            raise DistillationError(
+                f"minilm compares attention head by head, but the student has {heads[0]} heads and the teacher "
+                f"{heads[1]}. Use minilmv2, which regroups the heads."
+            )
+        return TokenRelationLoss(self, layers, losses.minilm)
+
 
 class MiniLMv2Config(RelationConfig):
     """An entry of `losses` for the relations of MiniLMv2."""
 
+    name: Literal["minilmv2"]
     num_relation_heads: int | None = Field(
         default=None, ge=1, description="heads that the relations are regrouped into; null = the teacher's own number"
     )
     query_weight: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="weight of the query relations")
     key_weight: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="weight of the key relations")
     value_weight: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="weight of the value relations")
+
+    def build(self, models: ModelPair) -> "TokenRelationLoss":
+        """Build the loss of MiniLMv2."""
+        layers = self._layers(models)
+        for profile in (models.student, models.teacher):
+            check_capturable(profile.model_type)
+        heads = self.num_relation_heads or models.teacher.num_heads
+        widths = models.student.hidden_size, models.teacher.hidden_size
+        if any(width % heads for width in widths):
+            fitting = [number for number in range(1, min(widths) + 1) if not any(width % number for width in widths)]
+            raise DistillationError(
+                f"minilmv2: num_relation_heads must divide the student's width {widths[0]} and the teacher's "
+                f"{widths[1]}, but it is {heads}. Set it to one of {[number for number in fitting if number <= 64]}."
+            )
+        weights = self.model_dump(include={"query_weight", "key_weight", "value_weight"})
+
+        def compute(
+            own: losses.QueryKeyValue, other: losses.QueryKeyValue, mask: Tensor, num_items: Tensor | int | None
+        ) -> Tensor:
+            return losses.minilmv2(own, other, mask, num_items, num_relation_heads=heads, **weights)
+
+        return TokenRelationLoss(self, layers, compute)
+
+
+class TextRelationConfig(RelationConfig):
+    """An entry of `losses` for relations among the texts of a batch."""
+
+    name: Literal["rkd_distance", "rkd_angle", "similarity_preserving"]
+
+    def build(self, models: ModelPair) -> "TextRelationLoss":
+        """Build a loss on the relations among texts."""
+        return TextRelationLoss(self, self._layers(models))
 
 
 @dataclass(frozen=True)
@@ -39,7 +98,7 @@ class TextRelation:
 
     Attributes:
         compute: the function of tensors, `(student, teacher, mask, num_items)`.
-        items: how many items so many texts make.
+        items: how many items a number of texts makes.
         min_texts: fewer texts have nothing to relate.
     """
 
@@ -104,69 +163,6 @@ class TextRelationLoss(Component):
             _text_states(self.name, side, layer) for side, layer in zip((student, teacher), self._layers, strict=True)
         )
         return self._relation.compute(own, other, texts(batch), num_items)
-
-
-def build_minilm(config: RelationConfig, setting: Setting) -> TokenRelationLoss:
-    """Build the loss of MiniLM.
-
-    Raises:
-        DistillationError: a layer that is not there, different numbers of heads, or a family whose attention is not
-            the softmax of q·k alone.
-    """
-    layers = _layers(config, setting)
-    for profile in (setting.student, setting.teacher):
-        check_capturable(profile.model_type, needs_plain_scores=True)
-    heads = setting.student.num_heads, setting.teacher.num_heads
-    if heads[0] != heads[1]:
-        raise DistillationError(
-            f"minilm compares attention head by head, but the student has {heads[0]} heads and the teacher {heads[1]}. "
-            "Use minilmv2, which regroups the heads."
-        )
-    return TokenRelationLoss(config, layers, losses.minilm)
-
-
-def build_minilmv2(config: MiniLMv2Config, setting: Setting) -> TokenRelationLoss:
-    """Build the loss of MiniLMv2.
-
-    Raises:
-        DistillationError: a layer that is not there, relation heads that do not divide both widths, or an unknown
-            family.
-    """
-    layers = _layers(config, setting)
-    for profile in (setting.student, setting.teacher):
-        check_capturable(profile.model_type)
-    heads = config.num_relation_heads or setting.teacher.num_heads
-    widths = setting.student.hidden_size, setting.teacher.hidden_size
-    if any(width % heads for width in widths):
-        fitting = [number for number in range(1, min(widths) + 1) if not any(width % number for width in widths)]
-        raise DistillationError(
-            f"minilmv2: num_relation_heads must divide the student's width {widths[0]} and the teacher's {widths[1]}, "
-            f"but it is {heads}. Set it to one of {[number for number in fitting if number <= 64]}."
-        )
-    weights = config.model_dump(include={"query_weight", "key_weight", "value_weight"})
-
-    def compute(
-        own: losses.QueryKeyValue, other: losses.QueryKeyValue, mask: Tensor, num_items: Tensor | int | None
-    ) -> Tensor:
-        return losses.minilmv2(own, other, mask, num_items, num_relation_heads=heads, **weights)
-
-    return TokenRelationLoss(config, layers, compute)
-
-
-def build_text_relation(config: RelationConfig, setting: Setting) -> TextRelationLoss:
-    """Build a loss on the relations among texts.
-
-    Raises:
-        DistillationError: a layer that is not there.
-    """
-    return TextRelationLoss(config, _layers(config, setting))
-
-
-def _layers(config: RelationConfig, setting: Setting) -> tuple[int, int]:
-    """Return the hidden-state indices of the student's and the teacher's layer, the last ones by default."""
-    student, teacher = setting.student.num_hidden_states, setting.teacher.num_hidden_states
-    pair = (config.student_layer or student - 1, config.teacher_layer or teacher - 1)
-    return resolve_layer_mapping([pair], student, teacher)[0]
 
 
 def _text_states(name: str, signals: Signals, layer: int) -> Tensor:

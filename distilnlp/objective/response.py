@@ -2,36 +2,55 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 from torch import Tensor
 
 from distilnlp import losses
 from distilnlp.errors import DistillationError
-from distilnlp.objective.component import Component, LossConfig, Setting, compared_items
+from distilnlp.objective.component import Component, LossConfig, ModelPair, compared_items
 from distilnlp.signals import Batch, Signals
 from distilnlp.tasks import Answer, Task
 
 
-class ResponseConfig(LossConfig):
+class LogitsConfig(LossConfig):
     """An entry of `losses` that compares logits."""
 
     temperature: float | None = Field(
         default=None, gt=0, allow_inf_nan=False, description="of this loss alone; null = that of the objective"
     )
 
+    def build(self, models: ModelPair) -> "ResponseLoss":
+        """Build a response loss for the task."""
+        response, task = RESPONSES[self.name], models.task
+        fitting = [name for name, other in RESPONSES.items() if fits(other, task, models.student.num_labels)]
+        if self.name not in fitting:
+            raise DistillationError(
+                f"the loss {self.name!r} and the task {task.name} do not fit: {_why_not(response, task)}. The response "
+                f"losses that fit here: {', '.join(fitting)}."
+            )
+        return ResponseLoss(self, task)
 
-class DKDConfig(ResponseConfig):
+
+class ResponseConfig(LogitsConfig):
+    """An entry of `losses` that compares logits, without further settings."""
+
+    name: Literal["forward_kl", "reverse_kl", "jensen_shannon", "logit_mse", "standardized_kl"]
+
+
+class DKDConfig(LogitsConfig):
     """An entry of `losses` for decoupled distillation."""
 
+    name: Literal["dkd"]
     target_weight: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="weight of the target's part")
     non_target_weight: float = Field(default=8.0, ge=0, allow_inf_nan=False, description="weight of the other classes")
 
 
-class DISTConfig(ResponseConfig):
+class DISTConfig(LogitsConfig):
     """An entry of `losses` for relations among classes and among texts."""
 
+    name: Literal["dist"]
     inter_weight: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="weight of a text's classes")
     intra_weight: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="weight of a class over texts")
 
@@ -71,7 +90,7 @@ class ResponseLoss(Component):
 
     reads_logits = True
 
-    def __init__(self, config: ResponseConfig, task: Task) -> None:
+    def __init__(self, config: LogitsConfig, task: Task) -> None:
         self.name, self.weight, self._task = config.name, config.weight, task
         response = RESPONSES[config.name]
         self.compares_tokens = task.items_are_tokens
@@ -101,24 +120,8 @@ class ResponseLoss(Component):
         return self._compute(own, other, softened, mask, num_items, self._task.class_mask(batch), **options)
 
 
-def build_response(config: ResponseConfig, setting: Setting) -> ResponseLoss:
-    """Build a response loss for a task.
-
-    Raises:
-        DistillationError: the loss and the task do not fit.
-    """
-    response, task = RESPONSES[config.name], setting.task
-    fitting = [name for name, other in RESPONSES.items() if fits(other, task, setting.student.num_labels)]
-    if config.name not in fitting:
-        raise DistillationError(
-            f"the loss {config.name!r} and the task {task.name} do not fit: {_why_not(response, task)}. The response "
-            f"losses that fit here: {', '.join(fitting)}."
-        )
-    return ResponseLoss(config, task)
-
-
 def fits(response: Response, task: Task, num_labels: int) -> bool:
-    """Tell whether a response loss has something to compare in a task whose logits have so many classes."""
+    """Tell whether a response loss has something to compare in a task whose logits have `num_labels` classes."""
     enough = response.min_classes <= num_labels or task.classes_vary
     return task.answer in response.answers and enough and not (response.fixed_classes and task.classes_vary)
 
@@ -132,4 +135,4 @@ def _why_not(response: Response, task: Task) -> str:
         )
     if response.fixed_classes and task.classes_vary:
         return "it follows a class over several texts, and here every text has its own positions or choices"
-    return f"it needs {response.min_classes} classes or more, for with two it has nothing to compare"
+    return f"it needs {response.min_classes} classes or more: with fewer it has nothing to compare"

@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from distilnlp.errors import DistillationError, did_you_mean
 from distilnlp.validation import Section, parse_section
@@ -21,6 +21,17 @@ class Schedule(Section):
     )
     warmup: float = Field(default=0.0, ge=0, lt=1, description="share of the training that the warm-up takes")
     start: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="the value before the warm-up")
+
+    @model_validator(mode="after")
+    def _check_course(self) -> Self:
+        if self.name == "constant" and self.end is not None:
+            raise ValueError(f"a constant schedule has no end, but it is {self.end}. Use linear or cosine")
+        if "start" in self.model_fields_set and not self.warmup:
+            raise ValueError(
+                f"start is where a warm-up begins, but there is no warm-up, so that {self.start} would be ignored. "
+                "Give warmup, or make the value itself what it is to start from"
+            )
+        return self
 
     def at(self, value: float, progress: float) -> float:
         """Return the value that holds at a moment.
@@ -46,7 +57,7 @@ def parse_schedules(entries: Mapping[str, Any], names: list[str]) -> dict[str, S
         names: of the components that the objective has.
 
     Raises:
-        DistillationError: a schedule of something that is not there, or one that cannot be.
+        DistillationError: a schedule of something that the objective does not have, or an impossible one.
     """
     schedules = {}
     for name, entry in entries.items():
@@ -56,28 +67,14 @@ def parse_schedules(entries: Mapping[str, Any], names: list[str]) -> dict[str, S
                 f"schedules names {name!r}, which this objective does not have.{did_you_mean(name, known)} It has "
                 f"{known}."
             )
-        schedules[name] = _checked(parse_section(Schedule, entry, f"schedules.{name}"), name)
+        schedule = schedules[name] = parse_section(Schedule, entry, f"schedules.{name}")
+        if schedule.end is None and not schedule.warmup:
+            raise DistillationError(
+                f"schedules.{name} changes nothing: it has neither an end nor a warm-up. Give one, or remove it."
+            )
+        if name == TEMPERATURE and 0 in (schedule.end, schedule.start if schedule.warmup else None):
+            raise DistillationError(
+                "schedules.temperature must stay positive, but it starts or ends at 0. Give `end`, and with a warm-up "
+                "`start`, a positive value."
+            )
     return schedules
-
-
-def _checked(schedule: Schedule, name: str) -> Schedule:
-    if schedule.name == "constant" and schedule.end is not None:
-        raise DistillationError(
-            f"schedules.{name}: a constant schedule has no end, but it is {schedule.end}. Use linear or cosine."
-        )
-    if schedule.end is None and not schedule.warmup:
-        raise DistillationError(
-            f"schedules.{name} changes nothing: it has neither an end nor a warm-up. Give one, or remove it."
-        )
-    if "start" in schedule.model_fields_set and not schedule.warmup:
-        raise DistillationError(
-            f"schedules.{name}: start is where a warm-up begins, but there is no warm-up, so that {schedule.start} "
-            "would be ignored. Give warmup, or make the value itself where it is to start from."
-        )
-    lowest = [value for value in (schedule.end, schedule.start if schedule.warmup else None) if value is not None]
-    if name == TEMPERATURE and any(value == 0 for value in lowest):
-        raise DistillationError(
-            "schedules.temperature must stay positive, but it starts or ends at 0. Give `end`, and with a warm-up "
-            "`start`, a positive value."
-        )
-    return schedule

@@ -36,7 +36,7 @@ class CommonWords:
 
 
 def common_words(batch: Batch) -> CommonWords | None:
-    """Return the words that student and teacher both have, by `word_ids` of both; None where these are not there."""
+    """Return the words that student and teacher both have, by `word_ids` of both; None where one of them is missing."""
     if not {WORD_IDS, TEACHER + WORD_IDS} <= batch.keys():
         return None
     own = _numbers(batch)

@@ -2,23 +2,15 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import torch
-from pydantic import (
-    Field,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, field_validator, model_validator
 from transformers import TrainingArguments
 
 from distilnlp.augmentation import parse_augmentation
 from distilnlp.data import DataConfig
-from distilnlp.errors import DistillationError, did_you_mean, shown
+from distilnlp.errors import did_you_mean, shown
 from distilnlp.metrics import MetricConfig
-from distilnlp.models.hardware import bf16_is_fast
 from distilnlp.recipe.text import recipe_values
 from distilnlp.students import LayerStrategy
 from distilnlp.tasks import TASKS
@@ -26,7 +18,7 @@ from distilnlp.teachers.ensemble import Average, relative_weights
 from distilnlp.teachers.given import Form
 from distilnlp.training.argument_limits import checked_argument, known_arguments
 from distilnlp.training.arguments import DistillationTrainingArguments
-from distilnlp.validation import PathOrName, Section, parse_section
+from distilnlp.validation import ONE_OR_MORE, PathOrName, Section, one_message, parse_section
 
 # What the runner decides itself, each with what to use instead.
 PUSHED = "after the run: hf upload USER/NAME OUTPUT/student"
@@ -43,27 +35,45 @@ RESERVED_ARGUMENTS = {
     "do_predict": "leave it out",
 }
 
-# Fast where the result is the same: rows of like length share a batch, ten checkpoints a run.
-COMMON_DEFAULTS: dict[str, Any] = {
-    "per_device_train_batch_size": 16,
-    "per_device_eval_batch_size": 32,
-    "train_sampling_strategy": "group_by_length",
-    "lr_scheduler_type": "linear",
-    "warmup_steps": 0.1,
-    "logging_steps": 0.05,
-    "save_strategy": "steps",
-    "save_steps": 0.1,
-    "save_total_limit": 2,  # if the last was damaged, there is the one before
-    "report_to": "none",
-}
-FINETUNE_DEFAULTS = COMMON_DEFAULTS  # how long and how fast, the rows and the size decide: runs/stopping.py
-DISTILL_DEFAULTS: dict[str, Any] = {**COMMON_DEFAULTS, "num_train_epochs": 5, "learning_rate": 2e-4}
+
+def check_arguments(values: Mapping[str, Any], arguments: type[TrainingArguments]) -> dict[str, Any]:
+    """Return the values in the types of the fields of an arguments class.
+
+    Raises:
+        ValueError: an unknown or reserved name, or a value of another type or out of range.
+    """
+    known = known_arguments(arguments)
+    checked = {}
+    for name, value in values.items():
+        if name in RESERVED_ARGUMENTS:
+            raise ValueError(f"{name} is decided by the runner; {RESERVED_ARGUMENTS[name]}")
+        if name not in known:
+            raise ValueError(f"{shown(name)} is not an argument of {arguments.__name__}.{did_you_mean(name, known)}")
+        checked[name] = checked_argument(arguments, name, value)
+    if checked.get("learning_rate") == 0:  # in Python it keeps a model as it is, for a test
+        raise ValueError("learning_rate = 0: nothing would be learned")
+    return checked
+
+
+def _check_own(value: bool | dict[str, Any]) -> bool | dict[str, Any]:
+    return check_arguments(value, TrainingArguments) or True if isinstance(value, dict) else value
+
+
+def _check_names(value: str | list[str] | None) -> str | list[str] | None:
+    names = [value] if isinstance(value, str) else value
+    if names is not None and (not names or not all(names) or len(set(names)) < len(names)):
+        raise ValueError
+    return value
+
+
+OwnArguments = Annotated[bool | dict[str, Any], AfterValidator(_check_own)]
+DIFFERENT = AfterValidator(_check_names), one_message("expected one name, or a list of different ones")
 
 
 class TeacherConfig(Section):
     """What the student learns from: a large model, several of them, or answers that stand in the data."""
 
-    model: PathOrName | list[PathOrName] | None = Field(
+    model: Annotated[PathOrName | list[PathOrName] | None, *DIFFERENT] = Field(
         default=None,
         description="local folder or Hub id of a fine-tuned model, or of an encoder to fine-tune first; several are an "
         "ensemble, and the student is cut from the first",
@@ -77,7 +87,7 @@ class TeacherConfig(Section):
     by_confidence: bool = Field(
         default=False, description="an ensemble's model counts more for a text the more certain it is"
     )
-    column: str | list[str] | None = Field(
+    column: Annotated[str | list[str] | None, *DIFFERENT] = Field(
         default=None,
         description="instead of a model: the column of the data that holds the answers, or one column a label, in the "
         "order of data.label_names",
@@ -87,7 +97,7 @@ class TeacherConfig(Section):
         description="what the column holds: `probabilities`, `log_probabilities`, `logits` (regression: the score) or "
         "`top_k`",
     )
-    finetune: bool | dict[str, Any] = Field(
+    finetune: OwnArguments = Field(
         default=False,
         description="fine-tune it on the labelled rows first: true, or arguments of TrainingArguments to set",
     )
@@ -99,12 +109,12 @@ class TeacherConfig(Section):
         "and what describes it; null = data.text_columns",
     )
     max_length: int | None = Field(
-        default=None, ge=2, description="its texts are cut after so many tokens; null = data.max_length"
+        default=None, ge=2, description="its texts are cut after this many tokens; null = data.max_length"
     )
     folds: int | None = Field(
         default=None,
         ge=2,
-        description="fine-tune so many teachers, each without one fold of the labelled rows, which it then answers",
+        description="fine-tune this many teachers, each without one fold of the labelled rows, which it then answers",
     )
 
     @property
@@ -116,18 +126,6 @@ class TeacherConfig(Section):
     def columns(self) -> tuple[str, ...]:
         """The columns that hold the answers, if they stand in the data."""
         return (self.column,) if isinstance(self.column, str) else tuple(self.column or ())
-
-    @field_validator("model", "column", mode="wrap")
-    @classmethod
-    def _one_message(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-        try:
-            checked = validate(value)
-        except ValidationError:  # has a line for each type that it tried
-            checked = []
-        names = [checked] if isinstance(checked, str) else checked
-        if names is not None and (not names or not all(names) or len(set(names)) < len(names)):
-            raise ValueError("expected one name, or a list of different ones")
-        return checked
 
     @model_validator(mode="after")
     def _check_kind(self) -> "TeacherConfig":
@@ -144,11 +142,6 @@ class TeacherConfig(Section):
         if len(self.models) > 1:
             relative_weights(self.weights, len(self.models))
         return self
-
-    @field_validator("finetune")
-    @classmethod
-    def _check_finetune(cls, value: bool | dict[str, Any]) -> bool | dict[str, Any]:
-        return check_arguments(value, TrainingArguments) or True if isinstance(value, dict) else value
 
 
 class StudentConfig(Section):
@@ -218,12 +211,12 @@ class Recipe(Section):
     training: dict[str, Any] = Field(
         default_factory=dict, description="arguments of DistillationTrainingArguments: the objective and the training"
     )
-    baseline: bool | dict[str, Any] = Field(
+    baseline: OwnArguments = Field(
         default=False,
         description="also train the same student on the labels alone: true, or arguments that differ from `training`",
     )
     evaluation: EvaluationConfig = EvaluationConfig()
-    trust_remote_code: list[PathOrName] = Field(
+    trust_remote_code: Annotated[list[PathOrName], ONE_OR_MORE] = Field(
         default_factory=list,
         description="models and metrics of this recipe, as it names them, whose own Python code may run",
     )
@@ -257,11 +250,6 @@ class Recipe(Section):
             raise ValueError(f"there is no task {value!r}.{did_you_mean(value, TASKS)} The tasks are {list(TASKS)}")
         return value
 
-    @field_validator("trust_remote_code", mode="before")
-    @classmethod
-    def _one_is_a_list_of_one(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value
-
     @field_validator("data")
     @classmethod
     def _check_augmentation(cls, value: DataConfig) -> DataConfig:
@@ -273,11 +261,6 @@ class Recipe(Section):
     def _check_training(cls, value: dict[str, Any]) -> dict[str, Any]:
         return check_arguments(value, DistillationTrainingArguments)
 
-    @field_validator("baseline")
-    @classmethod
-    def _check_baseline(cls, value: bool | dict[str, Any]) -> bool | dict[str, Any]:
-        return check_arguments(value, TrainingArguments) or True if isinstance(value, dict) else value
-
 
 def load_recipe(path: str | Path | None, overrides: Mapping[str, Any] | None = None) -> Recipe:
     """Read a recipe, apply overrides and validate it all.
@@ -287,68 +270,6 @@ def load_recipe(path: str | Path | None, overrides: Mapping[str, Any] | None = N
         overrides: values by dotted key, such as `{"training.learning_rate": 3e-5}`.
 
     Raises:
-        DistillationError: no such file, no valid YAML, an unknown key, or a value that does not fit.
+        DistillationError: no such file, invalid YAML, an unknown key, or a value that does not fit.
     """
     return parse_section(Recipe, recipe_values(path, overrides or {}))
-
-
-def check_arguments(values: Mapping[str, Any], arguments: type[TrainingArguments]) -> dict[str, Any]:
-    """Return the values in the types of the fields of an arguments class.
-
-    Raises:
-        ValueError: an unknown or reserved name, or a value of another type or out of range.
-    """
-    known = known_arguments(arguments)
-    checked = {}
-    for name, value in values.items():
-        if name in RESERVED_ARGUMENTS:
-            raise ValueError(f"{name} is decided by the runner; {RESERVED_ARGUMENTS[name]}")
-        if name not in known:
-            raise ValueError(f"{shown(name)} is no argument of {arguments.__name__}.{did_you_mean(name, known)}")
-        checked[name] = checked_argument(arguments, name, value)
-    if checked.get("learning_rate") == 0:  # in Python it keeps a model as it is, for a test
-        raise ValueError("learning_rate = 0: nothing would be learned")
-    return checked
-
-
-def distill_values(recipe: Recipe) -> dict[str, Any]:
-    """Return the arguments of the distillation that are set: the recipe's over the defaults."""
-    return {**DISTILL_DEFAULTS, **recipe.training}
-
-
-def baseline_values(recipe: Recipe) -> dict[str, Any]:
-    """Return the arguments of the baseline that are set: those of the distillation, the labels alone."""
-    own = recipe.baseline if isinstance(recipe.baseline, dict) else {}
-    kept = {name: value for name, value in distill_values(recipe).items() if name not in TEACHER_ARGUMENTS}
-    return {**kept, **own, **LABELS_ALONE}
-
-
-def finetune_values(recipe: Recipe) -> dict[str, Any]:
-    """Return the arguments of the teacher's fine-tuning that are set."""
-    own = recipe.teacher.finetune if isinstance(recipe.teacher.finetune, dict) else {}
-    return {**FINETUNE_DEFAULTS, **own, **LABELS_ALONE}
-
-
-LABELS_ALONE: dict[str, Any] = {"soft_loss_weight": 0.0, "hard_loss_weight": 1.0}
-# What only a training with a teacher reads.
-TEACHER_ARGUMENTS = ("temperature", "losses", "teacher_dtype", "eval_soft_loss", "schedules", "balance_losses")
-
-
-def build_arguments(values: dict[str, Any], seed: int, output_dir: Path) -> DistillationTrainingArguments:
-    """Build the arguments of one training, with what the hardware decides.
-
-    Raises:
-        DistillationError: arguments that do not fit together, or an objective that cannot be.
-    """
-    # The Trainer takes half precision on a CPU only if it is told that the CPU is meant.
-    hardware = {"use_cpu": not torch.accelerator.is_available(), "seed": seed}
-    if "bf16" not in values and "fp16" not in values:
-        hardware["bf16"] = bf16_is_fast()
-    try:
-        return DistillationTrainingArguments(output_dir=str(output_dir), **{**hardware, **values})
-    except DistillationError:
-        raise
-    except Exception as error:  # many kinds, also of packages that are not installed and files that are not there
-        raise DistillationError(
-            f"the training arguments do not fit together: {error}. Change or remove them."
-        ) from error

@@ -71,7 +71,7 @@ class _Loader(yaml.SafeLoader):
         except (yaml.YAMLError, RecursionError):
             raise
         except Exception as error:  # of a tag that does not fit, `!!int abc`, and of numbers too long to be read
-            raise _error(f"{shown(node.value, 50)} is no {node.tag.rpartition(':')[2]}", node) from error
+            raise _error(f"{shown(node.value, 50)} is not of type {node.tag.rpartition(':')[2]}", node) from error
 
 
 class _Dumper(yaml.SafeDumper):
@@ -96,7 +96,7 @@ def read_yaml(text: str, name: str) -> Any:
         name: what it is called in messages.
 
     Raises:
-        DistillationError: no valid YAML, a key given twice, or more than a recipe can hold.
+        DistillationError: invalid YAML, a key given twice, or more than a recipe can hold.
     """
     if len(text) > LONGEST_TEXT:
         raise DistillationError(
@@ -105,9 +105,9 @@ def read_yaml(text: str, name: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)
     except RecursionError:
-        raise DistillationError(f"{name} is no valid YAML: it is nested too deeply, or in itself. Check it.") from None
+        raise DistillationError(f"{name} is not valid YAML: it is nested too deeply, or in itself. Check it.") from None
     except yaml.YAMLError as error:
-        raise DistillationError(f"{name} is no valid YAML: {_reason(error)}.") from None
+        raise DistillationError(f"{name} is not valid YAML: {_reason(error)}.") from None
 
 
 def write_yaml(values: Any) -> str:
@@ -119,7 +119,7 @@ def recipe_values(path: str | Path | None, overrides: Mapping[str, Any]) -> dict
     """Return what a recipe says, with overrides by dotted key, not yet checked against its sections.
 
     Raises:
-        DistillationError: no such file, no valid YAML, or a token or password in it.
+        DistillationError: no such file, invalid YAML, or a token or password in it.
     """
     values = {} if path is None else _read_file(path)
     for key, value in overrides.items():
@@ -133,13 +133,13 @@ def check_texts(values: Any) -> None:
 
     Raises:
         DistillationError: a token or password, a character that no file's name has, a text longer than any path, or the
-            home folder of nobody.
+            home folder of an unknown user.
     """
     refuse_secrets(values)
     for place, value in _texts(values):
         if any(char == "\0" or "\ud800" <= char <= "\udfff" for char in value):
             raise DistillationError(
-                f"{shown(place)} must be a text, but it holds NUL or bytes that are no UTF-8: {shown(value)}. Remove "
+                f"{shown(place)} must be a text, but it holds NUL or bytes that are not UTF-8: {shown(value)}. Remove "
                 "them."
             )
         if len(value) > LONGEST_WORD:

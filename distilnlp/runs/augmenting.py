@@ -29,7 +29,7 @@ def augmented(recipe: Recipe, data: PreparedData, tokenizer: PreTrainedTokenizer
         tokenizer: the teacher's, whose mask token `mask_words` writes.
 
     Raises:
-        DistillationError: the task's rows are no texts with labels, or the recipe cannot say who may answer them.
+        DistillationError: the task's rows are not texts with labels, or the recipe does not tell who may answer them.
     """
     methods = parse_augmentation(recipe.data.augmentation)
     needs_model = any(method.name == MASKED_LM_METHOD for method in methods)

@@ -13,7 +13,7 @@ from datasets import Dataset
 from transformers import PreTrainedModel, default_data_collator
 
 from distilnlp.errors import DistillationError, did_you_mean, shown
-from distilnlp.recipe.sections import LABELS_ALONE, baseline_values, build_arguments, distill_values, finetune_values
+from distilnlp.recipe.defaults import LABELS_ALONE, baseline_values, build_arguments, distill_values, finetune_values
 from distilnlp.runs.findings import Check
 from distilnlp.runs.lengths import warn_of_misfit
 from distilnlp.runs.members import column_teacher, with_weights
@@ -115,7 +115,7 @@ def views(plan: Plan) -> None:
     check_own_encoding(plan.task)
     if plan.recipe.teacher.text_columns is not None and not isinstance(plan.task.rows, TextRows):
         raise DistillationError(
-            f"teacher.text_columns give the teacher a text of its own, but the rows of {plan.task.name} are no plain "
+            f"teacher.text_columns give the teacher a text of its own, but the rows of {plan.task.name} are not plain "
             "texts. Remove teacher.text_columns."
         )
 

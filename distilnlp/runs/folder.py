@@ -37,7 +37,7 @@ def check_folder(recipe: Recipe, overwrite: bool = False) -> None:
 
     Args:
         recipe: names the folder.
-        overwrite: another run may be there, for it will be deleted.
+        overwrite: another run may be there: it will be deleted.
 
     Raises:
         DistillationError: the folder holds another run, or files that no run wrote, or what this run reads.
@@ -64,7 +64,7 @@ def check_folder(recipe: Recipe, overwrite: bool = False) -> None:
 def naming_the_disk(folder: Path) -> Iterator[None]:
     """Raise an `OSError` that names the folder where a disk is full, whichever library found out.
 
-    A `DistillationError` passes as it is, for it names what cannot be written and is the user's to mend.
+    A `DistillationError` passes as it is: it names what cannot be written, which the user can fix.
     """
     try:
         yield
@@ -128,7 +128,7 @@ def claimed(recipe: Recipe, overwrite: bool) -> Iterator[None]:
 
 
 def _check_links(folder: Path) -> None:
-    """Refuse links inside of a run's folder: what is finished is moved there, which works on one disk alone."""
+    """Refuse links inside a run's folder: what is finished is moved there, which works on one disk alone."""
     inside = (folder, *(folder / name for name in (WORK, FOLDS, MEMBERS, HISTORY)))
     links = [item for place in inside if place.is_dir() for item in place.iterdir() if item.is_symlink()]
     if links:

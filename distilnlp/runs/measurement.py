@@ -207,7 +207,7 @@ def reading(
 def text_length(
     task: Task, rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int, config: DataConfig
 ) -> TextLength:
-    """Return how many tokens a model reads of a text, and of which share of the normalised rows that is not all."""
+    """Return how many tokens of a text a model reads, and the share of the normalised rows that are longer."""
     if isinstance(task.rows, QuestionRows):  # read to the end, in windows
         return TextLength(max_length=max_length, cut=None)
     whole = task.rows.encode(rows, tokenizer, UNCUT, "Counting tokens", config=config)

@@ -8,7 +8,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from distilnlp.evaluation import summary_table
 from distilnlp.files import write_text
-from distilnlp.recipe.sections import build_arguments
+from distilnlp.recipe.defaults import build_arguments
 from distilnlp.runs.plan import Plan
 
 CARD = "README.md"  # where the Hub looks for it
@@ -68,7 +68,7 @@ def _is_on_hub(name: str) -> bool:
 
 
 def _teacher(plan: Plan) -> str:
-    """Say what the student learned from; of a local path the last parts, for the rest tells about the machine."""
+    """Say what the student learned from; of a local path only its end, because the rest describes the machine."""
     config = plan.recipe.teacher
     if config.columns:
         return f"answers given in the data ({', '.join(config.columns)})"

@@ -33,7 +33,7 @@ SAMPLE_ROWS = 64  # by which heads and neurons are ranked
 
 
 def find_task(task: str | None, finished: str | None, trusted: Collection[str] = ()) -> Task:
-    """Return the task that a recipe names, or else the one that a finished model's config tells of, if there is one.
+    """Return the task that a recipe names, or else the one that a finished model's config names, if it does.
 
     A masked language model must be named: most encoders are published as one, to be fine-tuned for something else.
     """
@@ -131,7 +131,7 @@ def load_labelled(
 def new_head(
     name: str, task: Task, label_names: Sequence[str], seed: int, trusted: Collection[str] = ()
 ) -> PreTrainedModel:
-    """Load an encoder with a new head for a task, in float32, for it is to be trained."""
+    """Load an encoder with a new head for a task, in float32, because it is to be trained."""
     set_seed(seed)  # the new head is random
     options = {"ignore_mismatched_sizes": True, "dtype": torch.float32, "output_loading_info": True}
     model, report = load_pretrained(task.auto_class, name, trusted, **_head(task, label_names), **options)

@@ -15,7 +15,8 @@ from distilnlp.errors import DistillationError
 from distilnlp.metrics import ExtraMetric, load_metrics
 from distilnlp.models.loading import load_pretrained
 from distilnlp.objective import Objective
-from distilnlp.recipe.sections import Recipe, baseline_values, build_arguments, distill_values, finetune_values
+from distilnlp.recipe.defaults import baseline_values, build_arguments, distill_values, finetune_values
+from distilnlp.recipe.sections import Recipe
 from distilnlp.runs.augmenting import augmented
 from distilnlp.runs.lengths import readable_length
 from distilnlp.runs.members import Member, in_labels_of_data, make_members

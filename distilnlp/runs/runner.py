@@ -89,7 +89,7 @@ def dry_run(recipe: Recipe, overwrite: bool = False) -> str:
             raise_all(findings(ROW_CHECKS, RunRows(plan, _first_rows(plan.data))))
             told = f"{describe(plan)}\n\n{write_yaml({'trainings': plan.trainings}).rstrip()}"
         except UnreachableError as error:
-            told = f"NOT CHECKED, for it is not on this machine: {error}{_check_data_alone(plan)}"
+            told = f"NOT CHECKED, because it is not on this machine: {error}{_check_data_alone(plan)}"
     return f"{told}\n\n{_what_was_done(recipe)}"
 
 

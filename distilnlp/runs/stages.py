@@ -103,7 +103,7 @@ class Stage:
             record = read_record(self._record_path) or {}
             return record, _what_changed(record.get("inputs"), self.inputs)
         except (OSError, ValueError) as error:  # ValueError: neither JSON nor UTF-8
-            return {}, f"starts anew, for its record {self._record_path} is damaged ({error})"
+            return {}, f"starts again, because its record {self._record_path} is damaged ({error})"
 
     def _begin(self) -> bool:
         """Say whether the finished output can be reused; if not, prepare the folder for the work."""
@@ -157,4 +157,4 @@ def _what_changed(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> s
         return "starts"
     current = json.loads(json.dumps(now, default=str))
     changed = sorted(key for key in {*before, *current} if before.get(key) != current.get(key))
-    return f"starts anew, for these have changed: {', '.join(changed)}"
+    return f"starts again, because these have changed: {', '.join(changed)}"

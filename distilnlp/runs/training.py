@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from distilnlp.data import labelled_rows
 from distilnlp.files import remove
-from distilnlp.recipe.sections import build_arguments
+from distilnlp.recipe.defaults import build_arguments
 from distilnlp.runs.plan import Plan
 from distilnlp.runs.rows import EncodedRows, RunRows
 from distilnlp.runs.stages import HISTORY

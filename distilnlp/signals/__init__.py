@@ -73,7 +73,7 @@ class SignalProfile:
         num_hidden_states: layers + 1 (index 0 = embeddings); 0 for a model that emits none.
         hidden_size: width of a hidden state; 0 for a model that emits none.
         num_heads: attention heads of a layer; 0 for a model that has none.
-        model_type: the family, as its config calls it; None for what is no transformers model.
+        model_type: the family, as its config calls it; None for anything but a transformers model.
         task: the name of its task; None = whatever the other side's is.
         temperature: the one temperature at which its logits may be softened; None = any.
         attention_windows: how many tokens the attention of each layer sees, 0 = the whole text; empty = all see it.
@@ -110,7 +110,7 @@ def token_mask(batch: Batch) -> Tensor:
 
 
 def named_inputs(model: nn.Module) -> frozenset[str]:
-    """Return the inputs that a model's `forward` names; `**kwargs` does not count, for it swallows unknown keys."""
+    """Return the inputs that a model's `forward` names; `**kwargs` does not count, because it swallows unknown keys."""
     kinds = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
     return frozenset(name for name, parameter in signature(model.forward).parameters.items() if parameter.kind in kinds)
 

@@ -7,7 +7,7 @@ WORDS = "words"
 QUESTION, CONTEXT = "question", "context"
 CHOICES = "choices"
 TEACHER_TEXT, TEACHER_TEXT_PAIR = "teacher_text", "teacher_text_pair"  # what it reads instead of the student's
-ANSWER = "given_answer"  # what a teacher that is no model says of the row
+ANSWER = "given_answer"  # what a teacher that is not a model says of the row
 SOURCE_ROW = "source_row"  # the number, in the source, of a row that has an answer
 FOLD = "fold"  # the number of the teacher that may answer the row
 NO_FOLD = -1  # every teacher may
@@ -35,5 +35,5 @@ MEMBER = "member_"  # how the columns of an ensemble's further members begin
 
 # ---- Batches ----
 
-GIVEN_LOGITS = "given_logits"  # the answers of a teacher that is no model
+GIVEN_LOGITS = "given_logits"  # the answers of a teacher that is not a model
 REPEATED = "is_repeated"  # what has no row of its own, bool [rows]

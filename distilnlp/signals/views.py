@@ -1,4 +1,4 @@
-"""The student's and the teacher's view of rows of which the teacher reads more."""
+"""The student's and the teacher's view of rows where the teacher reads more."""
 
 from datasets import Dataset
 
@@ -11,7 +11,7 @@ def student_view(rows: Dataset) -> Dataset:
 
 
 def teacher_view(rows: Dataset) -> Dataset:
-    """Return normalised rows with the teacher's text, if they have one, in the place of the student's."""
+    """Return normalised rows with the teacher's text, if they have one, in place of the student's."""
     if TEACHER_TEXT not in rows.column_names:
         return rows
     students = [name for name in (TEXT, TEXT_PAIR) if name in rows.column_names]

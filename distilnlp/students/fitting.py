@@ -55,7 +55,7 @@ class Fit(Protocol):
         """Take in `[tokens, width]` before and after the module."""
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the fitted weights by their name in the module."""
+        """Return the fitted weights by name in the module."""
 
 
 class LinearFit:
@@ -167,6 +167,6 @@ def _show(fit: Fit, mask: Tensor) -> Callable[[nn.Module, tuple[Tensor, ...], Te
 
 
 def _real_rows(states: Tensor, mask: Tensor) -> Tensor:
-    """Return `[rows, width]` without padding; of what is no sequence of tokens (pooled texts, positions) every row."""
+    """Return `[rows, width]` without padding; every row of what has no tokens (pooled texts, positions)."""
     rows = states[mask] if states.shape[:-1] == mask.shape else states.flatten(end_dim=-2)
     return at_least_float32(rows)

@@ -33,14 +33,19 @@ def select_layers(num_teacher_layers: int, num_layers: int, strategy: LayerStrat
             f"num_layers must be between 1 and the teacher's {num_teacher_layers} layers; got {num_layers}. "
             "Choose a number in that range."
         )
+    if num_layers == 1 and strategy == "uniform":
+        return [0]
     if strategy == "uniform":
-        return _spread(num_teacher_layers, num_layers)
+        # In whole numbers, so that a half, which is rounded up, does not depend on floating point:
+        # round(p / q) = (2p + q) // 2q.
+        last, gaps = num_teacher_layers - 1, num_layers - 1
+        return [(2 * step * last + gaps) // (2 * gaps) for step in range(num_layers)]
     start = 0 if strategy == "first" else num_teacher_layers - num_layers
     return list(range(start, start + num_layers))
 
 
 def check_whole(**sizes: Any) -> None:
-    """Refuse sizes, or lists of them, that are no whole numbers; None stands for one that is not given.
+    """Refuse sizes, or lists of them, that are not whole numbers; None stands for one that is not given.
 
     Raises:
         DistillationError: if one is a float, a bool, text, or not a list of whole numbers where it is a list.
@@ -52,15 +57,6 @@ def check_whole(**sizes: Any) -> None:
                 f"{name} must be {'whole numbers' if name == 'layers' else 'a whole number'}; got {shown(value, 80)}. "
                 "Write it without a decimal point."
             )
-
-
-def _spread(num_teacher_layers: int, num_layers: int) -> list[int]:
-    """Round `num_layers` evenly spaced points between the first and the last layer, halves upwards."""
-    if num_layers == 1:
-        return [0]
-    # In whole numbers, so that a half does not depend on floating point: round(p / q) = (2p + q) // 2q.
-    last, gaps = num_teacher_layers - 1, num_layers - 1
-    return [(2 * step * last + gaps) // (2 * gaps) for step in range(num_layers)]
 
 
 def check_layers(layers: Sequence[int], num_teacher_layers: int) -> list[int]:
@@ -77,8 +73,8 @@ def check_layers(layers: Sequence[int], num_teacher_layers: int) -> list[int]:
     unknown = [layer for layer in asked if layer not in range(num_teacher_layers)]
     if unknown:
         raise DistillationError(
-            f"layers must lie between 0 and {num_teacher_layers - 1}, for the teacher has {num_teacher_layers} layers "
-            f"counted from 0; got {asked}. Remove {unknown}."
+            f"layers must lie between 0 and {num_teacher_layers - 1}, because the teacher has {num_teacher_layers} "
+            f"layers counted from 0; got {asked}. Remove {unknown}."
         )
     if asked != sorted(set(asked)):
         raise DistillationError(

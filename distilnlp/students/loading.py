@@ -1,6 +1,8 @@
-"""A model or a tokenizer as it is, or loaded from the folder or the Hub repository that is named."""
+"""Models and tokenizers that are given as such, or loaded by name; and the tokenizer that goes with a student."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import transformers
@@ -50,6 +52,26 @@ def as_tokenizer(given: PreTrainedTokenizerBase | Source) -> PreTrainedTokenizer
     if isinstance(given, PreTrainedTokenizerBase):
         return given
     return load_pretrained(AutoTokenizer, _named(given, "tokenizer"))
+
+
+@contextmanager
+def giving_only(inputs: frozenset[str], tokenizer: Any) -> Iterator[None]:
+    """Let a tokenizer be saved as one that gives what a student takes: a DistilBERT has no `token_type_ids`.
+
+    Args:
+        inputs: what the student names.
+        tokenizer: it is as before when this ends. Anything else than a tokenizer is left alone.
+    """
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        yield
+        return
+    given, options = tokenizer.model_input_names, dict(tokenizer.init_kwargs)
+    tokenizer.model_input_names = [name for name in given if name in inputs]
+    tokenizer.init_kwargs["model_input_names"] = tokenizer.model_input_names  # or it is not saved
+    try:
+        yield
+    finally:
+        tokenizer.model_input_names, tokenizer.init_kwargs = given, options
 
 
 def _named(given: Any, kind: str) -> str:

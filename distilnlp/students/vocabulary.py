@@ -14,6 +14,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from distilnlp.errors import DistillationError, shown
 from distilnlp.models.families import find_family
+from distilnlp.models.shapes import unused_positions
 from distilnlp.students.blueprint import Blueprint, assemble, blueprint_of
 from distilnlp.students.loading import Source, as_model, as_tokenizer
 from distilnlp.students.pieces import Spec, check_spec, ids_to_keep, keep_ids, tried_pieces
@@ -27,7 +28,7 @@ def trim_vocabulary(
     """Return a copy of the model and its tokenizer that know only what these texts need (arXiv 2010.05609).
 
     On these texts, alone or in pairs, truncated or not, the two agree with the originals: the same pieces, and the
-    same outputs but for rounding. A masked LM has the same logits for the pieces that are left. Kept are:
+    same outputs up to rounding. A masked LM has the same logits for the pieces that are left. Kept are:
 
     - the pieces of the texts, and what the tokenizer needs to find them again (the parts that BPE merges, say);
     - special and added tokens, and the tokens that the model's config names;
@@ -153,10 +154,9 @@ def _renumber_config(config: PreTrainedConfig, new_ids: Mapping[int, int]) -> No
 
 
 def _fixed_ids(model: PreTrainedModel) -> set[int]:
-    """Return the ids that must not move. RoBERTa and MPNet number positions from the padding id of this embedding."""
+    """Return the ids that must not move: the padding id, from which some models count positions, and those below."""
     embeddings = getattr(model.base_model, "embeddings", None)
-    padding = getattr(getattr(embeddings, "position_embeddings", None), "padding_idx", None)
-    return set() if padding is None else set(range(padding + 1))
+    return set(range(unused_positions(getattr(embeddings, "position_embeddings", None))))
 
 
 def _trim_tokenizer(

@@ -18,8 +18,8 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import DistillationError
 from distilnlp.losses.reduction import at_least_float32
-from distilnlp.models.eval_mode import in_eval_mode
 from distilnlp.models.families import Family, find_family
+from distilnlp.models.running import in_eval_mode
 from distilnlp.signals import Batch, token_mask
 from distilnlp.students.blueprint import Blueprint
 from distilnlp.students.fitting import cut_weight, fit_weights
@@ -69,7 +69,7 @@ def choose_width(
     _check_size("num_attention_heads", heads, own.num_attention_heads)
     if hidden_size is not None and hidden_size != heads * own.head_size:
         raise DistillationError(
-            f"hidden_size must be num_attention_heads · {own.head_size}, for a head stays as wide as the teacher's; "
+            f"hidden_size must be num_attention_heads · {own.head_size}: a head stays as wide as the teacher's; "
             f"got hidden_size={hidden_size} and num_attention_heads={heads}. Give hidden_size={heads * own.head_size} "
             f"or num_attention_heads={hidden_size // own.head_size}, or leave one of them out."
         )
@@ -167,7 +167,7 @@ def _shapes(blueprint: Blueprint, config: PreTrainedConfig) -> dict[str, torch.S
 
 
 @dataclass(frozen=True)
-class Kept:
+class Selection:
     """What the student has of the teacher; indices ascend.
 
     Attributes:
@@ -181,7 +181,7 @@ class Kept:
     neurons: Tensor
 
 
-def _choose_kept(teacher: PreTrainedModel, own: Width, width: Width, sample: Sequence[Batch]) -> Kept:
+def _choose_kept(teacher: PreTrainedModel, own: Width, width: Width, sample: Sequence[Batch]) -> Selection:
     layers = teacher.config.num_hidden_layers
     projection = torch.eye(own.hidden_size, dtype=torch.float64)
     heads = torch.arange(own.num_attention_heads).expand(layers, -1)
@@ -194,7 +194,7 @@ def _choose_kept(teacher: PreTrainedModel, own: Width, width: Width, sample: Seq
         heads = _most_important(importance, width.num_attention_heads)
     if width.intermediate_size < own.intermediate_size:
         neurons = _most_important(neuron_importance(teacher, sample), width.intermediate_size)
-    return Kept(projection, heads, neurons)
+    return Selection(projection, heads, neurons)
 
 
 def _most_important(importance: Tensor, count: int) -> Tensor:
@@ -252,7 +252,7 @@ def _telling_coordinates(moments: Tensor, count: int) -> Tensor:
 
 
 def _plan(
-    blueprint: Blueprint, own: Width, shapes: Mapping[str, torch.Size], kept: Kept
+    blueprint: Blueprint, own: Width, shapes: Mapping[str, torch.Size], kept: Selection
 ) -> dict[str, dict[int, Tensor]]:
     """Return what becomes of every axis that changes, by the name of the weight.
 
@@ -270,7 +270,7 @@ def _plan(
     return cuts
 
 
-def _unit_axes(family: Family, prefix: str, own: Width, kept: Kept) -> dict[tuple[str, int], tuple[Tensor, int]]:
+def _unit_axes(family: Family, prefix: str, own: Width, kept: Selection) -> dict[tuple[str, int], tuple[Tensor, int]]:
     """Return for the axes of heads and neurons, by module and axis, the kept entries and how many there were."""
     axes: dict[tuple[str, int], tuple[Tensor, int]] = {}
     for layer, (heads, neurons) in enumerate(zip(kept.heads, kept.neurons, strict=True)):

@@ -20,7 +20,6 @@ from distilnlp.tasks.question_answering.rows import QUESTION_ROWS
 from distilnlp.tasks.question_answering.scores import QUESTION_EVALUATION
 from distilnlp.tasks.question_answering.windows import shown_windows
 from distilnlp.tasks.regression.scores import REGRESSION_EVALUATION
-from distilnlp.tasks.single_label.metrics import Accuracy, MacroF1, MatthewsCorrelation, classification_metrics
 from distilnlp.tasks.single_label.scores import (
     SINGLE_LABEL_EVALUATION,
     classification_scores,
@@ -51,12 +50,8 @@ __all__ = [
     "TASKS",
     "TOKEN_EVALUATION",
     "TOKEN_ROWS",
-    "Accuracy",
     "Answer",
-    "MacroF1",
-    "MatthewsCorrelation",
     "Task",
-    "classification_metrics",
     "classification_scores",
     "compute_classification_metrics",
     "profile_of",

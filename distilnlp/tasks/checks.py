@@ -28,7 +28,7 @@ def columns_of(dataset: Dataset, *names: str) -> Iterator[pa.Table]:
 
 
 def token_ids_of(dataset: Dataset, column: str) -> Iterator[pa.Array]:
-    """Read the ids of a column's tokens, flat, some rows at a time; nothing where they are no numbers."""
+    """Read the ids of a column's tokens, flat, some rows at a time; nothing where they are not numbers."""
     for table in columns_of(dataset, column):
         flat = table[column].combine_chunks()
         while not isinstance(flat, pa.ChunkedArray) and (types.is_list(flat.type) or types.is_large_list(flat.type)):
@@ -38,7 +38,7 @@ def token_ids_of(dataset: Dataset, column: str) -> Iterator[pa.Array]:
 
 
 def require_ids(dataset: Dataset, column: str, split: str) -> None:
-    """Refuse tokens of a row that are no ids, in however many lists they are.
+    """Refuse tokens of a row that are not ids, however deeply they are nested.
 
     Raises:
         DistillationError: they are words, fractions or something else.

@@ -163,8 +163,8 @@ def refuse_outside(name: str, ids: Iterable[int | None], limit: int, where: str)
     if outside:
         ways = f"ids from 0 to {limit - 1}" + f", or {NO_LABEL} for none" * (name == "labels")
         raise DistillationError(
-            f"{name} must hold {ways}, for the model has {limit}, but {where} holds {outside[:3]}. Use the model's own "
-            + ("label order." if name == "labels" else "tokenizer.")
+            f"{name} must hold {ways}, because the model has {limit}, but {where} holds {outside[:3]}. Use the model's "
+            + ("own label order." if name == "labels" else "own tokenizer.")
         )
 
 

@@ -91,7 +91,7 @@ def _check_decisions(dataset: Any, _names: Sequence[str] | None, num_labels: int
 
 
 def _check_scores(dataset: Any, _names: Sequence[str] | None, _num_labels: int, split: str) -> Any:
-    """Refuse targets that are no numbers, or beyond float32."""
+    """Refuse targets that are not numbers, or beyond float32."""
     column = label_column(dataset)
     if column is None:
         return dataset

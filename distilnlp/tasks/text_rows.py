@@ -119,7 +119,9 @@ class RegressionRows(TextRows):
         """Whether rows have scores: not one number throughout, as a test split whose scores are hidden has."""
         is_written = is_text(dataset.features[column])
         values = (value for (value,) in values_of(dataset, column) if value is not None)
-        known = (value for value in values if value == value and (not is_written or value.strip()))  # NaN is no score
+        known = (
+            value for value in values if value == value and (not is_written or value.strip())
+        )  # NaN is not a score
         first, second = next(known, None), next(known, None)
         return first is not None and (second is None or any(value != first for value in chain([second], known)))
 

@@ -61,7 +61,7 @@ class ColumnTeacher(GivenTeacher):
 
         Raises:
             DistillationError: the column is absent, or a row's answer is null, has another number of values, or holds
-                NaN, an infinite number, or what is no probability.
+                NaN, an infinite number, or something that is not a probability.
         """
         if not isinstance(dataset, Dataset):
             return
@@ -194,7 +194,7 @@ def _table(entries: Entries, shape: tuple[int, int], names: list[str], place: Pl
     ids = pc.index_in(labels, value_set=pa.array(names)).fill_null(-1).to_numpy().astype(np.int64)
 
     def unknown(index: int) -> str:
-        return f"names the label {labels[index].as_py()!r}, which is none of them"
+        return f"names the label {labels[index].as_py()!r}, which is not one of them"
 
     place.refuse(ids < 0, unknown, "Rename it, or pass the label names that the answers use.", rows)
     repeated = np.ones(len(ids), dtype=bool)

@@ -43,8 +43,8 @@ class CrossFittedTeacher:
         task = task_named(str(self.profile.task))
         if task.head_positions is not None:  # their logits are [tokens, classes], all rows' in one
             raise DistillationError(
-                f"the teachers of {task.name} cannot be cross-fitted, for they answer chosen tokens and not rows. Use "
-                "one teacher, or an ensemble of them."
+                f"the teachers of {task.name} cannot be cross-fitted, because they answer chosen tokens and not rows. "
+                "Use one teacher, or an ensemble of them."
             )
         self.columns = self._all.columns | {FOLD}
 
@@ -91,14 +91,14 @@ class CrossFittedTeacher:
 
 
 def _rows_of(batch: Batch, rows: Tensor) -> Batch:
-    """Return some rows of a batch, every entry of which has the rows first."""
+    """Return some rows of a batch; rows are the first dimension of every entry."""
     return {name: value[rows] for name, value in batch.items()}
 
 
 def _check_request(request: SignalRequest) -> None:
     if request.names:
         raise DistillationError(
-            f"a cross-fitted teacher gives only logits, for each row's answer comes from another model, but "
+            f"a cross-fitted teacher gives only logits, because each row's answer comes from another model, but "
             f"{', '.join(request.names)} are asked for. Remove the losses that read them, or use one live model as "
             "teacher."
         )

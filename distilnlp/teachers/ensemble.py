@@ -167,7 +167,7 @@ def relative_weights(weights: Sequence[float] | None, count: int) -> list[float]
 
 
 def check_average(average: str, by_confidence: bool, task: Task) -> None:
-    """Raise a `DistillationError` for a mean that is none, or none for the task."""
+    """Raise a `DistillationError` for an unknown mean, or one that does not suit the task."""
     known = get_args(Average)
     if average not in known:
         raise DistillationError(

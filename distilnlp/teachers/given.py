@@ -225,7 +225,7 @@ def _exp(values: Numbers, place: Place) -> Numbers:
 def _probabilities(given: Numbers, answer: Answer, place: Place) -> Numbers:
     """Return probabilities in 0…1, those of classes with a sum of one."""
     outside = ((given < -ROUNDING) | (given > 1 + ROUNDING)).any(axis=1)
-    place.refuse(outside, lambda row: f"holds what is no probability: {_some(given[row])}", SAY_FORM)
+    place.refuse(outside, lambda row: f"holds something that is not a probability: {_some(given[row])}", SAY_FORM)
     values = given.clip(0, 1)
     if answer == "binary":
         return values

@@ -9,8 +9,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from distilnlp.errors import DistillationError
-from distilnlp.models.hardware import bf16_is_fast
 from distilnlp.models.identity import weights_fingerprint
+from distilnlp.models.running import bf16_is_fast
 from distilnlp.signals import Batch, SignalProfile, SignalRequest, Signals, named_inputs
 from distilnlp.tasks import MASKED_LM, profile_of, task_of
 from distilnlp.tasks.forward import forward
@@ -67,7 +67,7 @@ class LiveTeacher:
 
     def _give_maps(self) -> None:
         if self._model.config._attn_implementation != "eager":
-            logger.info("the teacher uses eager attention, for a loss reads its attention maps")
+            logger.info("the teacher uses eager attention, because a loss reads its attention maps")
             self._model.set_attn_implementation("eager")
 
 

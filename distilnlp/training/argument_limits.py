@@ -1,4 +1,4 @@
-"""What the arguments of a training may be: the Trainer takes most as they come, and fails late or not at all."""
+"""What the arguments of a training may be: the Trainer takes most as they are, and fails late or not at all."""
 
 import re
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, Valida
 
 from distilnlp.answers import DTYPES
 from distilnlp.errors import did_you_mean, shown
-from distilnlp.validation import refuse_truth
+from distilnlp.validation import NO_TRUTH, is_wrong_truth
 
 MANY = 10**9  # steps, and what is counted in them: more are never reached
 
@@ -40,7 +40,7 @@ def _cache_place(value: Any) -> Any:
     if value is False:
         return "off"
     if value is True or str(value).lower() in ("on", "yes", "true", ""):
-        raise ValueError("give auto, off, or a folder (./on for one of such a name)")
+        raise ValueError("give auto, off, or a folder (./on for one of that name)")
     return value
 
 
@@ -93,7 +93,7 @@ LIMITS: dict[str, Any] = {
 
 TEACHER_DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
 LOG_LEVEL = Literal["detail", "debug", "info", "warning", "error", "critical", "passive"]
-# The choices that the types of the fields do not tell. Those of an Enum or text are the Enum's.
+# The choices that the types of the fields do not give. Those of an Enum or text are the Enum's.
 CHOICES: dict[str, Any] = {
     "teacher_dtype": Literal[TEACHER_DTYPES],
     "teacher_cache_dtype": Literal[tuple(DTYPES)],
@@ -154,4 +154,10 @@ def _limited(name: str, hint: Any) -> Any:
     if enums and str in get_args(hint):
         return Literal[tuple(item.value for item in enums[0])]
     limited = Annotated[hint, LIMITS[name]] if name in LIMITS else hint
-    return Annotated[limited, BeforeValidator(lambda value: refuse_truth(value, hint))]
+
+    def refuse_truth(value: Any) -> Any:
+        if is_wrong_truth(value, hint):
+            raise ValueError(NO_TRUTH)
+        return value
+
+    return Annotated[limited, BeforeValidator(refuse_truth)]

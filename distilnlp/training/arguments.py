@@ -11,7 +11,7 @@ from distilnlp.errors import DistillationError, shown
 from distilnlp.objective import LOSSES, LossConfig, Objective, parse_losses, parse_schedules
 from distilnlp.signals import SignalProfile
 from distilnlp.tasks import Task
-from distilnlp.training.argument_limits import TEACHER_DTYPES, check_limits
+from distilnlp.training.argument_limits import TEACHER_DTYPES, check_limits, checked_argument
 from distilnlp.training.launching import check_process_count, use_cpu_without_accelerator
 
 
@@ -82,7 +82,7 @@ class DistillationTrainingArguments(TrainingArguments):
     )
     teacher_cache_top_k: int = field(
         default=64,
-        metadata={"help": "Of a vocabulary's logits (masked language modelling) so many are kept on disk."},
+        metadata={"help": "How many of a vocabulary's logits (masked language modelling) are kept on disk."},
     )
     eval_soft_loss: bool = field(
         default=False,
@@ -99,6 +99,7 @@ class DistillationTrainingArguments(TrainingArguments):
     def __post_init__(self) -> None:
         try:
             check_limits(self)
+            self.teacher_cache = checked_argument(type(self), "teacher_cache", self.teacher_cache)  # False is off
         except ValueError as error:
             raise DistillationError(f"{error} Change or remove it.") from None
         use_cpu_without_accelerator()
@@ -116,8 +117,6 @@ class DistillationTrainingArguments(TrainingArguments):
         if not isinstance(self.losses, list | tuple | None):
             example = '[{"name": "hidden_state_mse"}]'
             raise DistillationError(f"losses must be a list, such as {example}, but it is {shown(self.losses)}.")
-        if self.teacher_cache is False:  # what YAML makes of a bare off
-            self.teacher_cache = "off"
         self._check_weights()
         self._check_unsupported()
 
@@ -164,7 +163,7 @@ class DistillationTrainingArguments(TrainingArguments):
 UNSUPPORTED_OPTIONS: dict[str, tuple[Any, str]] = {
     "label_smoothing_factor": (
         0.0,
-        "the hard loss does not smooth labels, for the teacher's soft targets already do that job.",
+        "the hard loss does not smooth labels, because the teacher's soft targets already do that job.",
     ),
     "average_tokens_across_devices": (True, "each component is averaged over the items of all processes."),
     "use_liger_kernel": (False, "its fused loss gives no logits, and the soft loss needs them."),

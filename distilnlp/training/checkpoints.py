@@ -73,7 +73,7 @@ def checkpoint_to_resume(args: TrainingArguments) -> str | bool:
     if complete or args.save_only_model or not _checkpoints(folder):
         return complete or True
     raise DistillationError(
-        f"none of the checkpoints in {folder} can be resumed from, for each is damaged or lacks a part (see the "
+        f"none of the checkpoints in {folder} can be resumed from: each is damaged or lacks a part (see the "
         "warnings). Train without resume_from_checkpoint, or name the one whose parts are to be used all the same."
     )
 

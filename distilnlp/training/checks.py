@@ -29,7 +29,7 @@ def check_constructor(model: Any, teacher: Any, args: Any, kwargs: dict[str, Any
     if not isinstance(args, DistillationTrainingArguments):
         raise DistillationError(
             f"args must be DistillationTrainingArguments, but they are {type(args).__name__}. Use the same arguments "
-            "with DistillationTrainingArguments(...): it takes every one of TrainingArguments."
+            "with DistillationTrainingArguments(...): it takes every argument of TrainingArguments."
         )
     if not isinstance(model, nn.Module | None):
         raise DistillationError(
@@ -124,7 +124,7 @@ def id_limits(task: Task, student: nn.Module, teacher: Any, has_own_encoding: bo
 
 
 def models_in(teacher: Any) -> Iterator[nn.Module]:
-    """Yield the models that a teacher is made of, however it is given: alone, in a list, inside of a `Teacher`."""
+    """Yield the models that a teacher is made of, however it is given: alone, in a list, inside a `Teacher`."""
     if isinstance(teacher, nn.Module):
         yield teacher
     elif isinstance(teacher, list | tuple | Mapping):

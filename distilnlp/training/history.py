@@ -66,7 +66,7 @@ def keep_logs(work: Path, folder: Path, *others: str) -> None:
     Args:
         work: of the training.
         folder: where it goes; not made if there is nothing.
-        others: names in `work` that are no tracker's.
+        others: names in `work` that belong to no tracker.
     """
     for item in work.iterdir():
         if item.name in others or item.name.startswith(PREFIX_CHECKPOINT_DIR):

@@ -69,7 +69,7 @@ class Questions:
     def why_not_kept(self) -> str | None:
         """Return why the answers cannot be kept; None if they can."""
         if not all(isinstance(rows, Dataset) and rows.format["type"] != "custom" for rows in self.datasets):
-            return "the rows are a stream, are transformed as they are read, or are no datasets.Dataset"
+            return "the rows are a stream, are transformed as they are read, or are not a datasets.Dataset"
         if self.task is MASKED_LM and any("labels" not in rows.column_names for rows in self.datasets):
             return "tokens are masked anew in every epoch"
         if self.is_changed and (len(self.temperatures) > 1 or None in self.temperatures):

@@ -49,11 +49,11 @@ class SeededByEpoch(Sampler[int]):
 
 
 def own_rows(accelerator: Accelerator, batch: Mapping[str, Any], args: TrainingArguments) -> int:
-    """Return how many rows of the batch that a data loader has just given are no repetition; they come first.
+    """Return how many rows of the batch that a data loader has just given are not repeated; they come first.
 
     Args:
         accelerator: of the data loader.
-        batch: of this process, every entry of which has the rows first.
+        batch: of this process; rows are the first dimension of every entry.
         args: of the training.
     """
     rows, state = len(next(iter(batch.values()))), accelerator.gradient_state
@@ -78,11 +78,11 @@ def _length_of(dataset: Any) -> int:
 
 
 def without_repeated(batch: Mapping[str, Any], own: int) -> dict[str, Any]:
-    """Return a batch of its own rows alone. Without any, it keeps one, marked `is_repeated`, of which nothing counts.
+    """Return a batch of its own rows alone. Without any, it keeps one, marked `is_repeated`, which does not count.
 
     Args:
-        batch: every entry of which has the rows first.
-        own: how many of them are no repetition; they come first.
+        batch: rows are the first dimension of every entry.
+        own: how many of them are not repeated; they come first.
     """
     if own == len(next(iter(batch.values()))):
         return dict(batch)

@@ -45,7 +45,7 @@ def learning_rate(hidden_size: int) -> float:
 
 
 def can_hold_out(labelled: int, classes: int) -> bool:
-    """Whether a tenth of so many labelled rows tells how good a model is, and every class keeps one."""
+    """Whether a tenth of the labelled rows is enough to tell how good a model is, and every class keeps one."""
     return min(labelled * SHARE, labelled - classes) >= FEWEST
 
 

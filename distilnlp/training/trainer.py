@@ -12,12 +12,12 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from distilnlp.answers import LookupCollator
 from distilnlp.models.captures import eager_attention
-from distilnlp.models.hub import hub_errors
+from distilnlp.models.loading import hub_errors
 from distilnlp.objective import HardLoss, LossBalance, Objective
 from distilnlp.objective.projections import attached, refuse_unused, split_projected
 from distilnlp.signals import SignalRequest, Signals, named_inputs
 from distilnlp.signals.names import LABEL_COLUMNS, LABEL_INPUTS, TEACHER
-from distilnlp.students.tokenizer import giving_only
+from distilnlp.students.loading import giving_only
 from distilnlp.tasks import Task, profile_of, task_of
 from distilnlp.tasks.collators import AllEncodings, CheckedCollator
 from distilnlp.tasks.forward import forward
@@ -271,7 +271,7 @@ class DistillationTrainer(Trainer):
         return total * (1 if num_items is None else self.accelerator.num_processes), outputs
 
     def _progress_after(self, steps: int) -> float:
-        """Return the share of the training that so many steps are."""
+        """Return the share of the training that is done after a number of steps."""
         return steps / max(self.state.max_steps, 1)
 
     def _run_student(
@@ -295,7 +295,7 @@ class DistillationTrainer(Trainer):
     def prediction_step(
         self, model: nn.Module, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: list[str] | None = None
     ) -> Any:
-        """Evaluate a batch. One without labels takes the same way, as rows of which none has a label."""
+        """Evaluate a batch. One without labels takes the same way, as rows without labels."""
         self._wants_logits = not prediction_loss_only
         if any(inputs.get(name) is not None for name in self.label_names):
             return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)

@@ -76,7 +76,7 @@ CASES: list[Case] = [
     both("save and evaluate at other times", "strateg", save_strategy="epoch", eval_strategy="steps"),
     both("save at steps of zero", "logging_steps|do not fit", eval_strategy="steps", logging_steps=0),
     refused("an argument of the Trainer as its default is no argument", "nonsense", {"training.nonsense": 1}),
-    refused("fine-tuning: epochs", "'epochs' is no argument", {"teacher.finetune": "{epochs: 3}"}),
+    refused("fine-tuning: epochs", "'epochs' is not an argument", {"teacher.finetune": "{epochs: 3}"}),
     refused(
         "fine-tuning: a learning rate of zero",
         "learning_rate",

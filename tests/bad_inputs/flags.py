@@ -66,8 +66,8 @@ CASES = [
     command("a key of 10,000 dots", "(key|flag|deep|unknown)", "--" + ".".join(["a"] * 10_000), "1"),
     command("a key of 100,000 characters", "(key|flag|unknown)", "--" + "k" * 100_000, "1"),
     command("a value of 100,000 characters", "seed", "--seed", "x" * 100_000),
-    command("a value of no YAML", "value of --training.losses.*no valid YAML", "--training.losses", "[{name: pkd"),
-    command("a value that is a tag", "no valid YAML", "--seed", "!!python/object/apply:os.getcwd []"),
+    command("a value of no YAML", "value of --training.losses.*not valid YAML", "--training.losses", "[{name: pkd"),
+    command("a value that is a tag", "not valid YAML", "--seed", "!!python/object/apply:os.getcwd []"),
     command("a value that is a tab", "seed|YAML", "--seed", "\t"),
     command("a value of NUL", "seed|YAML", "--seed", "a\0b"),
     command("a value of surrogates", "seed|YAML|task", "--task", "\udcff"),
@@ -97,8 +97,8 @@ CASES = [
         begin=given(teacher="/" + "t" * 5000),
     ),
     command("a path of 5,000 characters as output", "output", begin=given(output="o" * 5000)),
-    command("a teacher list of no YAML", "--teacher.*no valid YAML", begin=given(teacher="[a, b")),
-    command("splits of no YAML", "--data.*no valid YAML", begin=given(data="{train: a")),
+    command("a teacher list of no YAML", "--teacher.*not valid YAML", begin=given(teacher="[a, b")),
+    command("splits of no YAML", "--data.*not valid YAML", begin=given(data="{train: a")),
     command("evaluate with a key of training", "evaluate takes keys of data", "--training.seed", "1", begin=MEASURED),
     command(
         "evaluate with an unknown key of data", "Did you mean.*max_length", "--data.max_lenght", "1", begin=MEASURED

@@ -62,7 +62,7 @@ def _checked(labels: NDArray, num_labels: int) -> NDArray[np.float64]:
 
 
 def _rows_with_labels(*columns: NDArray) -> tuple[NDArray, ...]:
-    """Return the rows of columns, the last of which are the labels, of which a label is known."""
+    """Return the rows with a known label, of columns whose last are the labels."""
     known = ~np.isnan(columns[-1]).all(-1)
     return columns if known.all() else tuple(column[known] for column in columns)
 

@@ -57,7 +57,7 @@ class ChoiceRows(RowFormat):
         return Layout(tuple(find_text_columns(dataset, config.text_columns, label, choices)), label, choices)
 
     def check_layout(self, dataset: Dataset, layout: Layout) -> None:
-        """Raise a `DistillationError` if a column is missing, is used twice, or is no text."""
+        """Raise a `DistillationError` if a column is missing, is used twice, or is not text."""
         super().check_layout(dataset, layout)
         for name in layout.choices:
             require_column(dataset, name, "data.choice_columns")

@@ -1,4 +1,4 @@
-"""Multiple choice: a question is an item, its classes are its choices, of which each may have another number."""
+"""Multiple choice: a question is an item, its classes are its choices, and questions may differ in their number."""
 
 from typing import Any
 

@@ -72,7 +72,7 @@ def _by_characters(logits: Tensor, batch: Batch, own: Batch) -> Tensor:
         return logits
     (starts, ends), is_piece = _spans(batch)
     (first, last), is_its = _spans(own)
-    # Sorted from end to end: what is no piece takes the place of the piece before or after it.
+    # Sorted from end to end: a token that is not a piece takes the place of the piece before or after it.
     ends = ends.masked_fill(~is_piece, 0).cummax(dim=-1).values
     starts = starts.masked_fill(~is_piece, torch.iinfo(starts.dtype).max).flip(-1).cummin(dim=-1).values.flip(-1)
     places = torch.stack(

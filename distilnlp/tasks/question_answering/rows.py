@@ -81,8 +81,8 @@ class QuestionRows(RowFormat):
         empty = sum(value is not None and (as_columns(value) or {}).get("text") == [] for value in values)
         if empty:
             logger.warning(
-                "%d questions have an empty list of answers: they count as unlabelled, for that a question has no "
-                "answer (SQuAD 2.0) is not learned",
+                "%d questions have an empty list of answers: they count as unlabelled, because questions "
+                "without an answer (SQuAD 2.0) are not learned",
                 empty,
             )
 

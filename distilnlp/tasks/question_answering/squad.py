@@ -64,7 +64,7 @@ def as_columns(answers: Any) -> dict[str, list[Any]] | None:
     """Return answers as `{"text": [...], "answer_start": [...]}`, also from one answer or a list of answers.
 
     Raises:
-        DistillationError: a text is no text, or a start is no whole number.
+        DistillationError: a text is not a string, or a start is not a whole number.
     """
     if answers is None:
         return None

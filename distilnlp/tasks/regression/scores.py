@@ -65,7 +65,7 @@ def _standardised(weights: NDArray, column: NDArray) -> tuple[NDArray, NDArray]:
 
 
 def weighted_ranks(weights: NDArray, values: NDArray) -> NDArray:
-    """Return the ranks `[..., units]` of values `[units]` of which each occurs `weights` times; ties share the mean."""
+    """Return the ranks `[..., units]` of values `[units]` that occur `weights` times each; ties share the mean."""
     _, value_of_unit, counts = np.unique(values, return_inverse=True, return_counts=True)
     by_value = weights[..., np.argsort(value_of_unit, kind="stable")]
     occurrences = np.add.reduceat(by_value, counts.cumsum() - counts, axis=-1)

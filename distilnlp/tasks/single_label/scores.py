@@ -35,6 +35,7 @@ def compute_classification_metrics(eval_prediction: EvalPrediction) -> dict[str,
     logits, labels = trainer_logits(eval_prediction), np.asarray(eval_prediction.label_ids)
     check_finite(logits, "the model under evaluation")
     check_label_ids(labels, logits.shape[-1])
+
     labelled = labels != NO_LABEL
     results = classification_metrics().compute(predictions=logits[labelled].argmax(-1), references=labels[labelled])
     return {name: float(value) for name, value in results.items()}

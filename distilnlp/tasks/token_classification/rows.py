@@ -170,7 +170,7 @@ def _word_of_each_token(words: Sequence[str], offsets: Sequence[tuple[int, int]]
     """
     ends = list(accumulate(words, lambda end, word: end + 1 + len(word), initial=-1))[1:]
     for start, end in offsets:
-        # By its last character, for a token may begin with the space before its word.
+        # By its last character, because a token may begin with the space before its word.
         word = bisect_right(ends, end - 1) if end > start else len(ends)
         yield word if word < len(ends) and end - 1 >= ends[word] - len(words[word]) else -1
 

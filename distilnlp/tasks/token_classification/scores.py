@@ -9,7 +9,6 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from datasets import Features, List, Value
 from numpy.typing import NDArray
-from seqeval.metrics.sequence_labeling import get_entities
 from transformers import EvalPrediction, PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import DistillationError, shown
@@ -115,6 +114,8 @@ def _count(found: NDArray, ids: NDArray, names: NDArray | None) -> list[int]:
     of_words = [int((found == ids).sum()), len(ids)]
     if names is None:
         return of_words
+    from seqeval.metrics.sequence_labeling import get_entities  # imports scikit-learn
+
     predicted, labelled = (set(get_entities(names[tags].tolist())) for tags in (found, ids))
     return [len(predicted & labelled), len(predicted), len(labelled), *of_words]
 
