@@ -23,12 +23,12 @@ from distilnlp.tasks import (
     SINGLE_LABEL_EVALUATION,
     TASKS,
     TOKEN_EVALUATION,
-    Accuracy,
 )
 from distilnlp.tasks.masked_lm.scores import MaskedTokenMetrics, MaskedTokens
 from distilnlp.tasks.multi_label.scores import LabelSetMetrics
 from distilnlp.tasks.question_answering.scores import AnswerMetrics
 from distilnlp.tasks.regression.scores import Correlations
+from distilnlp.tasks.single_label.metrics import Accuracy
 from distilnlp.tasks.token_classification.scores import TagMetrics, WordLabels
 from distilnlp.validation import parse_section
 from tests.test_evaluation_tasks import CASES, model_of

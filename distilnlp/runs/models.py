@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -23,9 +23,6 @@ from distilnlp.students import build_student, trim_vocabulary
 from distilnlp.tasks import MASKED_LM, SINGLE_LABEL_CLASSIFICATION, TASKS, Task, task_named, task_of
 from distilnlp.teachers import has_untrained_head
 from distilnlp.training.checks import check_finite
-
-if TYPE_CHECKING:
-    from distilnlp.runs.plan import Plan
 
 NOT_FOR_MODELS = ("length", EXAMPLE, OFFSETS, WORD_IDS, FOLD, ANSWER)
 LAYER = re.compile(r"\.(?:layers?|h|blocks?)\.(\d+)\.")  # in the name of a weight
@@ -205,14 +202,30 @@ def shape_of_student(config: StudentConfig, teacher: PreTrainedModel) -> PreTrai
     return build_student(teacher, **_cut(config, teacher))
 
 
-def cut_student(plan: "Plan", teacher: PreTrainedModel) -> PreTrainedModel:
-    """Return the student that is cut from a teacher."""
-    config, tokenizer, train = plan.recipe.student, plan.tokenizers[0], plan.data.train
+def cut_student(
+    recipe: Recipe,
+    teacher: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    train: Dataset,
+    max_length: int,
+) -> PreTrainedModel:
+    """Return the student that is cut from a teacher.
+
+    Args:
+        recipe: its `student` section says what is cut.
+        teacher: what it is cut from.
+        tokenizer: the teacher's.
+        task: of both.
+        train: normalised training rows: the text that importance is measured on and a vocabulary must cover.
+        max_length: of that text, in tokens.
+    """
+    config = recipe.student
     options = _cut(config, teacher)
     if config.changes_width:
-        options["sample"] = sample_of(plan.recipe, tokenizer, plan.task, train, plan.max_length)
+        options["sample"] = sample_of(recipe, tokenizer, task, train, max_length)
     student = build_student(teacher, **options)
-    return trim_vocabulary(student, tokenizer, plan.task.rows.texts(train))[0] if config.trim_vocabulary else student
+    return trim_vocabulary(student, tokenizer, task.rows.texts(train))[0] if config.trim_vocabulary else student
 
 
 def _cut(config: StudentConfig, teacher: PreTrainedModel) -> dict[str, Any]:

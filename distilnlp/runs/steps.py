@@ -188,7 +188,8 @@ class Steps:
             trusted = self.recipe.trust_remote_code
             made = new_head(name, plan.task, plan.data.label_names, self.recipe.seed, trusted)
         else:
-            made = cut_student(plan, self.teacher.first())
+            tokenizer, train = plan.tokenizers[0], plan.data.train
+            made = cut_student(self.recipe, self.teacher.first(), tokenizer, plan.task, train, plan.max_length)
         if self.state.is_main_process:
             remove(work / FINISHED)  # a kill may have left half of it
             made.save_pretrained(work / FINISHED)
