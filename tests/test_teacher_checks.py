@@ -17,6 +17,7 @@ from distilnlp.runs import run
 from distilnlp.runs.members import Member
 from distilnlp.runs.teacher_sample import SAMPLE, check_finished_teacher
 from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION, SINGLE_LABEL_EVALUATION, TOKEN_EVALUATION, Task
+from distilnlp.tasks.single_label.head import SingleLabelClassification
 from distilnlp.tasks.token_classification.scores import WordLabels
 from tests.test_runs import recipe, save_model
 from tests.tiny import TOPICS, tiny_model, tiny_rows, tiny_tokenizer
@@ -32,7 +33,10 @@ def task_whose_model_answers(answer: Any) -> Task:
     def predict(model: Any, examples: Any, *further: Any) -> NDArray:
         return one_hot([answer(row["label"]) for row in examples])
 
-    return replace(SINGLE_LABEL_CLASSIFICATION, evaluation=replace(SINGLE_LABEL_EVALUATION, predict=predict))
+    class Answering(SingleLabelClassification):
+        evaluation = replace(SINGLE_LABEL_EVALUATION, predict=predict)
+
+    return Answering()
 
 
 def said_of(task: Task, caplog: pytest.LogCaptureFixture, rows: int = 300) -> str:

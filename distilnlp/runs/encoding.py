@@ -14,7 +14,6 @@ from distilnlp.runs.plan import Plan
 from distilnlp.signals.names import MODEL_INPUTS, NO_LABEL, TEACHER_TEXT
 from distilnlp.signals.views import student_view, teacher_view
 from distilnlp.tasks.collators import AllEncodings
-from distilnlp.tasks.question_answering.rows import QuestionRows
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ class EncodedRows:
         def encode(part: Dataset, name: str, for_evaluation: bool = False) -> Dataset:
             desc = f"Tokenising the {name} data"
             options: dict[str, Any] = {"config": config, "for_evaluation": for_evaluation}
-            if isinstance(rows, QuestionRows) and view is student_view and plan.has_two_views:
+            if rows.are_windows and view is student_view and plan.has_two_views:
                 options["with_characters"] = True  # they tell what the teacher is to read, and where
             return rows.encode(view(part), tokenizer, max_length, desc, **options)
 

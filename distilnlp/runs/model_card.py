@@ -48,17 +48,6 @@ PIPELINE = """from transformers import pipeline
 
 predict = pipeline("{tag}", model="path/to/this/folder"{options})
 predict("...")"""
-PIPELINE_OPTIONS = {
-    "text-classification": ", truncation=True",
-    "token-classification": ', aggregation_strategy="simple"',
-    "fill-mask": "",
-}
-# What the pipeline is to make of logits that are not those of one class.
-ANSWER_OPTIONS = {
-    "binary": ', truncation=True, top_k=None, function_to_apply="sigmoid"',
-    "score": ', truncation=True, function_to_apply="none"',
-}
-# transformers has no pipeline for these tasks.
 AUTO_CLASS = """from transformers import AutoTokenizer, {auto_class}
 
 tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
@@ -67,10 +56,9 @@ model = {auto_class}.from_pretrained("path/to/this/folder")"""
 
 def usage(task: Task) -> str:
     """Return the code that serves a student of a task."""
-    if task.pipeline_tag not in PIPELINE_OPTIONS:
+    if task.pipeline_options is None:
         return AUTO_CLASS.format(auto_class=task.auto_class.__name__)
-    options = ANSWER_OPTIONS.get(task.answer, PIPELINE_OPTIONS[task.pipeline_tag])
-    return PIPELINE.format(tag=task.pipeline_tag, options=options)
+    return PIPELINE.format(tag=task.pipeline_tag, options=task.pipeline_options and f", {task.pipeline_options}")
 
 
 def write_model_card(path: Path, plan: Plan, results: dict[str, Any]) -> None:

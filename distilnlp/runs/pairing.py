@@ -16,9 +16,6 @@ from distilnlp.runs.plan import Plan
 from distilnlp.signals.names import TEACHER, WORD_IDS
 from distilnlp.tasks import shown_windows
 from distilnlp.tasks.collators import other_tokens
-from distilnlp.tasks.question_answering.rows import QuestionRows
-from distilnlp.tasks.text_rows import TextRows
-from distilnlp.tasks.token_classification.rows import TokenRows
 
 
 def side_by_side(plan: Plan, student: EncodedRows, teacher: EncodedRows) -> tuple[EncodedRows, EncodedRows]:
@@ -30,9 +27,9 @@ def side_by_side(plan: Plan, student: EncodedRows, teacher: EncodedRows) -> tupl
     Raises:
         DistillationError: the teacher cannot read what a window shows.
     """
-    if isinstance(plan.task.rows, QuestionRows):
+    if plan.task.rows.are_windows:
         return student, _with_shown_windows(plan, student, teacher)
-    if isinstance(plan.task.rows, TokenRows) and student.test is not None and teacher.test is not None:
+    if plan.task.rows.are_words and student.test is not None and teacher.test is not None:
         own, other = same_words(student.test, teacher.test)
         return replace(student, test=own), replace(teacher, test=other)
     return student, teacher
@@ -79,6 +76,6 @@ def paired_training_rows(plan: Plan, student: EncodedRows, teacher: EncodedRows,
 
 
 def _with_words(plan: Plan, rows: EncodedRows) -> Dataset:
-    if WORD_IDS in rows.train.column_names or not isinstance(plan.task.rows, TextRows):
+    if WORD_IDS in rows.train.column_names or not plan.task.rows.are_texts:
         return rows.train
     return add_words(rows.train, plan.data.train, rows.tokenizer, rows.max_length)

@@ -33,8 +33,6 @@ from distilnlp.signals import SignalProfile
 from distilnlp.signals.names import ANSWER, CHOICES, FOLD, NO_FOLD, SOURCE_ROW, TEACHER_TEXT
 from distilnlp.students import estimate_cost
 from distilnlp.tasks import Task, profile_of
-from distilnlp.tasks.multiple_choice.head import most_texts
-from distilnlp.tasks.text_rows import TextRows
 from distilnlp.training.checks import check_batch_size, check_own_encoding
 from distilnlp.training.stopping import (
     HELD_OUT,
@@ -102,7 +100,7 @@ def make_plan(recipe: Recipe) -> Plan:
     names, is_finished = recipe.teacher.models, not recipe.teacher.finetune
     trusted = recipe.trust_remote_code
     task = find_task(recipe.task, names[0] if names and is_finished else None, trusted)
-    if task.head_positions is not None and (len(names) > 1 or recipe.teacher.folds):
+    if task.draws_its_items and (len(names) > 1 or recipe.teacher.folds):
         raise DistillationError(
             f"{task.name} is answered at positions that are drawn, so its teacher is one model in a recipe, but there "
             "are several or teacher.folds. Name one model and remove folds."
@@ -129,7 +127,7 @@ def make_plan(recipe: Recipe) -> Plan:
     _check_validation(plan)
     student_args = build_arguments(trainings["student"], recipe.seed, Path(recipe.output))
     objective = student_args.build_objective(task, profile_of(student), plan.teacher_profile)
-    check_batch_size(objective, student_args, most_texts(task, data.train, CHOICES))
+    check_batch_size(objective, student_args, task.texts_a_row(data.train, CHOICES))
     if models and is_finished and PartialState().is_main_process:
         check_finished_teacher(task, data, members, recipe.data)
     for model in (*models, student):
@@ -196,7 +194,7 @@ def _evaluates(values: dict[str, Any]) -> bool:
 def _check_own_view(recipe: Recipe, task: Task) -> None:
     """Refuse what only a task of whole texts can have."""
     check_own_encoding(task)
-    if recipe.teacher.text_columns is not None and not isinstance(task.rows, TextRows):
+    if recipe.teacher.text_columns is not None and not task.rows.are_texts:
         raise DistillationError(
             f"teacher.text_columns give the teacher a text of its own, but the rows of {task.name} are no plain texts. "
             "Remove teacher.text_columns."

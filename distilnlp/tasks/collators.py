@@ -11,13 +11,14 @@ from transformers import PreTrainedTokenizerBase, default_data_collator
 from distilnlp.errors import DistillationError, shown
 from distilnlp.labels import label_of
 from distilnlp.signals import token_mask
-from distilnlp.signals.names import LABEL_COLUMNS, NO_LABEL, OFFSETS, WORD_IDS
+from distilnlp.signals.modality import TOKENS
+from distilnlp.signals.names import END, LABEL_COLUMNS, NO_LABEL, OFFSETS, START, WORD_IDS
 
 Row = dict[str, Any]
 
 # Columns with a value a token that a tokenizer does not pad, and what marks their padding.
 TOKEN_COLUMNS: dict[str, Any] = {"word_starts": 0, "context_mask": 0, WORD_IDS: -1, OFFSETS: [0, 0]}
-ENDS = ("start_positions", "end_positions")
+ENDS = (START, END)
 
 
 class RowCollator:
@@ -40,7 +41,7 @@ class RowCollator:
             require_tokens(row)
         extra = {name for row in rows for name in row if name in (*LABEL_COLUMNS, *ENDS, *TOKEN_COLUMNS)}
         batch = self._pad([{name: value for name, value in row.items() if name not in extra} for row in rows])
-        length = batch["input_ids"].shape[-1]
+        length = batch[TOKENS.values].shape[-1]
         for name in extra & TOKEN_COLUMNS.keys():
             batch[name] = padded(rows, name, length, TOKEN_COLUMNS[name])
         for name in extra & set(ENDS):
@@ -58,9 +59,9 @@ class RowCollator:
 
 def require_tokens(row: Row) -> None:
     """Refuse a row that was never tokenised."""
-    if row.get("input_ids") is None:
+    if row.get(TOKENS.values) is None:
         raise DistillationError(
-            f"every row needs `input_ids`, but a row has only {[name for name in row if name != 'input_ids']}. "
+            f"every row needs `{TOKENS.values}`, but a row has only {[name for name in row if name != TOKENS.values]}. "
             "Tokenise the data set first: dataset.map(lambda row: tokenizer(row['text'], truncation=True))."
         )
 
@@ -100,7 +101,7 @@ def token_labels(rows: list[Row], length: int) -> Tensor:
     """Class ids a token, int64 `[batch, length]`; padding and rows without labels are -100."""
     labels = [label_of(row) for row in rows]
     full = [
-        {**row, "labels": [NO_LABEL] * len(row["input_ids"]) if label is None else label}
+        {**row, "labels": [NO_LABEL] * len(row[TOKENS.values]) if label is None else label}
         for row, label in zip(rows, labels, strict=True)
     ]
     return padded(full, "labels", length, NO_LABEL)
@@ -113,7 +114,7 @@ def padded(rows: list[Row], name: str, length: int, fill: int | list[int]) -> Te
     for row in rows:
         if not _is_list(row.get(name)):
             raise _refusal(expected, [row.get(name)])
-        if len(row[name]) != len(row["input_ids"]):
+        if len(row[name]) != len(row[TOKENS.values]):
             raise DistillationError(
                 f"{name} must have one entry for each token, but a row of {len(row['input_ids'])} tokens has "
                 f"{len(row[name])} of them. Make them from the same tokenised text."
