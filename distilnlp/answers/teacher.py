@@ -37,7 +37,7 @@ class CachedTeacher:
         self.manifest = manifest
         self.profile = manifest.profile
         self.columns = frozenset(manifest.columns)
-        self._task = task_named(manifest.profile.task)
+        self._task = task_named(str(manifest.profile.task))
         self._fields = field_names(self._task, manifest.request)
 
     def __reduce__(self) -> Any:

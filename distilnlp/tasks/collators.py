@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase, default_data_collator
 
 from distilnlp.errors import DistillationError, shown
-from distilnlp.labels import label_of
+from distilnlp.labels import label_of, marked_ids, marked_numbers
 from distilnlp.signals import token_mask
 from distilnlp.signals.modality import TOKENS
 from distilnlp.signals.names import END, LABEL_COLUMNS, NO_LABEL, OFFSETS, START, WORD_IDS
@@ -75,7 +75,7 @@ def scores(rows: list[Row], _length: int) -> Tensor:
     """Numbers, float32 `[batch]`; null becomes NaN."""
     expected = "a regression target must be a number, finite in float32, or null or NaN"
     labels = [label_of(row) for row in rows]
-    values = _numbers([math.nan if label is None else label for label in labels], 1, expected).float()
+    values = _numbers(marked_numbers(labels), 1, expected).float()
     return _require(values, ~values.isinf(), expected)
 
 
@@ -86,13 +86,13 @@ def decisions(rows: list[Row], _length: int) -> Tensor:
     if any(label is not None and not _is_list(label) for label in labels):
         raise _refusal(expected, labels)
     width = next((len(label) for label in labels if label is not None), 1)
-    filled = [[math.nan] * width if label is None else label for label in labels]
+    filled = [marked_numbers([None] * width if label is None else label) for label in labels]
     if any(len(row) != width for row in filled):
         raise DistillationError(
             f"every row needs one 0 or 1 for each label, but the rows of one batch have {sorted({*map(len, filled)})} "
             "of them. Give every row as many as the model has labels, in the order of its id2label."
         )
-    values = _numbers([[math.nan if value is None else value for value in row] for row in filled], 2, expected).float()
+    values = _numbers(filled, 2, expected).float()
     values = values.masked_fill(values == NO_LABEL, math.nan)
     return _require(values, values.isnan() | (values == 0) | (values == 1), expected)
 
@@ -127,7 +127,7 @@ def padded(rows: list[Row], name: str, length: int, fill: int | list[int]) -> Te
 def _ids(values: list[Any], name: str) -> Tensor:
     """Whole numbers, int64 `[batch]`; null becomes -100."""
     expected = f"{name} must be a whole number from 0, or null or {NO_LABEL} for a row without one"
-    ids = _numbers([NO_LABEL if value is None else value for value in values], 1, expected)
+    ids = _numbers(marked_ids(values), 1, expected)
     return _require(ids, (ids == NO_LABEL) | (ids >= 0) & (ids == ids.round()), expected).long()
 
 

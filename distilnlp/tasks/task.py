@@ -5,15 +5,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
 
 from distilnlp.data import RowFormat
 from distilnlp.losses import cross_entropy, forward_kl, logit_mse
 from distilnlp.metrics import EvaluationTask
 from distilnlp.signals import Batch
 from distilnlp.signals.modality import TOKENS, Modality
+from distilnlp.tasks.collators import Row, RowCollator
 
 Answer = Literal["categorical", "binary", "score"]
-Collate = Callable[[list[dict[str, Any]]], dict[str, Tensor]]
+Collate = Callable[[list[Row]], dict[str, Tensor]]
 
 
 class Task(ABC):
@@ -34,8 +36,8 @@ class Task(ABC):
         pipeline_options: further arguments of that call, as code; None = transformers has no such pipeline.
         problem_type: what a new head's config is to say; None = nothing.
         num_outputs: the `num_labels` of a new head where neither label names nor the family decide it.
-        must_be_named: whether a saved head does not tell the task, for models are published with it to be fine-tuned
-            for another.
+        must_be_named: whether a saved head does not tell the task: models are published with it to be fine-tuned.
+        collate_labels: `(rows, length of the batch) -> labels`; None = the labels have other names.
         collator_keys: keys of a recipe's `data` section that the collator takes too.
         loss_inputs: columns that the collator or the losses read beside the labels and what the models name.
         item_marks: columns of the rows, beside what the models name, that say which logits count.
@@ -62,6 +64,7 @@ class Task(ABC):
     problem_type: ClassVar[str | None] = None
     num_outputs: ClassVar[int | None] = None
     must_be_named: ClassVar[bool] = False
+    collate_labels: Callable[[list[Row], int], Tensor] | None = None
     collator_keys: ClassVar[tuple[str, ...]] = ()
     loss_inputs: ClassVar[frozenset[str]] = frozenset()
     item_marks: ClassVar[frozenset[str]] = frozenset()
@@ -111,17 +114,14 @@ class Task(ABC):
 
     # ---- Batches ----
 
-    @abstractmethod
-    def collator(self, tokenizer: Any, **options: Any) -> Collate:
-        """Return what makes batches of tokenised rows.
+    def collator(self, tokenizer: PreTrainedTokenizerBase | None, **options: Any) -> Collate:
+        """Return `(rows) -> batch`, which pads tokenised rows and makes tensors of them and of their labels.
 
         Args:
             tokenizer: pads; None for rows that have one length already.
             options: those of `collator_keys`.
-
-        Returns:
-            `(rows) -> batch`, the labels under `labels` (question answering: as its models name them).
         """
+        return RowCollator(tokenizer, self.collate_labels)
 
     def align_labels(self, dataset: Any, label_names: Sequence[str] | None, num_labels: int, split: str) -> Any:
         """Return a data set whose labels mean what the logits mean; objects that are none pass unchanged.

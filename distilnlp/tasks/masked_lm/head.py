@@ -70,7 +70,6 @@ class MaskedLM(Task):
     classes_are_tokens = True
 
     def num_classes(self, config: Any) -> int:
-        """Return the size of the vocabulary."""
         return config.vocab_size
 
     def head_positions(self, batch: Batch) -> Tensor:
@@ -83,8 +82,7 @@ class MaskedLM(Task):
         """Return the logits `[count, vocabulary]` of the masked tokens."""
         return logits_at(outputs.logits, self.head_positions(batch))
 
-    def collator(self, tokenizer: Any, **options: Any) -> Collate:
-        """Return what masks and pads rows, with `labels` `[batch, length]`."""
+    def collator(self, tokenizer: PreTrainedTokenizerBase | None, **options: Any) -> Collate:
         return MaskingCollator(tokenizer, **options)
 
     def align_labels(self, dataset: Any, label_names: Sequence[str] | None, num_labels: int, split: str) -> Any:

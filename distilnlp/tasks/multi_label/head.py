@@ -15,10 +15,9 @@ from distilnlp.losses import binary_cross_entropy
 from distilnlp.signals import Batch
 from distilnlp.signals.names import NO_LABEL
 from distilnlp.tasks.checks import NUMBERS, columns_of, require_type
-from distilnlp.tasks.collators import RowCollator, decisions
+from distilnlp.tasks.collators import decisions
 from distilnlp.tasks.multi_label.rows import MULTI_LABEL_ROWS
 from distilnlp.tasks.multi_label.scores import MULTI_LABEL_EVALUATION
-from distilnlp.tasks.task import Collate
 from distilnlp.tasks.whole_rows import TextTask
 
 
@@ -29,16 +28,12 @@ class MultiLabelClassification(TextTask):
     problem_type = "multi_label_classification"
     answer = "binary"
     rows = MULTI_LABEL_ROWS
+    collate_labels = staticmethod(decisions)
     evaluation = MULTI_LABEL_EVALUATION
     pipeline_options = 'truncation=True, top_k=None, function_to_apply="sigmoid"'
 
     def fits(self, config: Any) -> bool:
-        """Whether a config says so."""
         return config.problem_type == self.problem_type
-
-    def collator(self, tokenizer: Any, **_options: Any) -> Collate:
-        """Return what pads rows, with `labels` `[batch, labels]`."""
-        return RowCollator(tokenizer, decisions)
 
     def align_labels(self, dataset: Any, label_names: Sequence[str] | None, num_labels: int, split: str) -> Any:
         """Refuse targets that are not one 0 or 1 for each label."""
@@ -65,7 +60,6 @@ class MultiLabelClassification(TextTask):
         return torch.stack([logits, torch.zeros_like(logits)], dim=-1)
 
     def hard_loss(self, logits: Tensor, batch: Batch, num_items: Tensor | int | None) -> Tensor:
-        """Return the cross-entropy of the decisions that are known."""
         targets = batch["labels"].float()
         if targets.shape != logits.shape:
             if not targets.isnan().all():

@@ -105,8 +105,7 @@ class MultipleChoice(RowTask):
         """Return 1: the head scores one choice at a time."""
         return 1
 
-    def collator(self, tokenizer: Any, **_options: Any) -> Collate:
-        """Return what pads the choices of rows, with `choice_mask` and `labels`."""
+    def collator(self, tokenizer: PreTrainedTokenizerBase | None, **_options: Any) -> Collate:
         return ChoiceCollator(tokenizer)
 
     def align_labels(self, dataset: Any, label_names: Sequence[str] | None, num_labels: int, split: str) -> Any:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from transformers import EvalPrediction, PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import DistillationError
+from distilnlp.labels import marked_ids
 from distilnlp.metrics import EvaluationTask, Scorer, agreement, mean_kl, predict_rows, weighted_scorer
 from distilnlp.metrics.intervals import weighted_means
 from distilnlp.metrics.labels import check_label_ids, keep_order, label_values
@@ -24,7 +25,7 @@ def read_choice_ids(examples: Rows, _config: PreTrainedConfig) -> NDArray:
     Raises:
         DistillationError: no row has a label, or a label is not one of its row's choices.
     """
-    labels = np.asarray([NO_LABEL if value is None else value for value in label_values(examples)])
+    labels = np.asarray(marked_ids(label_values(examples)))
     counts = np.array([len(row["input_ids"]) for row in examples])
     check_label_ids(labels, int(counts.max()))
     outside = np.flatnonzero(labels >= counts)

@@ -18,10 +18,10 @@ from distilnlp.signals import Batch, token_mask
 from distilnlp.signals.modality import TOKENS
 from distilnlp.signals.names import END, LABEL_COLUMNS, NO_LABEL, OFFSETS, START
 from distilnlp.tasks.checks import IDS, check_marks, columns_of, is_tokenised, require_type
-from distilnlp.tasks.collators import ENDS, RowCollator
+from distilnlp.tasks.collators import ENDS
 from distilnlp.tasks.question_answering.rows import QUESTION_ROWS
 from distilnlp.tasks.question_answering.scores import QUESTION_EVALUATION
-from distilnlp.tasks.task import Collate, Task
+from distilnlp.tasks.task import Task
 from distilnlp.tasks.whole_rows import every_row
 
 NOTHING = 20.0  # a logit: finite, so that every loss is, and next to no probability
@@ -44,7 +44,6 @@ class QuestionAnswering(Task):
     classes_vary = True
 
     def fits(self, config: Any) -> bool:
-        """Whether a config tells of two outputs a position."""
         return config.num_labels == 2
 
     def read_logits(self, outputs: Any, batch: Batch) -> Tensor:
@@ -52,12 +51,7 @@ class QuestionAnswering(Task):
         return torch.stack([outputs.start_logits, outputs.end_logits], dim=1)
 
     def as_outputs(self, logits: Tensor) -> dict[str, Tensor]:
-        """Return the logits of starts and ends, `[batch, length]` each."""
         return {"start_logits": logits[:, 0], "end_logits": logits[:, 1]}
-
-    def collator(self, tokenizer: Any, **_options: Any) -> Collate:
-        """Return what pads windows, with the positions of the answers."""
-        return RowCollator(tokenizer)
 
     def align_labels(self, dataset: Any, label_names: Sequence[str] | None, num_labels: int, split: str) -> Any:
         """Refuse answers that are not a start and an end among the row's tokens."""
@@ -101,7 +95,6 @@ class QuestionAnswering(Task):
         return both_ends(context(batch))
 
     def hard_loss(self, logits: Tensor, batch: Batch, num_items: Tensor | int | None) -> Tensor:
-        """Return the cross-entropy with the positions of start and end."""
         # Over the real tokens: position 0 stands for "not in this window", and padding must not matter.
         return cross_entropy(logits, self.item_labels(batch), num_items, both_ends(token_mask(batch)))
 
@@ -112,11 +105,6 @@ class QuestionAnswering(Task):
         character, or to the first one after it; that it ends there, to the one that holds its last character, or to the
         last one before it. What several bring adds up. A piece that gets nothing is `NOTHING` below the least likely of
         the teacher's. Rows without `offsets` have the same tokens.
-
-        Args:
-            logits: `[batch, 2, teacher's length]`.
-            batch: as the student reads it.
-            own: as the teacher does.
         """
         if OFFSETS not in batch or OFFSETS not in own:
             return logits

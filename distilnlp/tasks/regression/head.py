@@ -11,9 +11,8 @@ from distilnlp.labels import label_column
 from distilnlp.losses import squared_error
 from distilnlp.signals import Batch
 from distilnlp.tasks.checks import NUMBERS, columns_of, require_type
-from distilnlp.tasks.collators import RowCollator, scores
+from distilnlp.tasks.collators import scores
 from distilnlp.tasks.regression.scores import REGRESSION_EVALUATION
-from distilnlp.tasks.task import Collate
 from distilnlp.tasks.text_rows import LARGEST_SCORE, REGRESSION_ROWS
 from distilnlp.tasks.whole_rows import TextTask
 
@@ -25,17 +24,13 @@ class Regression(TextTask):
     problem_type = "regression"
     answer = "score"
     rows = REGRESSION_ROWS
+    collate_labels = staticmethod(scores)
     evaluation = REGRESSION_EVALUATION
     num_outputs = 1
     pipeline_options = 'truncation=True, function_to_apply="none"'
 
     def fits(self, config: Any) -> bool:
-        """Whether a config tells of one output, and of no other task."""
         return config.problem_type in (None, self.problem_type) and config.num_labels == 1
-
-    def collator(self, tokenizer: Any, **_options: Any) -> Collate:
-        """Return what pads rows, with `labels` `[batch]`."""
-        return RowCollator(tokenizer, scores)
 
     def align_labels(self, dataset: Any, label_names: Sequence[str] | None, num_labels: int, split: str) -> Any:
         """Refuse targets that are no numbers, or beyond float32."""
@@ -54,7 +49,6 @@ class Regression(TextTask):
         return dataset
 
     def hard_loss(self, logits: Tensor, batch: Batch, num_items: Tensor | int | None) -> Tensor:
-        """Return the squared error of the scores."""
         return squared_error(logits.squeeze(-1), batch["labels"].float(), num_items)
 
 

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from distilnlp.labels import align_dataset_labels
-from distilnlp.tasks.collators import RowCollator, class_ids
+from distilnlp.tasks.collators import class_ids
 from distilnlp.tasks.single_label.scores import SINGLE_LABEL_EVALUATION
-from distilnlp.tasks.task import Collate
 from distilnlp.tasks.text_rows import SINGLE_LABEL_ROWS
 from distilnlp.tasks.whole_rows import TextTask
 
@@ -18,19 +17,14 @@ class SingleLabelClassification(TextTask):
     problem_type = "single_label_classification"
     answer = "categorical"
     rows = SINGLE_LABEL_ROWS
+    collate_labels = staticmethod(class_ids)
     evaluation = SINGLE_LABEL_EVALUATION
     pipeline_options = "truncation=True"
 
     def fits(self, config: Any) -> bool:
-        """Whether a config tells of several classes, and of no other task."""
         return config.problem_type in (None, self.problem_type) and config.num_labels > 1
 
-    def collator(self, tokenizer: Any, **_options: Any) -> Collate:
-        """Return what pads rows, with `labels` `[batch]`."""
-        return RowCollator(tokenizer, class_ids)
-
     def align_labels(self, dataset: Any, label_names: Sequence[str] | None, num_labels: int, split: str) -> Any:
-        """Return the data set with the label ids of the student's classes."""
         return align_dataset_labels(dataset, label_names, num_labels, split)
 
 

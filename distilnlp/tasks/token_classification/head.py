@@ -12,8 +12,8 @@ from distilnlp.labels import label_column
 from distilnlp.signals import Batch, token_mask
 from distilnlp.signals.names import NO_LABEL
 from distilnlp.tasks.checks import check_marks, check_token_labels, is_tokenised
-from distilnlp.tasks.collators import RowCollator, token_labels
-from distilnlp.tasks.task import Collate, Task
+from distilnlp.tasks.collators import token_labels
+from distilnlp.tasks.task import Task
 from distilnlp.tasks.token_classification.rows import TOKEN_ROWS
 from distilnlp.tasks.token_classification.scores import TOKEN_EVALUATION
 
@@ -27,17 +27,13 @@ class TokenClassification(Task):
     pipeline_tag = "token-classification"
     answer = "categorical"
     rows = TOKEN_ROWS
+    collate_labels = staticmethod(token_labels)
     evaluation = TOKEN_EVALUATION
     pipeline_options = 'aggregation_strategy="simple"'
     loss_inputs = item_marks = frozenset({"word_starts"})
 
     def fits(self, config: Any) -> bool:
-        """Whether a config tells of several tags."""
         return config.num_labels > 1
-
-    def collator(self, tokenizer: Any, **_options: Any) -> Collate:
-        """Return what pads rows, with `labels` `[batch, length]`."""
-        return RowCollator(tokenizer, token_labels)
 
     def align_labels(self, dataset: Any, label_names: Sequence[str] | None, num_labels: int, split: str) -> Any:
         """Refuse label ids that are none of the model's, and rows whose labels are not one a token."""
@@ -79,10 +75,7 @@ class TokenClassification(Task):
     def align_logits(self, logits: Tensor, batch: Batch, own: Batch) -> Tensor:
         """Return logits that a teacher gave in its own pieces at the student's: word k at the start of word k.
 
-        Args:
-            logits: `[batch, teacher's length, tags]`.
-            batch: as the student reads it.
-            own: as the teacher does.
+        From `[batch, teacher's length, tags]`.
 
         Raises:
             DistillationError: a row has more words in one encoding than in the other.
