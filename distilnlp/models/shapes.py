@@ -73,14 +73,7 @@ def longest_readable(model: PreTrainedModel) -> int | None:
     limits = [stated] if stated and stated > 0 else []
     for name, module in model.named_modules():
         if name.rpartition(".")[2] == "position_embeddings" and hasattr(module, "weight"):
-            limits.append(module.weight.shape[0] - first_position(module))
+            # RoBERTa and its kin number positions from the padding id on, so that the first ones hold no token.
+            padding = getattr(module, "padding_idx", None)
+            limits.append(module.weight.shape[0] - (0 if padding is None else padding + 1))
     return min(limits, default=None)
-
-
-def first_position(position_embeddings: Any) -> int:
-    """Return the row of position embeddings that belongs to the first token of a text.
-
-    RoBERTa, MPNet and their kin number positions from the padding id of this embedding on.
-    """
-    padding = getattr(position_embeddings, "padding_idx", None)
-    return 0 if padding is None else padding + 1

@@ -14,7 +14,6 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from distilnlp.errors import DistillationError, shown
 from distilnlp.models.families import find_family
-from distilnlp.models.shapes import first_position
 from distilnlp.students.blueprint import Blueprint, assemble, blueprint_of
 from distilnlp.students.loading import Source, as_model, as_tokenizer
 from distilnlp.students.pieces import Spec, check_spec, ids_to_keep, keep_ids, tried_pieces
@@ -154,9 +153,10 @@ def _renumber_config(config: PreTrainedConfig, new_ids: Mapping[int, int]) -> No
 
 
 def _fixed_ids(model: PreTrainedModel) -> set[int]:
-    """Return the ids that must not move: those from which positions are counted."""
+    """Return the ids that must not move. RoBERTa and MPNet number positions from the padding id of this embedding."""
     embeddings = getattr(model.base_model, "embeddings", None)
-    return set(range(first_position(getattr(embeddings, "position_embeddings", None))))
+    padding = getattr(getattr(embeddings, "position_embeddings", None), "padding_idx", None)
+    return set() if padding is None else set(range(padding + 1))
 
 
 def _trim_tokenizer(

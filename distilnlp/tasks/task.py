@@ -114,12 +114,10 @@ class Task(ABC):
 
     # ---- Batches ----
 
-    def collator(self, tokenizer: PreTrainedTokenizerBase | None, **options: Any) -> Collate:
+    def collator(self, tokenizer: PreTrainedTokenizerBase | None) -> Collate:
         """Return `(rows) -> batch`, which pads tokenised rows and makes tensors of them and of their labels.
 
-        Args:
-            tokenizer: pads; None for rows that have one length already.
-            options: those of `collator_keys`.
+        The tokenizer pads; None for rows that have one length already. A task with `collator_keys` takes these too.
         """
         return RowCollator(tokenizer, self.collate_labels)
 
@@ -137,8 +135,8 @@ class Task(ABC):
         """
         return dataset
 
-    def texts_a_row(self, dataset: Any, column: str | None = None) -> int:
-        """Return how many texts a row has at most, by the column of their tokens (None = the student's)."""
+    def texts_a_row(self, dataset: Any, column: str = TOKENS.values) -> int:
+        """Return how many texts a row has at most, by a column that has an entry for each."""
         return 1
 
     def row_shape(self, length: int) -> tuple[int, ...]:

@@ -23,6 +23,8 @@ from distilnlp.tasks.masked_lm.rows import MASKED_LM_ROWS
 from distilnlp.tasks.masked_lm.scores import MASKED_LM_EVALUATION
 from distilnlp.tasks.task import Collate, Task
 
+MASKED_SHARE = 0.15  # of the tokens, as in BERT
+
 
 class MaskingCollator:
     """Masks tokens anew in every batch (BERT, arXiv 1810.04805); rows that are masked already are only padded.
@@ -32,7 +34,7 @@ class MaskingCollator:
         mask_probability: share of the tokens that are to be predicted.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase | None, mask_probability: float = 0.15) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase | None, mask_probability: float = MASKED_SHARE) -> None:
         if tokenizer is None or tokenizer.mask_token is None:
             raise DistillationError(
                 "masked language modelling needs a tokenizer with a mask token, but there is none. Pass the model's "
@@ -82,8 +84,8 @@ class MaskedLM(Task):
         """Return the logits `[count, vocabulary]` of the masked tokens."""
         return logits_at(outputs.logits, self.head_positions(batch))
 
-    def collator(self, tokenizer: PreTrainedTokenizerBase | None, **options: Any) -> Collate:
-        return MaskingCollator(tokenizer, **options)
+    def collator(self, tokenizer: PreTrainedTokenizerBase | None, mask_probability: float = MASKED_SHARE) -> Collate:
+        return MaskingCollator(tokenizer, mask_probability)
 
     def align_labels(self, dataset: Any, label_names: Sequence[str] | None, num_labels: int, split: str) -> Any:
         """Refuse labels, in rows that are masked already, that are not one token id or -100 for each token."""

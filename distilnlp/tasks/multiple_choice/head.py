@@ -98,14 +98,12 @@ class MultipleChoice(RowTask):
     classes_vary = True
 
     def num_classes(self, config: Any) -> int:
-        """Return 0: rows may have any number of choices."""
-        return 0
+        return 0  # rows may have any number of choices
 
     def head_width(self, config: Any) -> int:
-        """Return 1: the head scores one choice at a time."""
-        return 1
+        return 1  # it scores one choice at a time
 
-    def collator(self, tokenizer: PreTrainedTokenizerBase | None, **_options: Any) -> Collate:
+    def collator(self, tokenizer: PreTrainedTokenizerBase | None) -> Collate:
         return ChoiceCollator(tokenizer)
 
     def align_labels(self, dataset: Any, label_names: Sequence[str] | None, num_labels: int, split: str) -> Any:
@@ -133,17 +131,15 @@ class MultipleChoice(RowTask):
                 )
         return dataset
 
-    def texts_a_row(self, dataset: Any, column: str | None = None) -> int:
+    def texts_a_row(self, dataset: Any, column: str = TOKENS.values) -> int:
         """Return how many choices a row has at most. Many, where no row can be read."""
-        column = column or TOKENS.values
         if not isinstance(dataset, Dataset) or column not in dataset.column_names:
             return MANY
         counts = (pc.list_value_length(part[column]) for part in columns_of(dataset, column))
         return max((pc.max(count).as_py() or 1 for count in counts), default=1)
 
     def row_shape(self, length: int) -> tuple[int, ...]:
-        """Return `(1, length)`: a row of one choice."""
-        return (1, length)
+        return (1, length)  # of one choice
 
     def class_mask(self, batch: Batch) -> Tensor | None:
         """Bool `[batch, choices]`: which choices a row has; None = all."""
