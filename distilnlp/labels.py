@@ -1,11 +1,13 @@
-"""Label names: compared by name wherever two sides must agree, and put into one order where only the order differs."""
+"""Labels: what marks an unknown one, and their names, which are compared wherever two sides must agree."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from datasets import ClassLabel, Dataset, IterableDataset, Value
 
 from distilnlp.errors import DistillationError, shown
+from distilnlp.signals import SignalProfile
 from distilnlp.signals.names import LABEL_COLUMNS, NO_LABEL
 
 
@@ -20,6 +22,41 @@ def label_column(dataset: Any) -> str | None:
 def label_of(row: Mapping[str, Any]) -> Any:
     """Return a row's label, None if it has none."""
     return next((row[name] for name in LABEL_COLUMNS if name in row), None)
+
+
+def marked_ids(values: Iterable[Any]) -> list[Any]:
+    """Return class ids with -100 in the place of null: no label."""
+    return [NO_LABEL if value is None else value for value in values]
+
+
+def marked_numbers(values: Iterable[Any]) -> list[Any]:
+    """Return numbers with NaN in the place of null: no label."""
+    return [math.nan if value is None else value for value in values]
+
+
+def class_order(own: SignalProfile, wanted: SignalProfile, owner: str, wanted_owner: str) -> list[int] | None:
+    """Return for each class of the wanted side its index in the own; None where both have one order.
+
+    Classes without names are taken to be in the wanted order already: as many are all that can be known.
+
+    Args:
+        own: of the model whose classes are reordered.
+        wanted: of the model whose order is wanted.
+        owner: whose classes the own are, for the message ("the teacher").
+        wanted_owner: whose the wanted are.
+
+    Raises:
+        DistillationError: the two do not have the same labels.
+    """
+    if own.num_labels != wanted.num_labels:
+        raise DistillationError(
+            f"{owner} and {wanted_owner} must have the same labels, but {owner} has {own.num_labels} and "
+            f"{wanted_owner} {wanted.num_labels}. Use models of one task: a student that is built from its teacher "
+            "has its labels."
+        )
+    if own.label_names is None or wanted.label_names is None:
+        return None
+    return label_order(own.label_names, wanted.label_names, owner, wanted_owner)
 
 
 def label_order(source: Sequence[str], target: Sequence[str], source_owner: str, target_owner: str) -> list[int] | None:
@@ -72,12 +109,11 @@ def align_dataset_labels(dataset: Any, label_names: Sequence[str] | None, num_la
 
 
 def _renumber(dataset: Any, column: str, order: list[int]) -> Any:
-    """Give the labels new ids, and null, which few collators can take, the id -100."""
-    new_id: dict[int | None, int] = {old: new for new, old in enumerate(order)}
-    new_id[None] = NO_LABEL
+    """Give the labels new ids, and null, which few collators can take, its mark."""
+    new_id = {old: new for new, old in enumerate(order)}
 
     def renumber(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        return {column: [new_id.get(label, label) for label in rows[column]]}
+        return {column: marked_ids(new_id.get(label, label) for label in rows[column])}
 
     features = dataset.features.copy()
     features[column] = Value("int64")  # a ClassLabel has no place for -100

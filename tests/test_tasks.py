@@ -53,6 +53,13 @@ def loss_of(task: str, soft: bool, student: dict[str, Tensor], teacher: dict[str
     return component(read(task, student, batch), read(task, teacher, batch), batch, None, TEMPERATURE)
 
 
+@every_task
+def test_logits_are_read_from_the_outputs_that_they_are_written_as(task: str) -> None:
+    batch = collated(task, task_rows(task))
+    logits = read(task, random_outputs(task, batch, 0), batch).logits
+    assert torch.equal(read(task, TASKS[task].as_outputs(logits), batch).logits, logits)
+
+
 # ---- Counting ----
 
 

@@ -1,7 +1,6 @@
 """What is said of a teacher before a student learns from it: chance, another order of labels, the labels alone."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from distilnlp.runs import run
 from distilnlp.runs.members import Member
 from distilnlp.runs.teacher_worth import SAMPLE, check_finished_teacher
 from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION, SINGLE_LABEL_EVALUATION, TOKEN_EVALUATION, Task
+from distilnlp.tasks.single_label.head import SingleLabelClassification
 from distilnlp.tasks.single_label.scores import SingleLabelScoring
 from distilnlp.tasks.token_classification.scores import WordLabels
 from tests.test_runs import recipe, save_model
@@ -35,7 +35,10 @@ def task_whose_model_answers(answer: Any) -> Task:
         def predict(model: Any, examples: Any, *further: Any) -> NDArray:
             return one_hot([answer(row["label"]) for row in examples])
 
-    return replace(SINGLE_LABEL_CLASSIFICATION, evaluation=Answered())
+    class Answering(SingleLabelClassification):
+        evaluation = Answered()
+
+    return Answering()
 
 
 def said_of(task: Task, caplog: pytest.LogCaptureFixture, rows: int = 300) -> str:

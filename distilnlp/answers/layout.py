@@ -9,8 +9,7 @@ from torch import Tensor
 
 from distilnlp.losses import QueryKeyValue
 from distilnlp.signals import Batch, SignalProfile, SignalRequest, Signals, token_mask
-from distilnlp.tasks import MASKED_LM, Task
-from distilnlp.tasks.masked_lm.head import masked_tokens
+from distilnlp.tasks import Task
 
 NO_MASS = -1e4  # a logit that means nothing is left, in float16 too
 LOGITS, TOP_IDS, REST = "logits", "top_ids", "rest"
@@ -49,7 +48,7 @@ def kept_signals(
         top_k: how many of a vocabulary's logits are kept, beside the mass of the others.
         temperature: at which that mass is measured.
     """
-    fields = _top(signals.logits, batch, top_k, temperature) if task is MASKED_LM else {}
+    fields = _top(signals.logits, _drawn(task, batch), top_k, temperature) if task.classes_are_tokens else {}
     if not fields:
         fields[LOGITS] = Kept(signals.logits, logit_mask(task, batch, signals.logits.shape[-1]))
     rows = len(next(iter(batch.values())))
@@ -61,7 +60,7 @@ def kept_signals(
 
 
 def logit_mask(task: Task, batch: Batch, num_classes: int) -> Tensor:
-    """Bool, of the logits' shape: which of them a loss reads. Not for masked language modelling."""
+    """Bool, of the logits' shape: which of them a loss reads. Not where the classes are tokens."""
     counts = task.valid_items(batch).unsqueeze(-1)
     exists = task.class_mask(batch)
     return counts & exists if exists is not None else counts.expand(*counts.shape[:-1], num_classes)
@@ -69,7 +68,7 @@ def logit_mask(task: Task, batch: Batch, num_classes: int) -> Tensor:
 
 def field_names(task: Task, request: SignalRequest) -> list[str]:
     """Return the fields that a cache of these signals has."""
-    logits = [LOGITS, TOP_IDS, REST] if task is MASKED_LM else [LOGITS]
+    logits = [LOGITS, TOP_IDS, REST] if task.classes_are_tokens else [LOGITS]
     states = [f"hidden_state_{index}" for index in sorted(request.hidden_states)]
     return [*logits, *states, *(f"{part}_{index}" for index in sorted(request.qkv) for part in PARTS)]
 
@@ -88,10 +87,10 @@ def restore(
         top_k: see `kept_signals`.
     """
     restored = {}
-    if task is MASKED_LM:
-        masked, width = masked_tokens(batch), min(top_k, profile.num_labels)
+    if task.classes_are_tokens:
+        drawn, width = _drawn(task, batch), min(top_k, profile.num_labels)
         for name, inner in ((LOGITS, (width,)), (TOP_IDS, (width,)), (REST, ())):
-            restored[name] = _padded(fields[name], masked, inner)
+            restored[name] = _padded(fields[name], drawn, inner)
     else:
         restored[LOGITS] = _padded(fields[LOGITS], logit_mask(task, batch, profile.num_labels), ())
     tokens = token_mask(batch) if request.hidden_states or request.qkv else None
@@ -106,9 +105,9 @@ def as_signals(
 ) -> Signals:
     """Return the signals of a batch from its padded fields."""
     logits = fields[LOGITS]
-    if task is MASKED_LM:
-        masked = masked_tokens(batch)
-        top, ids, rest = logits[masked], fields[TOP_IDS][masked], fields[REST][masked]
+    if task.classes_are_tokens:
+        drawn = _drawn(task, batch)
+        top, ids, rest = logits[drawn], fields[TOP_IDS][drawn], fields[REST][drawn]
         logits = _whole(top, ids, rest, profile.num_labels, profile.temperature or 1.0)
     states = {index: fields[f"hidden_state_{index}"] for index in request.hidden_states}
     heads = (profile.num_heads, -1)
@@ -116,7 +115,7 @@ def as_signals(
         index: QueryKeyValue(*(fields[f"{part}_{index}"].unflatten(-1, heads).transpose(1, 2) for part in PARTS))
         for index in request.qkv
     }
-    mask = token_mask(batch) if "input_ids" in batch else None
+    mask = token_mask(batch, task.modality) if task.modality.values in batch else None
     return Signals(logits=logits, mask=mask, hidden_states=states or None, qkv=qkv)
 
 
@@ -151,13 +150,18 @@ def rest_share(fields: Mapping[str, Tensor], temperature: float) -> float:
     return (rest - top).sigmoid().mean().item()
 
 
-def _top(logits: Tensor, batch: Batch, top_k: int, temperature: float) -> dict[str, Kept]:
-    """Keep the largest logits `[masked tokens, top_k]`, their ids, and the logsumexp of the others, softened."""
-    masked = masked_tokens(batch)
+def _drawn(task: Task, batch: Batch) -> Tensor:
+    """Bool `[batch, length]`: the tokens that have logits over the vocabulary."""
+    positions = task.head_positions(batch)
+    return token_mask(batch, task.modality) if positions is None else positions
+
+
+def _top(logits: Tensor, drawn: Tensor, top_k: int, temperature: float) -> dict[str, Kept]:
+    """Keep the largest logits `[tokens, top_k]`, their ids, and the logsumexp of the others, softened."""
     top = logits.float().topk(min(top_k, logits.shape[-1]), dim=-1)
     others = (logits.float() / temperature).scatter(-1, top.indices, -torch.inf).logsumexp(dim=-1)
     return {
-        name: Kept(_padded(values, masked, tuple(values.shape[1:])), masked)
+        name: Kept(_padded(values, drawn, tuple(values.shape[1:])), drawn)
         for name, values in ((LOGITS, top.values), (TOP_IDS, top.indices.int()), (REST, others.clamp(min=NO_MASS)))
     }
 

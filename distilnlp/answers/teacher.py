@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset
 from torch import Tensor
 
 from distilnlp.answers.keys import KEY_BYTES, Keys, dataset_keys, row_key
@@ -16,6 +15,7 @@ from distilnlp.errors import DistillationError
 from distilnlp.signals import Batch, SignalRequest, Signals
 from distilnlp.signals.names import LABEL_INPUTS
 from distilnlp.tasks import task_named
+from distilnlp.tasks.checks import is_tokenised
 
 ENTRY = "cached_"
 
@@ -52,7 +52,7 @@ class CachedTeacher:
         Raises:
             DistillationError: some row is not in the cache.
         """
-        if isinstance(dataset, Dataset) and "input_ids" in dataset.column_names:
+        if is_tokenised(dataset):
             absent = int((self._store.find(dataset_keys(dataset, self.manifest.columns)) < 0).sum())
             if absent:
                 raise self._absent(f"{absent:,} of the {len(dataset):,} rows of the {split} data are")
@@ -65,7 +65,7 @@ class CachedTeacher:
             raise self._absent(f"{(places < 0).sum()} of {len(rows)} rows of a batch are")
         fields = self._store.read(places.tolist(), self._fields)
         manifest = self.manifest
-        if self._task.head_positions is None:  # labels do not decide which logits there are
+        if not self._task.draws_its_items:  # labels do not decide which logits there are
             batch = {name: value for name, value in batch.items() if name not in LABEL_INPUTS}
         padded = restore(self._task, batch, fields, self.profile, manifest.request, manifest.top_k)
         return {ENTRY + name: values for name, values in padded.items()}

@@ -34,7 +34,8 @@ from distilnlp.data.parts import spread
 from distilnlp.errors import DistillationError, NotKeptError
 from distilnlp.files import UNFINISHED, is_failed_write
 from distilnlp.signals import SignalRequest
-from distilnlp.tasks import MASKED_LM, Task
+from distilnlp.signals.names import LABEL_INPUTS
+from distilnlp.tasks import Task
 from distilnlp.teachers import Teacher
 
 logger = logging.getLogger(__name__)
@@ -107,7 +108,7 @@ class CacheWriter:
         self.teacher, self.state = teacher, PartialState()
         if not len(rows):
             raise DistillationError("a cache needs rows that the teacher answers, but there are none.")
-        is_cut = task is MASKED_LM and settings.top_k < teacher.profile.num_labels
+        is_cut = task.classes_are_tokens and settings.top_k < teacher.profile.num_labels
         columns = tuple(name for name in key_columns(task, teacher.columns) if name in rows.column_names)
         keys = dataset_keys(rows, columns)
         # Rows of equal content have one answer; the first of them stands for all.
@@ -287,7 +288,7 @@ class CacheWriter:
             rows: tokenised.
             report: is told how many rows were answered, batch by batch.
         """
-        order = sorted(range(len(rows)), key=lambda row: _length(rows[row]))
+        order = sorted(range(len(rows)), key=lambda row: self.task.modality.length_of(rows[row]))
         parts: dict[str, list[Tensor]] = {}
         error: dict[str, float] = {}
         for start in range(0, len(order), self.settings.batch_size):
@@ -366,14 +367,7 @@ def check_request(request: SignalRequest) -> None:
 
 def key_columns(task: Task, columns: frozenset[str]) -> tuple[str, ...]:
     """Return the columns that decide an answer: what the teacher reads, and what says which logits count."""
-    labels = {"labels"} if task.head_positions is not None else set()
-    inputs = columns - {"labels", "start_positions", "end_positions"}
-    return tuple(sorted({*inputs, *(task.loss_inputs - {"choice_mask", "special_tokens_mask"}), *labels}))
-
-
-def _length(row: Mapping[str, Any]) -> int:
-    ids = row["input_ids"]
-    return max(map(len, ids)) if ids and isinstance(ids[0], list) else len(ids)
+    return tuple(sorted((columns - {*LABEL_INPUTS}) | task.item_marks))
 
 
 def _error(given: Tensor, kept: Tensor) -> float:

@@ -67,17 +67,16 @@ class Blank(NamedTuple):
 
 
 def _check_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    config: Any = getattr(model, "config", None)
-    if MASKED_LM.model_classes.get(type(config), None) is not type(model):
+    if not MASKED_LM.is_head_of(model):
         raise DistillationError(
             f"replace_with_masked_lm needs a masked language model, but got a {type(model).__name__}. Load one with "
             "AutoModelForMaskedLM."
         )
     largest = max(tokenizer.get_vocab().values())
-    if largest >= config.vocab_size:
+    if largest >= model.config.vocab_size:
         raise DistillationError(
-            f"masked_lm has a vocabulary of {config.vocab_size}, but the tokenizer's ids go up to {largest}. Pass the "
-            "model's own tokenizer."
+            f"masked_lm has a vocabulary of {model.config.vocab_size}, but the tokenizer's ids go up to {largest}. "
+            "Pass the model's own tokenizer."
         )
 
 

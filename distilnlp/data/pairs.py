@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from distilnlp.data.parts import map_in_parts, numbers_of, values_of
 from distilnlp.data.words import first_pieces
 from distilnlp.errors import DistillationError
+from distilnlp.signals.modality import TOKENS
 from distilnlp.signals.names import (
     END,
     EXAMPLE,
@@ -90,7 +91,7 @@ def same_positions(rows: Dataset) -> bool:
     Where rows say at which tokens words begin or which are the context, these must be the same tokens too.
     """
     marks = [name for name in MARKS if name in rows.column_names]
-    names = ("input_ids", *marks)
+    names = (TOKENS.values, *marks)
     both = zip(values_of(rows, *names), values_of(rows, *(TEACHER + name for name in names)), strict=True)
     return all(_shape(own[0]) == _shape(other[0]) and own[1:] == other[1:] for own, other in both)
 

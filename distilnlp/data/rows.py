@@ -59,6 +59,9 @@ class RowFormat(ABC):
         has_label_names: whether the labels are classes with names.
         needs_labels: whether rows can be without a label; if not, every row counts as labelled.
         own_keys: keys of the `data` section that only some tasks read, and this is one of them.
+        are_texts: whether a row is one text or a pair, so that another text can take its place.
+        are_windows: whether a row becomes several, windows of its context, so that nothing of it is cut.
+        are_words: whether a row's items are words, of which a tokenizer may have no room for the last.
     """
 
     task: ClassVar[str]
@@ -68,6 +71,9 @@ class RowFormat(ABC):
     has_label_names: ClassVar[bool] = False
     needs_labels: ClassVar[bool] = True
     own_keys: ClassVar[frozenset[str]] = frozenset()
+    are_texts: ClassVar[bool] = False
+    are_windows: ClassVar[bool] = False
+    are_words: ClassVar[bool] = False
 
     # ---- From a source to normalised rows ----
 

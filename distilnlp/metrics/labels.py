@@ -8,9 +8,9 @@ from numpy.typing import ArrayLike, NDArray
 from transformers import PreTrainedConfig
 
 from distilnlp.errors import DistillationError
-from distilnlp.labels import label_of, label_order
+from distilnlp.labels import class_order, label_of, marked_ids
 from distilnlp.metrics.prediction import Rows
-from distilnlp.signals import label_names_of
+from distilnlp.signals import SignalProfile, label_names_of
 from distilnlp.signals.names import NO_LABEL
 
 
@@ -45,7 +45,7 @@ def read_class_ids(examples: Rows, config: PreTrainedConfig) -> NDArray:
     Raises:
         DistillationError: no row has a label, or a label is not a class id of the model.
     """
-    labels = np.asarray([NO_LABEL if value is None else value for value in label_values(examples)])
+    labels = np.asarray(marked_ids(label_values(examples)))
     check_label_ids(labels, config.num_labels or 0)
     return labels
 
@@ -101,21 +101,14 @@ def align_classes(predictions: NDArray, own: PreTrainedConfig, first: PreTrained
     Raises:
         DistillationError: the two models do not have the same labels.
     """
-    order = class_order(own, first)
+    order = order_of_classes(own, first)
     return predictions if order is None else np.take(predictions, order, axis=-1)
 
 
-def class_order(own: PreTrainedConfig, first: PreTrainedConfig) -> list[int] | None:
-    """Return for each class of the first model its index in another one; None where both have one order."""
-    if own.num_labels != first.num_labels:
-        raise DistillationError(
-            f"expected models with the same labels, but the first has {first.num_labels} and another has "
-            f"{own.num_labels}. Evaluate models of one task together."
-        )
-    own_names, names = label_names_of(own), label_names_of(first)
-    if own_names is None or names is None:
-        return None
-    return label_order(own_names, names, "one model", "the first model")
+def order_of_classes(own: PreTrainedConfig, first: PreTrainedConfig) -> list[int] | None:
+    """Return for each class of the first model its index in another one; see `class_order`."""
+    mine, wanted = (SignalProfile(label_names_of(config), config.num_labels or 0) for config in (own, first))
+    return class_order(mine, wanted, "one model", "the first model")
 
 
 def labels_agree(first: Any, other: Any) -> bool:

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from distilnlp.errors import DistillationError, did_you_mean
 from distilnlp.models.running import in_eval_mode
 from distilnlp.signals import Batch, named_inputs, select_inputs
+from distilnlp.signals.modality import TOKENS
 
 Example = Mapping[str, Any]
 Rows = Sequence[Example]
@@ -135,19 +136,13 @@ def predict_batches(
     """Yield the indices of a batch's rows and what is read of the outputs for them; see `predict_rows`."""
     if not len(examples):
         raise DistillationError("expected rows to predict, but got none. Check the evaluation split and its filters.")
-    order = sorted(range(len(examples)), key=lambda index: -_length_of(examples[index]))
+    order = sorted(range(len(examples)), key=lambda index: -TOKENS.length_of(examples[index]))
     with evaluation_mode(model):
         for start in tqdm(range(0, len(order), batch_size), desc=f"Evaluating {owner}", leave=False):
             indices = order[start : start + batch_size]
             batch = collate_for(model, [examples[index] for index in indices], collator, columns)
             with around(model, batch):
                 yield indices, read(model(**inputs_for(model, batch)), batch)
-
-
-def _length_of(example: Example) -> int:
-    """Return the pieces of a row, or of the longest of its choices."""
-    ids = example["input_ids"]
-    return max(map(len, ids)) if len(ids) and np.ndim(ids[0]) else len(ids)
 
 
 def read_logits(outputs: Any, _batch: Batch) -> NDArray[np.float32]:

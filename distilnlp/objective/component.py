@@ -11,6 +11,7 @@ from torch import Tensor
 
 from distilnlp.objective.projections import Projection
 from distilnlp.signals import Batch, SignalProfile, SignalRequest, Signals
+from distilnlp.signals.names import LABEL_INPUTS
 from distilnlp.tasks import Task
 from distilnlp.validation import Section
 
@@ -120,7 +121,7 @@ class HardLoss(Component):
         num_items: Tensor | int | None,
         temperature: float,
     ) -> Tensor:
-        if not any(name in batch for name in ("labels", "start_positions")):
+        if not any(name in batch for name in LABEL_INPUTS):
             return student.logits.sum() * 0.0
         return self._task.hard_loss(student.logits, batch, num_items)
 

@@ -15,7 +15,6 @@ from distilnlp.errors import DistillationError, shown
 from distilnlp.models.loading import load_pretrained
 from distilnlp.recipe.sections import Recipe
 from distilnlp.signals.names import LABEL, TEXT, TEXT_PAIR
-from distilnlp.tasks.text_rows import TextRows
 
 MASKED_LM_METHOD = "replace_with_masked_lm"
 
@@ -88,7 +87,7 @@ def _shared(made: list[Dataset] | None) -> list[Dataset]:
 
 
 def _check(recipe: Recipe, data: PreparedData) -> None:
-    if not (isinstance(data.rows, TextRows) and data.rows.needs_labels):
+    if not (data.rows.are_texts and data.rows.needs_labels):
         raise DistillationError(
             f"data.augmentation makes new texts, for tasks of whole texts, but the rows of {data.rows.task} are "
             "others. Remove data.augmentation."

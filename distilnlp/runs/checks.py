@@ -22,8 +22,6 @@ from distilnlp.runs.plan import Plan, evaluates
 from distilnlp.runs.rows import RunRows
 from distilnlp.runs.teacher_worth import check_finished_teacher
 from distilnlp.signals.names import ANSWER, CHOICES, SOURCE_ROW, TEACHER_TEXT
-from distilnlp.tasks.multiple_choice.head import most_texts
-from distilnlp.tasks.text_rows import TextRows
 from distilnlp.training.checks import check_batch_size, check_own_encoding
 from distilnlp.training.trainer import DistillationTrainer
 
@@ -42,7 +40,7 @@ def arguments(plan: Plan) -> None:
 def task(plan: Plan) -> None:
     """The task, and whether a teacher of this kind can have it."""
     config = plan.recipe.teacher
-    if plan.task.head_positions is not None and (len(config.models) > 1 or config.folds):
+    if plan.task.draws_its_items and (len(config.models) > 1 or config.folds):
         raise DistillationError(
             f"{plan.task.name} is answered at positions that are drawn, so its teacher is one model in a recipe, but "
             "there are several or teacher.folds. Name one model and remove folds."
@@ -113,7 +111,7 @@ def views(plan: Plan) -> None:
     if not plan.has_two_views:
         return
     check_own_encoding(plan.task)
-    if plan.recipe.teacher.text_columns is not None and not isinstance(plan.task.rows, TextRows):
+    if plan.recipe.teacher.text_columns is not None and not plan.task.rows.are_texts:
         raise DistillationError(
             f"teacher.text_columns give the teacher a text of its own, but the rows of {plan.task.name} are not plain "
             "texts. Remove teacher.text_columns."
@@ -136,7 +134,7 @@ def validation(plan: Plan) -> None:
 
 def objective(plan: Plan) -> None:
     """The losses, on what these models give and in batches of this size."""
-    check_batch_size(plan.objective, plan.student_args, most_texts(plan.task, plan.data.train, CHOICES))
+    check_batch_size(plan.objective, plan.student_args, plan.task.texts_a_row(plan.data.train, CHOICES))
 
 
 def metrics(plan: Plan) -> None:

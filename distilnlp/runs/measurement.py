@@ -21,9 +21,6 @@ from distilnlp.runs.plan import Plan
 from distilnlp.runs.rows import EncodedRows, RunRows
 from distilnlp.signals.views import student_view, teacher_view
 from distilnlp.tasks import Task
-from distilnlp.tasks.masked_lm.rows import MaskedLMRows
-from distilnlp.tasks.question_answering.rows import QuestionRows
-from distilnlp.tasks.token_classification.rows import TokenRows
 
 UNCUT = 10**9  # tokens: more than any text has
 
@@ -74,7 +71,7 @@ def evaluate_saved(
     for model in models.values():
         model.to(device)  # type: ignore[arg-type]  # transformers wraps `to` in a way that hides its signature
     lengths = {role: readable_length(data.max_length, tokenizers[role], model) for role, model in models.items()}
-    if isinstance(kind.rows, MaskedLMRows):  # what is masked depends on the length
+    if kind.draws_its_items:  # what is masked depends on the length
         lengths = dict.fromkeys(lengths, min(lengths.values()))
     rows = evaluation_split(data, kind.rows, label_list(next(iter(models.values())), kind))
     for role, tokenizer in tokenizers.items():
@@ -83,7 +80,7 @@ def evaluate_saved(
     readings = {"student": own}
     if teacher:
         whole = reading(kind, rows, tokenizers["teacher"], lengths["teacher"], data)
-        if isinstance(kind.rows, TokenRows):  # of words, those that both have room for
+        if kind.rows.are_words:  # of words, those that both have room for
             common = same_words(own.rows, whole.rows)
             own, whole = (one._replace(rows=shared) for one, shared in zip((own, whole), common, strict=True))
         cut = cut_as_students(kind, rows, tokenizers["teacher"], whole, own, tokenizers["student"], data)
@@ -140,7 +137,7 @@ def readings_of_run(plan: Plan, student: EncodedRows, teacher: EncodedRows | Non
         whole = Reading(teacher.test, teacher.collate, text_length(plan.task, rows, tokenizer, length, config))
     else:
         whole = reading(plan.task, rows, tokenizer, length, config)
-        if isinstance(plan.task.rows, TokenRows):
+        if plan.task.rows.are_words:
             whole = whole._replace(rows=same_words(whole.rows, own.rows)[0])
     if _reads_as_student(plan):
         return {
@@ -155,7 +152,7 @@ def _own_length(plan: Plan) -> int:
     """Return how many tokens of a text the teacher reads when it need not read what the student does."""
     first, recipe = plan.members[0], plan.recipe
     is_settled = recipe.teacher.max_length is not None or bool(recipe.teacher.finetune)
-    is_of_other_words = isinstance(plan.task.rows, TokenRows) and first.tokenizer is not plan.tokenizer
+    is_of_other_words = plan.task.rows.are_words and first.tokenizer is not plan.tokenizer
     if is_settled or is_of_other_words or not _reads_as_student(plan):
         return first.max_length
     # A member may share the student's tokenizer, which tells how much the student reads.
@@ -170,7 +167,7 @@ def _reads_as_student(plan: Plan) -> bool:
     """Whether the teacher can be given the student's texts at another length, and be scored on the same items."""
     reads_other_text = plan.recipe.teacher.text_columns is not None
     is_of_several = any(member.prefix for member in plan.members)  # each with an encoding of its own
-    return not (reads_other_text or is_of_several or isinstance(plan.task.rows, MaskedLMRows))
+    return not (reads_other_text or is_of_several or plan.task.draws_its_items)
 
 
 def measure(models: Mapping[str, Any], readings: Mapping[str, Reading], task: Task, **options: Any) -> Any:
@@ -208,7 +205,7 @@ def text_length(
     task: Task, rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int, config: DataConfig
 ) -> TextLength:
     """Return how many tokens of a text a model reads, and the share of the normalised rows that are longer."""
-    if isinstance(task.rows, QuestionRows):  # read to the end, in windows
+    if task.rows.are_windows:  # read to the end, in windows
         return TextLength(max_length=max_length, cut=None)
     whole = task.rows.encode(rows, tokenizer, UNCUT, "Counting tokens", config=config)
     return TextLength(max_length=max_length, cut=float((numbers_of(whole, "length") > max_length).mean()))
@@ -235,7 +232,7 @@ def cut_as_students(
         config: the `data` section.
     """
     length = student.text["max_length"]
-    is_of_words = isinstance(task.rows, TokenRows)
+    is_of_words = task.rows.are_words
     if length >= whole.text["max_length"] or (is_of_words and not same_vocabulary(tokenizer, student_tokenizer)):
         return {}  # other tokenizers have room for other words, and the figures would be of other words
     cut = reading(task, rows, tokenizer, length, config)

@@ -13,7 +13,6 @@ from distilnlp.runs.models import named, same_vocabulary
 from distilnlp.signals import label_names_of
 from distilnlp.signals.names import ANSWER, MEMBER
 from distilnlp.tasks import Task
-from distilnlp.tasks.text_rows import TextRows
 from distilnlp.teachers import ColumnTeacher
 from distilnlp.teachers.ensemble import check_average
 
@@ -80,7 +79,7 @@ def make_members(
         reads_alike = not members or member.view == members[0].view
         members.append(member if reads_alike else Member(source, model, *member.view, prefix=f"{MEMBER}{index}_"))
         known.append(tokenizer)
-    if any(member.prefix for member in members) and not isinstance(task.rows, TextRows):
+    if any(member.prefix for member in members) and not task.rows.are_texts:
         raise DistillationError(
             f"the models of teacher.model have tokenizers or lengths of their own, which a recipe aligns for tasks of "
             f"whole texts, but the task is {task.name}. Use models of one tokenizer, or give the rows every encoding "

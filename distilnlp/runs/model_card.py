@@ -14,18 +14,6 @@ from distilnlp.runs.plan import Plan
 CARD = "README.md"  # where the Hub looks for it
 TEMPLATE = Path(__file__).with_name("model_card.md")
 
-# The tasks that transformers has a pipeline for, and what it is to be told.
-PIPELINE_OPTIONS = {
-    "text-classification": ", truncation=True",
-    "token-classification": ', aggregation_strategy="simple"',
-    "fill-mask": "",
-}
-# What the pipeline is to make of logits that are not those of one class.
-ANSWER_OPTIONS = {
-    "binary": ', truncation=True, top_k=None, function_to_apply="sigmoid"',
-    "score": ', truncation=True, function_to_apply="none"',
-}
-
 
 def write_model_card(path: Path, plan: Plan, results: dict[str, Any]) -> None:
     """Write the card of the student, with the results in its metadata too."""
@@ -53,8 +41,8 @@ def write_model_card(path: Path, plan: Plan, results: dict[str, Any]) -> None:
         task=task.name.replace("_", " "),
         label_names=plan.data.label_names,
         teacher=_teacher(plan),
-        auto_class=None if task.pipeline_tag in PIPELINE_OPTIONS else task.auto_class.__name__,
-        options=ANSWER_OPTIONS.get(task.answer, PIPELINE_OPTIONS.get(task.pipeline_tag)),
+        auto_class=task.auto_class.__name__ if task.pipeline_options is None else None,
+        options=task.pipeline_options and f", {task.pipeline_options}",
         table=summary_table(results["models"]),
         max_length=plan.max_length,
         objective=_objective(plan),

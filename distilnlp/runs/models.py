@@ -20,7 +20,7 @@ from distilnlp.signals import label_names_of
 from distilnlp.signals.names import ANSWER, EXAMPLE, FOLD, OFFSETS, WORD_IDS
 from distilnlp.signals.views import student_view
 from distilnlp.students import build_student, trim_vocabulary
-from distilnlp.tasks import MASKED_LM, SINGLE_LABEL_CLASSIFICATION, TASKS, Task, task_named, task_of
+from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION, TASKS, Task, task_named, task_of
 from distilnlp.teachers import has_untrained_head
 from distilnlp.training.checks import check_finite
 
@@ -40,7 +40,7 @@ def find_task(task: str | None, finished: str | None, trusted: Collection[str] =
         return SINGLE_LABEL_CLASSIFICATION
     config = load_pretrained(AutoConfig, finished, trusted)
     for candidate in TASKS.values():
-        if _saved_head(config, candidate) and candidate.fits(config) and candidate is not MASKED_LM:
+        if _saved_head(config, candidate) and candidate.fits(config) and not candidate.must_be_named:
             return candidate
     return SINGLE_LABEL_CLASSIFICATION
 

@@ -25,7 +25,7 @@ from distilnlp.runs.settled import settled
 from distilnlp.signals import SignalProfile
 from distilnlp.signals.names import FOLD, NO_FOLD, TEACHER_TEXT
 from distilnlp.students import trim_vocabulary
-from distilnlp.tasks import MASKED_LM, Task, profile_of
+from distilnlp.tasks import Task, profile_of
 from distilnlp.training.arguments import DistillationTrainingArguments
 from distilnlp.training.keeping import AUTO, OFF, reads_again
 from distilnlp.training.stopping import (
@@ -240,7 +240,7 @@ class Plan:
         """Why the teacher's answers cannot be kept on disk; None if they can."""
         if self.recipe.teacher.columns:
             return "they stand in the data already"
-        if self.task is MASKED_LM:
+        if self.task.draws_its_items:
             return "tokens are masked anew in every epoch"
         try:
             check_request(self.objective.teacher_request)

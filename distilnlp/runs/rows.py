@@ -20,9 +20,6 @@ from distilnlp.signals.names import FOLD, MODEL_INPUTS, NO_LABEL, TEACHER, TEACH
 from distilnlp.signals.views import student_view, teacher_view
 from distilnlp.tasks import shown_windows
 from distilnlp.tasks.collators import AllEncodings, other_tokens
-from distilnlp.tasks.question_answering.rows import QuestionRows
-from distilnlp.tasks.text_rows import TextRows
-from distilnlp.tasks.token_classification.rows import TokenRows
 from distilnlp.training.keeping import Questions
 
 
@@ -105,7 +102,7 @@ class RunRows:
         def encode(part: Dataset, name: str, for_evaluation: bool = False) -> Dataset:
             desc = f"Tokenising the {name} data"
             options: dict[str, Any] = {"config": config, "for_evaluation": for_evaluation}
-            if isinstance(rows, QuestionRows) and view is student_view and plan.has_two_views:
+            if rows.are_windows and view is student_view and plan.has_two_views:
                 options["with_characters"] = True  # they tell what the teacher is to read, and where
             return rows.encode(view(part), tokenizer, max_length, desc, **options)
 
@@ -134,9 +131,9 @@ class RunRows:
         student, teacher, task_rows = self._alone, self._together, self.plan.task.rows
         if not self.plan.has_two_views:
             return student, teacher
-        if isinstance(task_rows, QuestionRows):
+        if task_rows.are_windows:
             return student, self._with_shown_windows(student, teacher)
-        if isinstance(task_rows, TokenRows) and student.test is not None and teacher.test is not None:
+        if task_rows.are_words and student.test is not None and teacher.test is not None:
             own, other = same_words(student.test, teacher.test)
             return replace(student, test=own), replace(teacher, test=other)
         return student, teacher
@@ -204,7 +201,7 @@ class RunRows:
         return train
 
     def _with_words(self, rows: EncodedRows) -> Dataset:
-        if WORD_IDS in rows.train.column_names or not isinstance(self.plan.task.rows, TextRows):
+        if WORD_IDS in rows.train.column_names or not self.plan.task.rows.are_texts:
             return rows.train
         return add_words(rows.train, self.data.train, rows.tokenizer, rows.max_length)
 

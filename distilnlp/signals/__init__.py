@@ -5,11 +5,11 @@ from dataclasses import dataclass, field, fields
 from inspect import Parameter, signature
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from distilnlp.errors import DistillationError
 from distilnlp.losses import QueryKeyValue
+from distilnlp.signals.modality import TOKENS, Modality
 from distilnlp.signals.names import LABEL_INPUTS
 
 Batch = Mapping[str, Tensor]
@@ -100,10 +100,9 @@ def label_names_of(config: Any) -> tuple[str, ...] | None:
     return None if is_placeholder else names
 
 
-def token_mask(batch: Batch) -> Tensor:
+def token_mask(batch: Batch, modality: Modality = TOKENS) -> Tensor:
     """Bool `[texts, length]`: True for real tokens. The choices of a multiple-choice row are texts of their own."""
-    given = batch.get("attention_mask")
-    mask = torch.ones_like(batch["input_ids"], dtype=torch.bool) if given is None else given.bool()
+    mask = modality.is_real(batch)
     if "choice_mask" in batch:  # a choice that the row does not have
         mask = mask & batch["choice_mask"].unsqueeze(-1)
     return mask.flatten(0, -2)

@@ -1,5 +1,7 @@
 """Every column of a data set, and every entry of a batch, that this package gives a name to."""
 
+from distilnlp.signals.modality import TOKENS
+
 # ---- Normalised rows: what a recipe's data becomes ----
 
 TEXT, TEXT_PAIR, LABEL = "text", "text_pair", "label"
@@ -26,7 +28,7 @@ EXAMPLE = "example"
 OFFSETS = "offsets"
 START, END = "start_positions", "end_positions"
 MARKS = ("word_starts", "context_mask")
-MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids", *MARKS, OFFSETS, WORD_IDS, FOLD)
+MODEL_INPUTS = (*TOKENS.inputs, *MARKS, OFFSETS, WORD_IDS, FOLD)
 
 # ---- Several encodings of one row, by prefix ----
 

@@ -9,13 +9,15 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode  # where torch documents it
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import MODEL_FOR_MULTIPLE_CHOICE_MAPPING, PreTrainedModel
+from transformers import PreTrainedModel
 
 from distilnlp.errors import DistillationError
 from distilnlp.models.families import FAMILIES, Family
 from distilnlp.models.shapes import longest_readable, on_shapes
+from distilnlp.signals.modality import TOKENS
 from distilnlp.students.layers import check_whole
 from distilnlp.students.loading import Source, as_model
+from distilnlp.tasks import TASKS
 
 PARTS = ("embeddings", "attention", "feed_forward", "norms", "head", "other")
 ABSENT = "–"
@@ -150,13 +152,12 @@ def _part_of(path: str, module: nn.Module, family: Family | None) -> str:
 
 def _count_work(model: PreTrainedModel, length: int) -> tuple[int, int] | None:
     """Return FLOPs and activations of one text; None where shapes do not tell them."""
-    # Not `in ….values()`: that imports every model of transformers, for seconds.
-    one_choice = MODEL_FOR_MULTIPLE_CHOICE_MAPPING.get(type(model.config), None) is type(model)
+    shape = next((task.row_shape(length) for task in TASKS.values() if task.is_head_of(model)), (length,))
     flops, activations = FlopCounterMode(display=False), _ActivationCounter()
     try:
         with on_shapes(model) as skeleton, flops, activations:
-            input_ids = torch.ones((1, 1, length) if one_choice else (1, length), dtype=torch.long)
-            skeleton(input_ids=input_ids, attention_mask=torch.ones_like(input_ids))
+            values = torch.ones((1, *shape), dtype=torch.long)
+            skeleton(**{TOKENS.values: values, TOKENS.mask: torch.ones_like(values)})
     except Exception:  # what a pass without values can raise has no common kind
         return None
     return flops.get_total_flops(), activations.total

@@ -1,4 +1,4 @@
-"""Tasks: what a head's logits mean. A new task is one more `Task`, in a file of its own, and an entry of `TASKS`."""
+"""Tasks: what a head's logits mean. A new task is one more class, in a folder of its own, and an entry of `TASKS`."""
 
 from typing import Any
 
@@ -10,6 +10,7 @@ from distilnlp.signals import SignalProfile, label_names_of
 from distilnlp.tasks.masked_lm.head import MASKED_LM
 from distilnlp.tasks.masked_lm.rows import MASKED_LM_ROWS
 from distilnlp.tasks.masked_lm.scores import MASKED_LM_EVALUATION
+from distilnlp.tasks.multi_label.head import MULTI_LABEL_CLASSIFICATION
 from distilnlp.tasks.multi_label.rows import MULTI_LABEL_ROWS
 from distilnlp.tasks.multi_label.scores import MULTI_LABEL_EVALUATION
 from distilnlp.tasks.multiple_choice.head import MULTIPLE_CHOICE
@@ -19,14 +20,15 @@ from distilnlp.tasks.question_answering.head import QUESTION_ANSWERING
 from distilnlp.tasks.question_answering.rows import QUESTION_ROWS
 from distilnlp.tasks.question_answering.scores import QUESTION_EVALUATION
 from distilnlp.tasks.question_answering.windows import shown_windows
+from distilnlp.tasks.regression.head import REGRESSION
 from distilnlp.tasks.regression.scores import REGRESSION_EVALUATION
+from distilnlp.tasks.single_label.head import SINGLE_LABEL_CLASSIFICATION
 from distilnlp.tasks.single_label.scores import (
     SINGLE_LABEL_EVALUATION,
     classification_scores,
     compute_classification_metrics,
 )
 from distilnlp.tasks.task import Answer, Task
-from distilnlp.tasks.text_heads import MULTI_LABEL_CLASSIFICATION, REGRESSION, SINGLE_LABEL_CLASSIFICATION
 from distilnlp.tasks.text_rows import REGRESSION_ROWS, SINGLE_LABEL_ROWS
 from distilnlp.tasks.token_classification.head import TOKEN_CLASSIFICATION
 from distilnlp.tasks.token_classification.rows import TOKEN_ROWS
@@ -74,12 +76,14 @@ TASKS: dict[str, Task] = {
 }
 
 
-def task_named(name: str) -> Task:
-    """Return a task by its name.
+def task_named(name: str | None) -> Task:
+    """Return a task by its name; None, for what names no task, stands for single-label classification.
 
     Raises:
         DistillationError: there is no such task.
     """
+    if name is None:
+        return SINGLE_LABEL_CLASSIFICATION
     if name not in TASKS:
         raise DistillationError(f"there is no task {name!r}.{did_you_mean(name, TASKS)} The tasks are {list(TASKS)}.")
     return TASKS[name]
@@ -93,8 +97,7 @@ def task_of(model: PreTrainedModel) -> Task:
     """
     config: Any = getattr(model, "config", None)
     for task in TASKS.values():
-        # Not `in ….values()`: that imports every model of transformers, for seconds.
-        if config is not None and task.model_classes.get(type(config), None) is type(model) and task.fits(config):
+        if task.is_head_of(model) and task.fits(config):
             return task
     raise DistillationError(
         f"the tasks that can be distilled are {list(TASKS)}, but this model is a {type(model).__name__} with "

@@ -9,6 +9,7 @@ from datasets import Dataset
 from pyarrow import types
 
 from distilnlp.errors import DistillationError
+from distilnlp.signals.modality import TOKENS
 from distilnlp.signals.names import NO_LABEL
 
 Kinds = tuple[Callable[[pa.DataType], bool], ...]
@@ -19,7 +20,7 @@ NUMBERS: Kinds = (types.is_integer, types.is_floating, types.is_boolean)
 
 def is_tokenised(dataset: Any) -> bool:
     """Whether the rows can be read more than once, and hold token ids already."""
-    return isinstance(dataset, Dataset) and "input_ids" in dataset.column_names
+    return isinstance(dataset, Dataset) and TOKENS.values in dataset.column_names
 
 
 def columns_of(dataset: Dataset, *names: str) -> Iterator[pa.Table]:
@@ -71,7 +72,7 @@ def require_type(
         kind, depth = kind.value_type, depth - 1
     fits = may_be_null if types.is_null(kind) else depth == 0 and any(is_kind(kind) for is_kind in kinds)
     if not fits:
-        fix = "Tokenise the texts anew." if column.endswith("input_ids") else "Encode the column so, or remove it."
+        fix = "Tokenise the texts anew." if column.endswith(TOKENS.values) else "Encode the column so, or remove it."
         raise DistillationError(
             f"column {column!r} of the {split} data must hold {expected}, but its type is "
             f"{dataset.features[column]}. {fix}"
@@ -88,7 +89,7 @@ def check_token_labels(dataset: Dataset, column: str, num_labels: int, split: st
         f"label ids from 0 to {num_labels - 1}, or {NO_LABEL} for a token that does not count, one for each token"
     )
     require_type(dataset, column, IDS, expected, split, depth=1)
-    _check_entries(dataset, column, [NO_LABEL, *range(num_labels)], f"{expected} of `input_ids`", split, fix)
+    _check_entries(dataset, column, [NO_LABEL, *range(num_labels)], f"{expected} of `{TOKENS.values}`", split, fix)
 
 
 def check_marks(dataset: Dataset, column: str, split: str) -> None:
@@ -97,15 +98,15 @@ def check_marks(dataset: Dataset, column: str, split: str) -> None:
         return
     expected, fix = "0 or 1 for each token", "Make it anew from the tokenised text."
     require_type(dataset, column, MARKS, expected, split, depth=1, may_be_null=False)
-    _check_entries(dataset, column, [0, 1], f"{expected} of `input_ids`", split, fix)
+    _check_entries(dataset, column, [0, 1], f"{expected} of `{TOKENS.values}`", split, fix)
 
 
 def _check_entries(dataset: Dataset, column: str, allowed: list[int], expected: str, split: str, fix: str) -> None:
     """Refuse rows that have other numbers, or not one for each token; a null row is one where -100 is allowed."""
-    require_type(dataset, "input_ids", IDS, "the ids of a row's tokens", split, depth=1, may_be_null=False)
-    for batch in columns_of(dataset, "input_ids", column):
+    require_type(dataset, TOKENS.values, IDS, "the ids of a row's tokens", split, depth=1, may_be_null=False)
+    for batch in columns_of(dataset, TOKENS.values, column):
         lists = batch[column].cast(pa.list_(pa.int64()))
-        lengths_differ = pc.any(pc.not_equal(pc.list_value_length(batch["input_ids"]), pc.list_value_length(lists)))
+        lengths_differ = pc.any(pc.not_equal(pc.list_value_length(batch[TOKENS.values]), pc.list_value_length(lists)))
         unknown = set(pc.unique(pc.list_flatten(lists)).to_pylist()) - set(allowed)
         if lists.null_count and NO_LABEL not in allowed:
             unknown.add(None)

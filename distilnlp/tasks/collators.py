@@ -9,15 +9,16 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase, default_data_collator
 
 from distilnlp.errors import DistillationError, shown
-from distilnlp.labels import label_of
+from distilnlp.labels import label_of, marked_ids, marked_numbers
 from distilnlp.signals import token_mask
-from distilnlp.signals.names import LABEL_COLUMNS, NO_LABEL, OFFSETS, WORD_IDS
+from distilnlp.signals.modality import TOKENS
+from distilnlp.signals.names import END, LABEL_COLUMNS, NO_LABEL, OFFSETS, START, WORD_IDS
 
 Row = dict[str, Any]
 
 # Columns with a value a token that a tokenizer does not pad, and what marks their padding.
 TOKEN_COLUMNS: dict[str, Any] = {"word_starts": 0, "context_mask": 0, WORD_IDS: -1, OFFSETS: [0, 0]}
-ENDS = ("start_positions", "end_positions")
+ENDS = (START, END)
 
 
 class RowCollator:
@@ -40,7 +41,7 @@ class RowCollator:
             require_tokens(row)
         extra = {name for row in rows for name in row if name in (*LABEL_COLUMNS, *ENDS, *TOKEN_COLUMNS)}
         batch = self._pad([{name: value for name, value in row.items() if name not in extra} for row in rows])
-        length = batch["input_ids"].shape[-1]
+        length = batch[TOKENS.values].shape[-1]
         for name in extra & TOKEN_COLUMNS.keys():
             batch[name] = padded(rows, name, length, TOKEN_COLUMNS[name])
         for name in extra & set(ENDS):
@@ -58,9 +59,9 @@ class RowCollator:
 
 def require_tokens(row: Row) -> None:
     """Refuse a row that was never tokenised."""
-    if row.get("input_ids") is None:
+    if row.get(TOKENS.values) is None:
         raise DistillationError(
-            f"every row needs `input_ids`, but a row has only {[name for name in row if name != 'input_ids']}. "
+            f"every row needs `{TOKENS.values}`, but a row has only {[name for name in row if name != TOKENS.values]}. "
             "Tokenise the data set first: dataset.map(lambda row: tokenizer(row['text'], truncation=True))."
         )
 
@@ -74,7 +75,7 @@ def scores(rows: list[Row], _length: int) -> Tensor:
     """Numbers, float32 `[batch]`; null becomes NaN."""
     expected = "a regression target must be a number, finite in float32, or null or NaN"
     labels = [label_of(row) for row in rows]
-    values = _numbers([math.nan if label is None else label for label in labels], 1, expected).float()
+    values = _numbers(marked_numbers(labels), 1, expected).float()
     return _require(values, ~values.isinf(), expected)
 
 
@@ -85,13 +86,13 @@ def decisions(rows: list[Row], _length: int) -> Tensor:
     if any(label is not None and not _is_list(label) for label in labels):
         raise _refusal(expected, labels)
     width = next((len(label) for label in labels if label is not None), 1)
-    filled = [[math.nan] * width if label is None else label for label in labels]
+    filled = [marked_numbers([None] * width if label is None else label) for label in labels]
     if any(len(row) != width for row in filled):
         raise DistillationError(
             f"every row needs one 0 or 1 for each label, but the rows of one batch have {sorted({*map(len, filled)})} "
             "of them. Give every row as many as the model has labels, in the order of its id2label."
         )
-    values = _numbers([[math.nan if value is None else value for value in row] for row in filled], 2, expected).float()
+    values = _numbers(filled, 2, expected).float()
     values = values.masked_fill(values == NO_LABEL, math.nan)
     return _require(values, values.isnan() | (values == 0) | (values == 1), expected)
 
@@ -100,7 +101,7 @@ def token_labels(rows: list[Row], length: int) -> Tensor:
     """Class ids a token, int64 `[batch, length]`; padding and rows without labels are -100."""
     labels = [label_of(row) for row in rows]
     full = [
-        {**row, "labels": [NO_LABEL] * len(row["input_ids"]) if label is None else label}
+        {**row, "labels": [NO_LABEL] * len(row[TOKENS.values]) if label is None else label}
         for row, label in zip(rows, labels, strict=True)
     ]
     return padded(full, "labels", length, NO_LABEL)
@@ -113,7 +114,7 @@ def padded(rows: list[Row], name: str, length: int, fill: int | list[int]) -> Te
     for row in rows:
         if not _is_list(row.get(name)):
             raise _refusal(expected, [row.get(name)])
-        if len(row[name]) != len(row["input_ids"]):
+        if len(row[name]) != len(row[TOKENS.values]):
             raise DistillationError(
                 f"{name} must have one entry for each token, but a row of {len(row['input_ids'])} tokens has "
                 f"{len(row[name])} of them. Make them from the same tokenised text."
@@ -126,7 +127,7 @@ def padded(rows: list[Row], name: str, length: int, fill: int | list[int]) -> Te
 def _ids(values: list[Any], name: str) -> Tensor:
     """Whole numbers, int64 `[batch]`; null becomes -100."""
     expected = f"{name} must be a whole number from 0, or null or {NO_LABEL} for a row without one"
-    ids = _numbers([NO_LABEL if value is None else value for value in values], 1, expected)
+    ids = _numbers(marked_ids(values), 1, expected)
     return _require(ids, (ids == NO_LABEL) | (ids >= 0) & (ids == ids.round()), expected).long()
 
 

@@ -36,14 +36,14 @@ def forward(
     Raises:
         DistillationError: hidden states are wanted, and the model gives none of each token.
     """
-    positions = None if whole_head or task.head_positions is None else task.head_positions(batch)
+    positions = None if whole_head else task.head_positions(batch)
     with (
         capturing(model, request.attentions, request.qkv) as captures,
         nullcontext() if positions is None else head_on(model, positions),
     ):
         inputs = select_inputs(batch, names)
         outputs = model(**inputs, output_hidden_states=bool(request.hidden_states), return_dict=True)
-    mask = token_mask(batch)
+    mask = token_mask(batch, task.modality)
     signals = Signals(
         logits=task.read_logits(outputs, batch),
         mask=mask,

@@ -25,6 +25,7 @@ LARGEST_SCORE = float(np.finfo(np.float32).max)  # the losses read scores as flo
 class TextRows(RowFormat):
     """Normalised: `text` and, for pairs, `text_pair`. Tokenised: the inputs of a model, the labels kept."""
 
+    are_texts = True
     inputs = (TEXT, TEXT_PAIR)
     features: ClassVar[Mapping[str, Any]] = {TEXT: Value("string"), TEXT_PAIR: Value("string"), LABEL: Value("int64")}
 

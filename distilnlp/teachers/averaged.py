@@ -11,7 +11,6 @@ from transformers import PreTrainedModel
 
 from distilnlp.signals import SignalRequest
 from distilnlp.tasks import task_named
-from distilnlp.tasks.question_answering.head import QUESTION_ANSWERING
 from distilnlp.teachers.ensemble import EnsembleTeacher
 
 
@@ -48,9 +47,7 @@ class AveragedModel(nn.Module):
 
     def _answer(self, inputs: dict[str, Tensor]) -> Any:
         logits = self._mean(inputs, SignalRequest()).logits
-        if self._mean.profile.task == QUESTION_ANSWERING.name:
-            return SimpleNamespace(start_logits=logits[:, 0], end_logits=logits[:, 1])
-        return SimpleNamespace(logits=logits)
+        return SimpleNamespace(**task_named(self._mean.profile.task).as_outputs(logits))
 
 
 def _named_by(model: PreTrainedModel, mean: EnsembleTeacher) -> Signature:
@@ -60,6 +57,6 @@ def _named_by(model: PreTrainedModel, mean: EnsembleTeacher) -> Signature:
     """
     own = signature(model.forward)
     named = [one for one in own.parameters.values() if one.kind is not Parameter.VAR_KEYWORD]
-    further = mean.columns | task_named(str(mean.profile.task)).loss_inputs
+    further = mean.columns | task_named(mean.profile.task).loss_inputs
     names = sorted(further - own.parameters.keys())
     return own.replace(parameters=[*named, *(Parameter(name, Parameter.KEYWORD_ONLY) for name in names)])

@@ -40,8 +40,8 @@ class CrossFittedTeacher:
             )
         self._all = EnsembleTeacher(teachers)
         self.profile = self._all.profile
-        task = task_named(str(self.profile.task))
-        if task.head_positions is not None:  # their logits are [tokens, classes], all rows' in one
+        task = task_named(self.profile.task)
+        if task.draws_its_items:
             raise DistillationError(
                 f"the teachers of {task.name} cannot be cross-fitted, because they answer chosen tokens and not rows. "
                 "Use one teacher, or an ensemble of them."

@@ -13,7 +13,7 @@ from distilnlp.errors import DistillationError, did_you_mean
 from distilnlp.losses.reduction import at_least_float32
 from distilnlp.models.identity import joint_fingerprint
 from distilnlp.signals import Batch, SignalProfile, SignalRequest, Signals
-from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION, Task, task_named
+from distilnlp.tasks import Task, task_named
 from distilnlp.teachers.protocol import LookupTeacher, Teacher
 from distilnlp.teachers.reordered import in_label_order
 
@@ -69,7 +69,7 @@ class EnsembleTeacher:
         _refuse_lookups(teachers)
         profiles = [teacher.profile for teacher in teachers]
         named = next((profile.task for profile in profiles if profile.task is not None), None)
-        self._task = task or (SINGLE_LABEL_CLASSIFICATION if named is None else task_named(named))
+        self._task = task or task_named(named)
         check_average(average, by_confidence, self._task)
         self._average, self._by_confidence = average, by_confidence
         first = next((profile for profile in profiles if profile.label_names is not None), profiles[0])

@@ -14,7 +14,7 @@ from torch import Tensor
 from distilnlp.errors import DistillationError, did_you_mean, shown
 from distilnlp.signals import Batch, SignalProfile, SignalRequest, Signals
 from distilnlp.signals.names import GIVEN_LOGITS
-from distilnlp.tasks import Answer, Task, task_named
+from distilnlp.tasks import TASKS, Answer, Task, task_named
 
 Form = Literal["probabilities", "log_probabilities", "logits", "top_k"]
 Numbers = NDArray[np.float64]
@@ -24,11 +24,7 @@ ROUNDING = 1e-3  # how far below zero or above one a probability may lie
 SUM_TOLERANCE = 1e-2  # how far from one probabilities may add up to
 
 CLASS_FORMS: tuple[Form, ...] = ("probabilities", "log_probabilities", "logits", "top_k")
-FORMS: dict[str, tuple[Form, ...]] = {
-    "single_label_classification": CLASS_FORMS,
-    "multi_label_classification": CLASS_FORMS,
-    "regression": ("logits",),
-}
+FORMS: dict[Answer, tuple[Form, ...]] = {"categorical": CLASS_FORMS, "binary": CLASS_FORMS, "score": ("logits",)}
 ANEW = "Predict the row anew, or leave it out."
 SAY_FORM = "If these are numbers of another kind, say so with form (teacher.form in a recipe)."
 MUST_ADD_UP = "Divide by the sum; if every label is a decision of its own, the task is multi_label_classification."
@@ -184,12 +180,13 @@ def plain(value: Any) -> Any:
 
 def _checked_names(task: Task, label_names: Sequence[str] | None, form: str) -> tuple[str, ...]:
     """Return the label names, none for regression, if task and form are fit for given answers."""
-    if task.name not in FORMS:
+    if not task.items_are_texts:
+        fitting = [name for name, other in TASKS.items() if other.items_are_texts]
         raise DistillationError(
-            f"answers to whole texts can be given for the tasks {list(FORMS)}, but this task is {task.name}. Use a "
+            f"answers to whole texts can be given for the tasks {fitting}, but this task is {task.name}. Use a "
             "teacher that is a transformers model."
         )
-    forms = FORMS[task.name]
+    forms = FORMS[task.answer]
     if form not in forms:
         hint = did_you_mean(form, forms)
         raise DistillationError(

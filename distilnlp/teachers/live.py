@@ -12,7 +12,7 @@ from distilnlp.errors import DistillationError
 from distilnlp.models.identity import weights_fingerprint
 from distilnlp.models.running import bf16_is_fast
 from distilnlp.signals import Batch, SignalProfile, SignalRequest, Signals, named_inputs
-from distilnlp.tasks import MASKED_LM, profile_of, task_of
+from distilnlp.tasks import profile_of, task_of
 from distilnlp.tasks.forward import forward
 
 logger = logging.getLogger(__name__)
@@ -74,17 +74,14 @@ class LiveTeacher:
 def has_untrained_head(model: PreTrainedModel) -> bool:
     """Tell whether a head still has the exactly zero biases that it was created with.
 
-    The head is the last linear layer with one output a label, or one alone, outside the base model. A head without
-    bias cannot be judged and counts as trained.
+    The head is the last linear layer outside the base model with as many outputs as the task says. A head without bias
+    cannot be judged and counts as trained.
     """
-    base = model.base_model_prefix
-    outputs = {model.config.num_labels, 1}  # multiple choice scores one choice at a time
-    if task_of(model) is MASKED_LM:
-        outputs = {model.config.vocab_size}
+    base, width = model.base_model_prefix, task_of(model).head_width(model.config)
     heads = [
         module
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and module.out_features in outputs and name.split(".")[0] != base
+        if isinstance(module, nn.Linear) and module.out_features == width and name.split(".")[0] != base
     ]
     if not heads or heads[-1].bias is None:
         return False

@@ -8,7 +8,7 @@ from distilnlp.errors import DistillationError
 from distilnlp.models.identity import joint_fingerprint
 from distilnlp.signals import Batch, SignalRequest, Signals
 from distilnlp.signals.names import TEACHER, WORD_IDS
-from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION, task_named
+from distilnlp.tasks import task_named
 from distilnlp.teachers.protocol import Teacher
 
 
@@ -22,7 +22,7 @@ class OwnEncodingTeacher:
 
     def __init__(self, teacher: Teacher, prefix: str = TEACHER) -> None:
         self._teacher, self._prefix = teacher, prefix
-        self._task = SINGLE_LABEL_CLASSIFICATION if teacher.profile.task is None else task_named(teacher.profile.task)
+        self._task = task_named(teacher.profile.task)
         # What says which logits count is part of its encoding too, and what says where each part of the text is.
         shared = {WORD_IDS, *([] if self._task.aligned_by is None else [self._task.aligned_by])}
         own = teacher.columns | self._task.loss_inputs | shared

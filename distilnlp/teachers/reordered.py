@@ -5,7 +5,7 @@ import dataclasses
 import torch
 
 from distilnlp.errors import DistillationError
-from distilnlp.labels import label_order
+from distilnlp.labels import class_order
 from distilnlp.models.identity import joint_fingerprint
 from distilnlp.signals import Batch, SignalProfile, SignalRequest, Signals
 from distilnlp.teachers.protocol import Teacher
@@ -61,12 +61,5 @@ def in_label_order(teacher: Teacher, wanted: SignalProfile, owner: str) -> Teach
             f"the teacher and {owner} must be for the same task, but the teacher is for {given.task} and {owner} for "
             f"{wanted.task}. Build the student from this teacher, or use a teacher of the same task."
         )
-    if given.num_labels != wanted.num_labels:
-        raise DistillationError(
-            f"the teacher and {owner} must have the same number of labels, but the teacher has {given.num_labels} and "
-            f"{owner} {wanted.num_labels}. Build the student from this teacher, or use a teacher of the same task."
-        )
-    if given.label_names is None or wanted.label_names is None:
-        return teacher  # nothing to compare: the same number of classes is all that can be known
-    order = label_order(given.label_names, wanted.label_names, "the teacher", owner)
+    order = class_order(given, wanted, "the teacher", owner)
     return teacher if order is None else ReorderedTeacher(teacher, order)

@@ -13,8 +13,9 @@ from transformers import Trainer
 from distilnlp.errors import DistillationError, NonFiniteLossError, shown
 from distilnlp.objective import Objective
 from distilnlp.signals import SignalProfile
+from distilnlp.signals.modality import TOKENS
 from distilnlp.signals.names import TEACHER
-from distilnlp.tasks import MASKED_LM, Task
+from distilnlp.tasks import Task
 from distilnlp.tasks.checks import require_ids, token_ids_of
 from distilnlp.tasks.collators import refuse_outside
 from distilnlp.teachers import LookupTeacher, Teacher
@@ -49,7 +50,7 @@ def check_constructor(model: Any, teacher: Any, args: Any, kwargs: dict[str, Any
 
 def check_own_encoding(task: Task) -> None:
     """Refuse two tokenizers where the classes are the tokens of a vocabulary."""
-    if task is MASKED_LM:
+    if task.classes_are_tokens:
         raise DistillationError(
             "masked language modelling compares the probabilities of the tokens of one vocabulary, but student and "
             "teacher have two tokenizers. Use a student with the teacher's: no other model, no trimmed vocabulary."
@@ -117,7 +118,8 @@ def id_limits(task: Task, student: nn.Module, teacher: Any, has_own_encoding: bo
     """Return how many ids the models know, by entry of a batch; an entry is left out where nothing tells."""
     own = vocabulary_of(student)
     its = min(filter(None, map(vocabulary_of, models_in(teacher))), default=own)
-    limits = {"input_ids": own, TEACHER + "input_ids": its} if has_own_encoding else {"input_ids": min(own, its)}
+    ids = task.modality.values
+    limits = {ids: own, TEACHER + ids: its} if has_own_encoding else {ids: min(own, its)}
     if task.answer == "categorical" and not task.classes_vary:
         limits["labels"] = task.num_classes(student.config)
     return {name: limit for name, limit in limits.items() if limit}
@@ -185,7 +187,7 @@ def check_tokens(dataset: Any, split: str, limits: Mapping[str, int], may_be_tex
     names = _columns_of(dataset)
     if names is None:
         return
-    needed = [name for name in limits if name == "input_ids" or (name != "labels" and split == "training")]
+    needed = [name for name in limits if name == TOKENS.values or (name != "labels" and split == "training")]
     absent = [name for name in needed if name not in names]
     if absent and not may_be_text:
         raise DistillationError(

@@ -32,7 +32,7 @@ class EvaluationLog:
 
     def add(self, student: Signals, teacher: Signals | None, inputs: Mapping[str, Any], step: int) -> None:
         """Add a batch, at an optimizer step."""
-        rows = slice(self._own_rows(inputs)) if self._task.head_positions is None else slice(None)
+        rows = slice(self._own_rows(inputs)) if not self._task.draws_its_items else slice(None)
         inputs = {name: value[rows] for name, value in inputs.items()}
         student = replace(student, logits=student.logits[rows])
         hard_loss, soft_loss = HardLoss(self._task, 1.0), SoftLoss(self._task, 1.0)
@@ -56,7 +56,7 @@ class EvaluationLog:
     def without_labels_of_others(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Blank the labels of rows that are only repeated, where these decide which logits there are."""
         own = self._own_rows(inputs)
-        if self._task.head_positions is None or "labels" not in inputs or own == len(inputs["labels"]):
+        if not self._task.draws_its_items or "labels" not in inputs or own == len(inputs["labels"]):
             return inputs
         labels: Tensor = inputs["labels"].clone()
         labels[own:] = NO_LABEL

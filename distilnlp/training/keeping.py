@@ -15,7 +15,8 @@ from distilnlp.errors import DistillationError, NotKeptError
 from distilnlp.models.identity import tokenizer_fingerprint
 from distilnlp.objective import Objective
 from distilnlp.signals import SignalRequest
-from distilnlp.tasks import MASKED_LM, Task
+from distilnlp.signals.modality import TOKENS
+from distilnlp.tasks import Task
 from distilnlp.tasks.collators import AllEncodings, RowCollator
 from distilnlp.tasks.masked_lm.head import MaskingCollator
 from distilnlp.tasks.multiple_choice.head import ChoiceCollator
@@ -25,7 +26,6 @@ from distilnlp.training.arguments import DistillationTrainingArguments
 logger = logging.getLogger(__name__)
 
 AUTO, OFF = "auto", "off"
-INPUTS = ("input_ids", "attention_mask")
 FOLDER = "_teacher_cache"  # in the output folder; the underscore keeps it out of what is pushed to the Hub
 # Collators that leave nothing to chance (one that draws masks is left alone by rows that are masked already).
 SAME_EVERY_TIME = (
@@ -70,7 +70,7 @@ class Questions:
         """Return why the answers cannot be kept; None if they can."""
         if not all(isinstance(rows, Dataset) and rows.format["type"] != "custom" for rows in self.datasets):
             return "the rows are a stream, are transformed as they are read, or are not a datasets.Dataset"
-        if self.task is MASKED_LM and any("labels" not in rows.column_names for rows in self.datasets):
+        if self.task.draws_its_items and any("labels" not in rows.column_names for rows in self.datasets):
             return "tokens are masked anew in every epoch"
         if self.is_changed and (len(self.temperatures) > 1 or None in self.temperatures):
             return (
@@ -195,7 +195,7 @@ def reads_again(args: DistillationTrainingArguments, rows: int) -> bool:
 
 def left_out(args: DistillationTrainingArguments, task: Task, num_labels: int) -> int:
     """Return how many of a teacher's logits are not kept: those of a vocabulary beyond the largest."""
-    return max(num_labels - args.teacher_cache_top_k, 0) if task is MASKED_LM else 0
+    return max(num_labels - args.teacher_cache_top_k, 0) if task.classes_are_tokens else 0
 
 
 def asked_temperatures(args: DistillationTrainingArguments, objective: Objective) -> frozenset[float | None]:
@@ -217,7 +217,8 @@ def _is_fixed(collate: Any) -> bool:
 
 def _as_teacher_reads(rows: Dataset, columns: tuple[str, ...], prefix: str) -> Dataset:
     """Return the columns that the teacher reads, under the names that it knows."""
-    wanted = [*columns, *(name for name in INPUTS if name not in columns)]  # a collator may need these to make batches
+    # A collator may need the modality's to make batches.
+    wanted = [*columns, *(name for name in (TOKENS.values, TOKENS.mask) if name not in columns)]
     present = [name for name in wanted if prefix + name in rows.column_names]
     own = rows.with_format(None).select_columns([prefix + name for name in present])
     return own.rename_columns({prefix + name: name for name in present}) if prefix else own

@@ -21,7 +21,6 @@ from distilnlp.students.loading import giving_only
 from distilnlp.tasks import Task, profile_of, task_of
 from distilnlp.tasks.collators import AllEncodings, CheckedCollator
 from distilnlp.tasks.forward import forward
-from distilnlp.tasks.multiple_choice.head import most_texts
 from distilnlp.teachers import LookupTeacher, OwnEncodingTeacher, Teacher, as_teacher, in_label_order
 from distilnlp.training import checks as checks
 from distilnlp.training.arguments import DistillationTrainingArguments
@@ -112,7 +111,7 @@ class DistillationTrainer(Trainer):
                 others = {prefix: self.task.collator(tokenizer) for prefix, tokenizer in own_tokenizers.items()}
                 self.data_collator = AllEncodings(self.data_collator, others, self.distillation_objective.aligned_by)
         self.train_dataset = self._with_student_labels(train_dataset, "training")
-        checks.check_batch_size(self.distillation_objective, args, most_texts(self.task, self.train_dataset))
+        checks.check_batch_size(self.distillation_objective, args, self.task.texts_a_row(self.train_dataset))
         self.eval_dataset = self._with_student_labels(eval_dataset, "evaluation")
         checks.check_answers(self._given_teacher, self._teacher_has_own_encoding, *self._answered_datasets())
 

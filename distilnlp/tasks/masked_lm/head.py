@@ -14,7 +14,6 @@ from transformers import (
 
 from distilnlp.errors import DistillationError
 from distilnlp.labels import label_column, label_of
-from distilnlp.losses import cross_entropy
 from distilnlp.models.selected_head import logits_at
 from distilnlp.signals import Batch
 from distilnlp.signals.names import NO_LABEL
@@ -22,7 +21,9 @@ from distilnlp.tasks.checks import check_token_labels, is_tokenised
 from distilnlp.tasks.collators import RowCollator, token_labels
 from distilnlp.tasks.masked_lm.rows import MASKED_LM_ROWS
 from distilnlp.tasks.masked_lm.scores import MASKED_LM_EVALUATION
-from distilnlp.tasks.task import Task
+from distilnlp.tasks.task import Collate, Task
+
+MASKED_SHARE = 0.15  # of the tokens, as in BERT
 
 
 class MaskingCollator:
@@ -33,7 +34,7 @@ class MaskingCollator:
         mask_probability: share of the tokens that are to be predicted.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase | None, mask_probability: float = 0.15) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase | None, mask_probability: float = MASKED_SHARE) -> None:
         if tokenizer is None or tokenizer.mask_token is None:
             raise DistillationError(
                 "masked language modelling needs a tokenizer with a mask token, but there is none. Pass the model's "
@@ -51,56 +52,63 @@ class MaskingCollator:
         return batch
 
 
-def masked_tokens(batch: Batch) -> Tensor:
-    """Bool `[batch, length]`: the tokens to be predicted."""
-    return batch["labels"] != NO_LABEL if "labels" in batch else torch.zeros_like(batch["input_ids"], dtype=torch.bool)
+class MaskedLM(Task):
+    """The tokens that were masked; labels are their ids `[batch, length]`, -100 elsewhere; logits `[count, ids]`."""
+
+    name = "masked_lm"
+    auto_class = AutoModelForMaskedLM
+    model_classes = MODEL_FOR_MASKED_LM_MAPPING
+    pipeline_tag = "fill-mask"
+    answer = "categorical"
+    rows = MASKED_LM_ROWS
+    evaluation = MASKED_LM_EVALUATION
+    pipeline_options = ""
+    must_be_named = True
+    collator_keys = ("mask_probability",)
+    loss_inputs = frozenset({"special_tokens_mask"})
+    item_marks = frozenset({"labels"})
+    items_are_tokens = True
+    draws_its_items = True
+    classes_are_tokens = True
+
+    def num_classes(self, config: Any) -> int:
+        return config.vocab_size
+
+    def head_positions(self, batch: Batch) -> Tensor:
+        """Bool `[batch, length]`: the tokens to be predicted."""
+        if "labels" not in batch:
+            return torch.zeros_like(batch[self.modality.values], dtype=torch.bool)
+        return batch["labels"] != NO_LABEL
+
+    def read_logits(self, outputs: Any, batch: Batch) -> Tensor:
+        """Return the logits `[count, vocabulary]` of the masked tokens."""
+        return logits_at(outputs.logits, self.head_positions(batch))
+
+    def collator(self, tokenizer: PreTrainedTokenizerBase | None, mask_probability: float = MASKED_SHARE) -> Collate:
+        return MaskingCollator(tokenizer, mask_probability)
+
+    def align_labels(self, dataset: Any, label_names: Sequence[str] | None, num_labels: int, split: str) -> Any:
+        """Refuse labels, in rows that are masked already, that are not one token id or -100 for each token."""
+        column = label_column(dataset) if is_tokenised(dataset) else None
+        if column is not None:
+            fix = "Remove the column to have tokens masked anew in every batch, or give the masked tokens' own ids."
+            check_token_labels(dataset, column, num_labels, split, fix)
+        return dataset
+
+    def valid_items(self, batch: Batch) -> Tensor:
+        """Bool `[count]`, all True: the masked tokens in their order."""
+        masked = self.head_positions(batch)
+        return masked[masked]
+
+    def labelled_items(self, batch: Batch) -> Tensor:
+        """Bool `[count]`, all True: a masked token has a label."""
+        return self.valid_items(batch)
+
+    def item_labels(self, batch: Batch) -> Tensor:
+        """Ids of the masked tokens `[count]`."""
+        if "labels" not in batch:
+            return batch[self.modality.values].new_empty(0)
+        return batch["labels"][self.head_positions(batch)]
 
 
-def every_masked_token(batch: Batch) -> Tensor:
-    """Bool `[count]`, all True: the masked tokens in their order."""
-    masked = masked_tokens(batch)
-    return masked[masked]
-
-
-def token_ids(batch: Batch) -> Tensor:
-    """Ids of the masked tokens `[count]`."""
-    return batch["labels"][masked_tokens(batch)] if "labels" in batch else batch["input_ids"].new_empty(0)
-
-
-def _read_logits(outputs: Any, batch: Batch) -> Tensor:
-    """Return the logits `[count, vocabulary]` of the masked tokens."""
-    return logits_at(outputs.logits, masked_tokens(batch))
-
-
-def _check_masked_tokens(dataset: Any, _names: Sequence[str] | None, num_labels: int, split: str) -> Any:
-    """Refuse labels, in rows that are masked already, that are not one token id or -100 for each token."""
-    column = label_column(dataset) if is_tokenised(dataset) else None
-    if column is not None:
-        fix = "Remove the column to have tokens masked anew in every batch, or give the masked tokens' own ids."
-        check_token_labels(dataset, column, num_labels, split, fix)
-    return dataset
-
-
-MASKED_LM = Task(
-    name="masked_lm",
-    pipeline_tag="fill-mask",
-    auto_class=AutoModelForMaskedLM,
-    model_classes=MODEL_FOR_MASKED_LM_MAPPING,
-    fits=lambda config: True,
-    answer="categorical",
-    items_are_tokens=True,
-    rows=MASKED_LM_ROWS,
-    evaluation=MASKED_LM_EVALUATION,
-    collator=MaskingCollator,
-    hard_loss=lambda logits, batch, num_items: cross_entropy(logits, token_ids(batch), num_items),
-    labelled_items=every_masked_token,
-    valid_items=every_masked_token,
-    read_logits=_read_logits,
-    item_labels=token_ids,
-    head_positions=masked_tokens,
-    loss_inputs=frozenset({"special_tokens_mask"}),
-    collator_keys=("mask_probability",),
-    num_classes=lambda config: config.vocab_size,
-    align_labels=_check_masked_tokens,
-    has_label_names=False,
-)
+MASKED_LM = MaskedLM()

@@ -17,15 +17,15 @@ from transformers import (
 
 from distilnlp.errors import DistillationError
 from distilnlp.labels import label_column
-from distilnlp.losses import cross_entropy
 from distilnlp.signals import Batch
+from distilnlp.signals.modality import TOKENS
 from distilnlp.signals.names import FOLD, LABEL_COLUMNS, NO_LABEL
 from distilnlp.tasks.checks import IDS, NUMBERS, columns_of, is_tokenised, require_type
 from distilnlp.tasks.collators import RowCollator, class_ids, require_tokens
 from distilnlp.tasks.multiple_choice.rows import CHOICE_ROWS
 from distilnlp.tasks.multiple_choice.scores import CHOICE_EVALUATION
-from distilnlp.tasks.task import Task, every_row
-from distilnlp.tasks.text_heads import class_labels, rows_with_class
+from distilnlp.tasks.task import Collate
+from distilnlp.tasks.whole_rows import RowTask
 
 MANY = 1000
 
@@ -64,8 +64,8 @@ def _count(row: dict[str, Any]) -> int:
     """Return the number of a row's choices, the same in all its columns."""
     require_tokens(row)
     counts = {name: len(value) for name, value in row.items() if isinstance(value, list) and name not in LABEL_COLUMNS}
-    count = len(row["input_ids"])
-    if count < 2 or not isinstance(row["input_ids"][0], Sequence) or {*counts.values()} - {count}:
+    count = len(row[TOKENS.values])
+    if count < 2 or not isinstance(row[TOKENS.values][0], Sequence) or {*counts.values()} - {count}:
         raise DistillationError(
             "every row needs two choices or more, each a list of token ids, and as many in its other columns, but the "
             f"lists of a row have the lengths {counts}. Tokenise the text of each choice."
@@ -76,69 +76,74 @@ def _count(row: dict[str, Any]) -> int:
 def _choices(row: dict[str, Any], count: int) -> list[dict[str, Any]]:
     """Split a row into its choices; missing ones repeat the first, which they can thus never beat."""
     inputs = {name: value for name, value in row.items() if isinstance(value, list) and name not in LABEL_COLUMNS}
-    own = len(row["input_ids"])
+    own = len(row[TOKENS.values])
     return [{name: value[index if index < own else 0] for name, value in inputs.items()} for index in range(count)]
 
 
-def most_texts(task: Task, dataset: Any, column: str = "input_ids") -> int:
-    """Return how many texts a row has at most: every choice in the column is one. Many, where no row can be read."""
-    if task is not MULTIPLE_CHOICE:
-        return 1
-    if not isinstance(dataset, Dataset) or column not in dataset.column_names:
-        return MANY
-    counts = (pc.list_value_length(part[column]) for part in columns_of(dataset, column))
-    return max((pc.max(count).as_py() or 1 for count in counts), default=1)
+class MultipleChoice(RowTask):
+    """One choice of several a row; labels are indices of choices `[batch]`, -100 = none.
 
+    The choices of a row are texts of their own: a batch is `[batch, choices, length]`, and the head gives one number a
+    text.
+    """
 
-def choice_mask(batch: Batch) -> Tensor | None:
-    """Bool `[batch, choices]`: which choices a row has; None = all."""
-    return batch.get("choice_mask")
+    name = "multiple_choice"
+    auto_class = AutoModelForMultipleChoice
+    model_classes = MODEL_FOR_MULTIPLE_CHOICE_MAPPING
+    pipeline_tag = "multiple-choice"
+    answer = "categorical"
+    rows = CHOICE_ROWS
+    evaluation = CHOICE_EVALUATION
+    loss_inputs = frozenset({"choice_mask"})
+    classes_vary = True
 
+    def num_classes(self, config: Any) -> int:
+        return 0  # rows may have any number of choices
 
-def _check_choices(dataset: Any, _names: Sequence[str] | None, _num_labels: int, split: str) -> Any:
-    """Refuse labels that are none of the row's choices; rows without a label column are left to the collator."""
-    column = label_column(dataset) if is_tokenised(dataset) else None
-    if column is None:
+    def head_width(self, config: Any) -> int:
+        return 1  # it scores one choice at a time
+
+    def collator(self, tokenizer: PreTrainedTokenizerBase | None) -> Collate:
+        return ChoiceCollator(tokenizer)
+
+    def align_labels(self, dataset: Any, label_names: Sequence[str] | None, num_labels: int, split: str) -> Any:
+        """Refuse labels that are none of the row's choices; rows without a label column are left to the collator."""
+        column = label_column(dataset) if is_tokenised(dataset) else None
+        if column is None:
+            return dataset
+        expected = "two choices or more a row, each a list of token ids"
+        require_type(dataset, TOKENS.values, IDS, expected, split, depth=2, may_be_null=False)
+        require_type(dataset, column, NUMBERS, "the index of a choice a row", split)
+        for batch in columns_of(dataset, TOKENS.values, column):
+            counts = pc.list_value_length(batch[TOKENS.values]).fill_null(0).to_numpy()
+            if (counts < 2).any():
+                raise DistillationError(
+                    f"column {TOKENS.values!r} of the {split} data must hold {expected}, but a row has {counts.min()}. "
+                    "Give every row its choices, or leave it out."
+                )
+            labels = batch[column].cast(pa.float64()).fill_null(NO_LABEL).to_numpy()
+            outside = labels[(labels != NO_LABEL) & ~(np.isin(labels, range(counts.max())) & (labels < counts))]
+            if len(outside):
+                raise DistillationError(
+                    f"column {column!r} of the {split} data must hold the index of one of the row's choices, from 0, "
+                    f"or null or {NO_LABEL} for a row without a label, but it holds {outside[:5].tolist()}. Encode the "
+                    "labels so."
+                )
         return dataset
-    expected = "two choices or more a row, each a list of token ids"
-    require_type(dataset, "input_ids", IDS, expected, split, depth=2, may_be_null=False)
-    require_type(dataset, column, NUMBERS, "the index of a choice a row", split)
-    for batch in columns_of(dataset, "input_ids", column):
-        counts = pc.list_value_length(batch["input_ids"]).fill_null(0).to_numpy()
-        if (counts < 2).any():
-            raise DistillationError(
-                f"column 'input_ids' of the {split} data must hold {expected}, but a row has {counts.min()}. Give "
-                "every row its choices, or leave it out."
-            )
-        labels = batch[column].cast(pa.float64()).fill_null(NO_LABEL).to_numpy()
-        outside = labels[(labels != NO_LABEL) & ~(np.isin(labels, range(counts.max())) & (labels < counts))]
-        if len(outside):
-            raise DistillationError(
-                f"column {column!r} of the {split} data must hold the index of one of the row's choices, from 0, or "
-                f"null or {NO_LABEL} for a row without a label, but it holds {outside[:5].tolist()}. Encode the "
-                "labels so."
-            )
-    return dataset
+
+    def texts_a_row(self, dataset: Any, column: str = TOKENS.values) -> int:
+        """Return how many choices a row has at most. Many, where no row can be read."""
+        if not isinstance(dataset, Dataset) or column not in dataset.column_names:
+            return MANY
+        counts = (pc.list_value_length(part[column]) for part in columns_of(dataset, column))
+        return max((pc.max(count).as_py() or 1 for count in counts), default=1)
+
+    def row_shape(self, length: int) -> tuple[int, ...]:
+        return (1, length)  # of one choice
+
+    def class_mask(self, batch: Batch) -> Tensor | None:
+        """Bool `[batch, choices]`: which choices a row has; None = all."""
+        return batch.get("choice_mask")
 
 
-MULTIPLE_CHOICE = Task(
-    name="multiple_choice",
-    pipeline_tag="multiple-choice",
-    auto_class=AutoModelForMultipleChoice,
-    model_classes=MODEL_FOR_MULTIPLE_CHOICE_MAPPING,
-    fits=lambda config: True,
-    answer="categorical",
-    classes_vary=True,
-    rows=CHOICE_ROWS,
-    evaluation=CHOICE_EVALUATION,
-    collator=ChoiceCollator,
-    hard_loss=lambda logits, batch, num_items: cross_entropy(logits, batch["labels"], num_items, choice_mask(batch)),
-    labelled_items=rows_with_class,
-    valid_items=every_row,
-    class_mask=choice_mask,
-    item_labels=class_labels,
-    loss_inputs=frozenset({"choice_mask"}),
-    num_classes=lambda config: 0,
-    has_label_names=False,
-    align_labels=_check_choices,
-)
+MULTIPLE_CHOICE = MultipleChoice()

@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from transformers import EvalPrediction, PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import DistillationError
+from distilnlp.labels import marked_ids
 from distilnlp.metrics import Scorer, predict_rows, weighted_scorer
 from distilnlp.metrics.intervals import weighted_means
 from distilnlp.metrics.labels import check_label_ids, label_values
 from distilnlp.metrics.prediction import Collator, Rows, check_finite, split_rows
 from distilnlp.metrics.scoring import ComputeMetrics, trainer_logits
 from distilnlp.signals import Batch
-from distilnlp.signals.names import NO_LABEL
 from distilnlp.tasks.single_label.metrics import Accuracy
 from distilnlp.tasks.single_label.scores import ClassScoring, answered_classes
 
@@ -31,7 +31,7 @@ class ChoiceScoring(ClassScoring):
         Raises:
             DistillationError: no row has a label, or a label is not one of its row's choices.
         """
-        labels = np.asarray([NO_LABEL if value is None else value for value in label_values(examples)])
+        labels = np.asarray(marked_ids(label_values(examples)))
         counts = np.array([len(row["input_ids"]) for row in examples])
         check_label_ids(labels, int(counts.max()))
         outside = np.flatnonzero(labels >= counts)

@@ -15,25 +15,110 @@ from distilnlp.errors import DistillationError
 from distilnlp.losses import cross_entropy
 from distilnlp.losses.reduction import at_least_float32
 from distilnlp.signals import Batch, token_mask
-from distilnlp.signals.names import LABEL_COLUMNS, NO_LABEL, OFFSETS
+from distilnlp.signals.modality import TOKENS
+from distilnlp.signals.names import END, LABEL_COLUMNS, NO_LABEL, OFFSETS, START
 from distilnlp.tasks.checks import IDS, check_marks, columns_of, is_tokenised, require_type
-from distilnlp.tasks.collators import ENDS, RowCollator
+from distilnlp.tasks.collators import ENDS
 from distilnlp.tasks.question_answering.rows import QUESTION_ROWS
 from distilnlp.tasks.question_answering.scores import QUESTION_EVALUATION
-from distilnlp.tasks.task import Task, every_row, no_row
+from distilnlp.tasks.task import Task
+from distilnlp.tasks.whole_rows import every_row
 
 NOTHING = 20.0  # a logit: finite, so that every loss is, and next to no probability
 
 
-def answer_ends(batch: Batch) -> Tensor:
-    """Positions of start and end `[batch, 2]`; -100 where the answer is unknown or beyond the text."""
-    if "start_positions" not in batch:
-        return torch.full_like(torch.stack([every_row(batch)] * 2, dim=-1), NO_LABEL, dtype=torch.long)
-    ends = torch.stack([batch["start_positions"], batch["end_positions"]], dim=-1)
-    mask = token_mask(batch)
-    known = (ends >= 0) & (ends < mask.shape[-1])
-    is_token = mask.gather(-1, ends.clamp(0, mask.shape[-1] - 1))
-    return ends.masked_fill(~(known & is_token), NO_LABEL)
+class QuestionAnswering(Task):
+    """A start and an end a window; labels are the positions of both, `[batch]` each, -100 = none."""
+
+    name = "question_answering"
+    auto_class = AutoModelForQuestionAnswering
+    model_classes = MODEL_FOR_QUESTION_ANSWERING_MAPPING
+    pipeline_tag = "question-answering"
+    answer = "categorical"
+    rows = QUESTION_ROWS
+    evaluation = QUESTION_EVALUATION
+    num_outputs = 2
+    loss_inputs = item_marks = frozenset({"context_mask"})
+    items_are_tokens = True
+    aligned_by = OFFSETS
+    classes_vary = True
+
+    def fits(self, config: Any) -> bool:
+        return config.num_labels == 2
+
+    def read_logits(self, outputs: Any, batch: Batch) -> Tensor:
+        """Return the logits `[batch, 2, length]`."""
+        return torch.stack([outputs.start_logits, outputs.end_logits], dim=1)
+
+    def as_outputs(self, logits: Tensor) -> dict[str, Tensor]:
+        return {"start_logits": logits[:, 0], "end_logits": logits[:, 1]}
+
+    def align_labels(self, dataset: Any, label_names: Sequence[str] | None, num_labels: int, split: str) -> Any:
+        """Refuse answers that are not a start and an end among the row's tokens."""
+        if not is_tokenised(dataset):
+            return dataset
+        check_marks(dataset, "context_mask", split)
+        ends = [name for name in ENDS if name in dataset.column_names]
+        answers = [name for name in ("answers", *LABEL_COLUMNS) if name in dataset.column_names]
+        if len(ends) == 1 or (answers and not ends):
+            raise DistillationError(
+                f"the {split} data must hold the answers as two columns, {' and '.join(ENDS)}, but it has "
+                f"{ends or answers}. Write the indices of each answer's first and last token there, or remove the "
+                "column."
+            )
+        if ends:
+            _check_positions(dataset, split)
+        return dataset
+
+    def valid_items(self, batch: Batch) -> Tensor:
+        """Bool `[batch, 2]`: every window that shows some context."""
+        if TOKENS.values not in batch:
+            return ~every_row(batch)
+        return context(batch).any(dim=-1, keepdim=True).expand(-1, 2)
+
+    def labelled_items(self, batch: Batch) -> Tensor:
+        """Bool `[batch, 2]`: ends that are known, and in the text."""
+        return self.item_labels(batch) != NO_LABEL
+
+    def item_labels(self, batch: Batch) -> Tensor:
+        """Positions of start and end `[batch, 2]`; -100 where the answer is unknown or beyond the text."""
+        if START not in batch:
+            return torch.full_like(torch.stack([every_row(batch)] * 2, dim=-1), NO_LABEL, dtype=torch.long)
+        ends = torch.stack([batch[START], batch[END]], dim=-1)
+        mask = token_mask(batch)
+        known = (ends >= 0) & (ends < mask.shape[-1])
+        is_token = mask.gather(-1, ends.clamp(0, mask.shape[-1] - 1))
+        return ends.masked_fill(~(known & is_token), NO_LABEL)
+
+    def class_mask(self, batch: Batch) -> Tensor:
+        """Bool `[batch, 2, length]`: the positions of the context."""
+        return both_ends(context(batch))
+
+    def hard_loss(self, logits: Tensor, batch: Batch, num_items: Tensor | int | None) -> Tensor:
+        # Over the real tokens: position 0 stands for "not in this window", and padding must not matter.
+        return cross_entropy(logits, self.item_labels(batch), num_items, both_ends(token_mask(batch)))
+
+    def align_logits(self, logits: Tensor, batch: Batch, own: Batch) -> Tensor:
+        """Return logits that a teacher gave at its own pieces at the student's, by the characters of the context.
+
+        The probability that the answer starts at a teacher's piece goes to the student's piece that holds its first
+        character, or to the first one after it; that it ends there, to the one that holds its last character, or to the
+        last one before it. What several bring adds up. A piece that gets nothing is `NOTHING` below the least likely of
+        the teacher's. Rows without `offsets` have the same tokens.
+        """
+        if OFFSETS not in batch or OFFSETS not in own:
+            return logits
+        (starts, ends), is_piece = _spans(batch)
+        (first, last), is_its = _spans(own)
+        # Sorted from end to end: what is no piece takes the place of the piece before or after it.
+        ends = ends.masked_fill(~is_piece, 0).cummax(dim=-1).values
+        starts = starts.masked_fill(~is_piece, torch.iinfo(starts.dtype).max).flip(-1).cummin(dim=-1).values.flip(-1)
+        places = torch.stack(
+            [torch.searchsorted(ends, first, right=True), torch.searchsorted(starts, last) - 1], dim=1
+        )  # [batch, 2, teacher's length]
+        length = is_piece.shape[-1]
+        counts = both_ends(is_its) & (places >= 0) & (places < length)
+        return _gathered(at_least_float32(logits), places.clamp(0, length - 1), counts, length)
 
 
 def context(batch: Batch) -> Tensor:
@@ -44,43 +129,6 @@ def context(batch: Batch) -> Tensor:
 def both_ends(mask: Tensor) -> Tensor:
     """Bool `[batch, length]` to `[batch, 2, length]`: start and end have the same positions to choose from."""
     return mask.unsqueeze(1).expand(-1, 2, -1)
-
-
-def _valid_items(batch: Batch) -> Tensor:
-    """Bool `[batch, 2]`: every window that shows some context."""
-    return context(batch).any(dim=-1, keepdim=True).expand(-1, 2) if "input_ids" in batch else no_row(batch)
-
-
-def _read_logits(outputs: Any, _batch: Batch) -> Tensor:
-    return torch.stack([outputs.start_logits, outputs.end_logits], dim=1)
-
-
-def _by_characters(logits: Tensor, batch: Batch, own: Batch) -> Tensor:
-    """Return logits that a teacher gave at its own pieces at the student's pieces, by the characters of the context.
-
-    The probability that the answer starts at a teacher's piece goes to the student's piece that holds its first
-    character, or to the first one after it; that it ends there, to the one that holds its last character, or to the
-    last one before it. What several bring adds up. A piece that gets nothing is `NOTHING` below the least likely of the
-    teacher's. Rows without `offsets` have the same tokens.
-
-    Args:
-        logits: `[batch, 2, teacher's length]`.
-        batch: as the student reads it.
-        own: as the teacher does.
-    """
-    if OFFSETS not in batch or OFFSETS not in own:
-        return logits
-    (starts, ends), is_piece = _spans(batch)
-    (first, last), is_its = _spans(own)
-    # Sorted from end to end: a token that is not a piece takes the place of the piece before or after it.
-    ends = ends.masked_fill(~is_piece, 0).cummax(dim=-1).values
-    starts = starts.masked_fill(~is_piece, torch.iinfo(starts.dtype).max).flip(-1).cummin(dim=-1).values.flip(-1)
-    places = torch.stack(
-        [torch.searchsorted(ends, first, right=True), torch.searchsorted(starts, last) - 1], dim=1
-    )  # [batch, 2, teacher's length]
-    length = is_piece.shape[-1]
-    counts = both_ends(is_its) & (places >= 0) & (places < length)
-    return _gathered(at_least_float32(logits), places.clamp(0, length - 1), counts, length)
 
 
 def _spans(batch: Batch) -> tuple[tuple[Tensor, Tensor], Tensor]:
@@ -102,36 +150,14 @@ def _gathered(logits: Tensor, places: Tensor, counts: Tensor, length: int) -> Te
     return torch.where(has_any, totals, floor)
 
 
-def _hard_loss(logits: Tensor, batch: Batch, num_items: Tensor | int | None) -> Tensor:
-    # Over the real tokens: position 0 stands for "not in this window", and padding must not matter.
-    return cross_entropy(logits, answer_ends(batch), num_items, both_ends(token_mask(batch)))
-
-
-def _check_answers(dataset: Any, _names: Sequence[str] | None, _num_labels: int, split: str) -> Any:
-    """Refuse answers that are not a start and an end among the row's tokens."""
-    if not is_tokenised(dataset):
-        return dataset
-    check_marks(dataset, "context_mask", split)
-    ends = [name for name in ENDS if name in dataset.column_names]
-    answers = [name for name in ("answers", *LABEL_COLUMNS) if name in dataset.column_names]
-    if len(ends) == 1 or (answers and not ends):
-        raise DistillationError(
-            f"the {split} data must hold the answers as two columns, {' and '.join(ENDS)}, but it has "
-            f"{ends or answers}. Write the indices of each answer's first and last token there, or remove the column."
-        )
-    if ends:
-        _check_positions(dataset, split)
-    return dataset
-
-
 def _check_positions(dataset: Dataset, split: str) -> None:
     expected = f"indices of tokens, or {NO_LABEL} or null for a row without an answer"
-    require_type(dataset, "input_ids", IDS, "the ids of a row's tokens", split, depth=1, may_be_null=False)
+    require_type(dataset, TOKENS.values, IDS, "the ids of a row's tokens", split, depth=1, may_be_null=False)
     for name in ENDS:
         require_type(dataset, name, IDS, expected, split)
-    for batch in columns_of(dataset, "input_ids", *ENDS):
+    for batch in columns_of(dataset, TOKENS.values, *ENDS):
         first, last = (batch[name].cast(pa.int64()).fill_null(NO_LABEL).to_numpy() for name in ENDS)
-        lengths = pc.list_value_length(batch["input_ids"]).fill_null(0).to_numpy()
+        lengths = pc.list_value_length(batch[TOKENS.values]).fill_null(0).to_numpy()
         unknown = (first == NO_LABEL) & (last == NO_LABEL)
         wrong = np.flatnonzero(~unknown & ~((first >= 0) & (first <= last) & (last < lengths)))
         if len(wrong):
@@ -143,28 +169,4 @@ def _check_positions(dataset: Dataset, split: str) -> None:
             )
 
 
-QUESTION_ANSWERING = Task(
-    name="question_answering",
-    pipeline_tag="question-answering",
-    auto_class=AutoModelForQuestionAnswering,
-    model_classes=MODEL_FOR_QUESTION_ANSWERING_MAPPING,
-    fits=lambda config: config.num_labels == 2,
-    num_outputs=2,
-    answer="categorical",
-    classes_vary=True,
-    items_are_tokens=True,
-    aligned_by=OFFSETS,
-    align_logits=_by_characters,
-    rows=QUESTION_ROWS,
-    evaluation=QUESTION_EVALUATION,
-    collator=RowCollator,
-    hard_loss=_hard_loss,
-    labelled_items=lambda batch: answer_ends(batch) != NO_LABEL,
-    valid_items=_valid_items,
-    read_logits=_read_logits,
-    class_mask=lambda batch: both_ends(context(batch)),
-    item_labels=answer_ends,
-    loss_inputs=frozenset({"context_mask"}),
-    has_label_names=False,
-    align_labels=_check_answers,
-)
+QUESTION_ANSWERING = QuestionAnswering()

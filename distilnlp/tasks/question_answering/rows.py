@@ -42,6 +42,7 @@ class QuestionRows(RowFormat):
     }
     usual_labels = (ANSWERS,)
     own_keys = frozenset({"stride"})
+    are_windows = True
 
     def unfold(self, dataset: Dataset) -> Dataset:
         """Return one row a question of SQuAD's nested files."""

@@ -9,93 +9,89 @@ from transformers import MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING, AutoModelForTok
 
 from distilnlp.errors import DistillationError
 from distilnlp.labels import label_column
-from distilnlp.losses import cross_entropy
 from distilnlp.signals import Batch, token_mask
 from distilnlp.signals.names import NO_LABEL
 from distilnlp.tasks.checks import check_marks, check_token_labels, is_tokenised
-from distilnlp.tasks.collators import RowCollator, token_labels
+from distilnlp.tasks.collators import token_labels
 from distilnlp.tasks.task import Task
 from distilnlp.tasks.token_classification.rows import TOKEN_ROWS
 from distilnlp.tasks.token_classification.scores import TOKEN_EVALUATION
 
 
-def labelled_words(batch: Batch) -> Tensor:
-    """Bool `[batch, length]`: True at the pieces that have a label."""
-    if "labels" not in batch:
-        return torch.zeros_like(token_mask(batch))
-    return batch["labels"] != NO_LABEL
+class TokenClassification(Task):
+    """A tag a word; labels are tag ids `[batch, length]` at the first pieces, -100 = none."""
 
+    name = "token_classification"
+    auto_class = AutoModelForTokenClassification
+    model_classes = MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING
+    pipeline_tag = "token-classification"
+    answer = "categorical"
+    rows = TOKEN_ROWS
+    collate_labels = staticmethod(token_labels)
+    evaluation = TOKEN_EVALUATION
+    pipeline_options = 'aggregation_strategy="simple"'
+    loss_inputs = item_marks = frozenset({"word_starts"})
 
-def words(batch: Batch) -> Tensor:
-    """Bool `[batch, length]`: True at the first piece of every word, whether it has a label or not.
+    def fits(self, config: Any) -> bool:
+        return config.num_labels > 1
 
-    Rows that come without `word_starts` count the pieces with a label, or every real token if they have no label.
-    """
-    if "word_starts" in batch:
-        return batch["word_starts"].bool()
-    labelled = labelled_words(batch)
-    return torch.where(labelled.any(dim=-1, keepdim=True), labelled, token_mask(batch))
-
-
-def _by_word(logits: Tensor, batch: Batch, own: Batch) -> Tensor:
-    """Return logits that a teacher gave in its own pieces at the student's pieces: word k at the start of word k.
-
-    Args:
-        logits: `[batch, teacher's length, tags]`.
-        batch: as the student reads it.
-        own: as the teacher does.
-
-    Raises:
-        DistillationError: a row has more words in one encoding than in the other.
-    """
-    mine, its = words(batch), words(own)
-    counts = mine.sum(dim=-1), its.sum(dim=-1)
-    if not torch.equal(*counts):
-        row = int((counts[0] != counts[1]).nonzero()[0])
-        raise DistillationError(
-            f"student and teacher must read the same words, but a row has {counts[0][row]} for the student and "
-            f"{counts[1][row]} for the teacher. Mark the first piece of each word as word_starts in both encodings, "
-            "and leave out words that only one of them has room for (pair_encodings does)."
+    def align_labels(self, dataset: Any, label_names: Sequence[str] | None, num_labels: int, split: str) -> Any:
+        """Refuse label ids that are none of the model's, and rows whose labels are not one a token."""
+        if not is_tokenised(dataset):
+            return dataset
+        check_marks(dataset, "word_starts", split)
+        column = label_column(dataset)
+        if column is None:
+            return dataset
+        own = getattr(getattr(dataset.features[column], "feature", None), "names", None)
+        if own and label_names and list(own) != list(label_names):
+            raise DistillationError(
+                f"the tags of the {split} data are {own}, but the student's are {list(label_names)}: their ids mean "
+                "other tags. Encode the tags in the order of the student's id2label."
+            )
+        fix = (
+            "Give the first piece of each word its tag, in the order of the model's id2label, and the others "
+            f"{NO_LABEL}."
         )
-    aligned = logits.new_zeros(*mine.shape, logits.shape[-1])
-    aligned[mine] = logits[its]
-    return aligned
-
-
-def _check_tags(dataset: Any, names: Sequence[str] | None, num_labels: int, split: str) -> Any:
-    """Refuse label ids that are none of the model's, and rows whose labels are not one a token."""
-    if not is_tokenised(dataset):
+        check_token_labels(dataset, column, num_labels, split, fix)
         return dataset
-    check_marks(dataset, "word_starts", split)
-    column = label_column(dataset)
-    if column is None:
-        return dataset
-    own = getattr(getattr(dataset.features[column], "feature", None), "names", None)
-    if own and names and list(own) != list(names):
-        raise DistillationError(
-            f"the tags of the {split} data are {own}, but the student's are {list(names)}: their ids mean other tags. "
-            "Encode the tags in the order of the student's id2label."
-        )
-    fix = f"Give the first piece of each word its tag, in the order of the model's id2label, and the others {NO_LABEL}."
-    check_token_labels(dataset, column, num_labels, split, fix)
-    return dataset
+
+    def valid_items(self, batch: Batch) -> Tensor:
+        """Bool `[batch, length]`: True at the first piece of every word, whether it has a label or not.
+
+        Rows that come without `word_starts` count the pieces with a label, or every real token if they have no label.
+        """
+        if "word_starts" in batch:
+            return batch["word_starts"].bool()
+        labelled = self.labelled_items(batch)
+        return torch.where(labelled.any(dim=-1, keepdim=True), labelled, token_mask(batch))
+
+    def labelled_items(self, batch: Batch) -> Tensor:
+        """Bool `[batch, length]`: True at the pieces that have a label."""
+        if "labels" not in batch:
+            return torch.zeros_like(token_mask(batch))
+        return batch["labels"] != NO_LABEL
+
+    def align_logits(self, logits: Tensor, batch: Batch, own: Batch) -> Tensor:
+        """Return logits that a teacher gave in its own pieces at the student's: word k at the start of word k.
+
+        From `[batch, teacher's length, tags]`.
+
+        Raises:
+            DistillationError: a row has more words in one encoding than in the other.
+        """
+        mine, its = self.valid_items(batch), self.valid_items(own)
+        counts = mine.sum(dim=-1), its.sum(dim=-1)
+        if not torch.equal(*counts):
+            row = int((counts[0] != counts[1]).nonzero()[0])
+            raise DistillationError(
+                f"student and teacher must read the same words, but a row has {counts[0][row]} for the student and "
+                f"{counts[1][row]} for the teacher. Mark the first piece of each word as word_starts in both "
+                "encodings, and leave out words that only one of them has room for (pair_encodings does)."
+            )
+        aligned = logits.new_zeros(*mine.shape, logits.shape[-1])
+        aligned[mine] = logits[its]
+        return aligned
 
 
-TOKEN_CLASSIFICATION = Task(
-    name="token_classification",
-    pipeline_tag="token-classification",
-    auto_class=AutoModelForTokenClassification,
-    model_classes=MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
-    fits=lambda config: config.num_labels > 1,
-    answer="categorical",
-    align_logits=_by_word,
-    rows=TOKEN_ROWS,
-    evaluation=TOKEN_EVALUATION,
-    collator=lambda tokenizer: RowCollator(tokenizer, token_labels),
-    hard_loss=lambda logits, batch, num_items: cross_entropy(logits, batch["labels"], num_items),
-    labelled_items=labelled_words,
-    valid_items=words,
-    item_labels=lambda batch: batch.get("labels"),
-    loss_inputs=frozenset({"word_starts"}),
-    align_labels=_check_tags,
-)
+TOKEN_CLASSIFICATION = TokenClassification()

@@ -45,6 +45,7 @@ class TokenRows(RowFormat):
     usual_labels = ("ner_tags", "tags", "labels", LABEL)
     has_label_names = True
     own_keys = frozenset({"label_names"})
+    are_words = True
 
     def check_label_column(self, dataset: Dataset, column: str) -> None:
         """Raise a `DistillationError` if the column does not hold lists."""

@@ -16,7 +16,7 @@ from distilnlp.metrics import ACCURACY, Figure, Scorer, Scoring, TaskMetric, pre
 from distilnlp.metrics.calibration import mean_gap
 from distilnlp.metrics.fidelity import kl_of_rows, mean_divergence, same_share
 from distilnlp.metrics.intervals import ratio
-from distilnlp.metrics.labels import check_label_ids, class_order, label_values, require_columns
+from distilnlp.metrics.labels import check_label_ids, label_values, order_of_classes, require_columns
 from distilnlp.metrics.prediction import Collator, Rows, check_finite, split_rows
 from distilnlp.metrics.scoring import ComputeMetrics, trainer_logits, training_values
 from distilnlp.signals import Batch, label_names_of
@@ -180,7 +180,7 @@ class TokenScoring(Scoring):
 
     def align(self, predictions: WordLogits, own: PreTrainedConfig, first: PreTrainedConfig) -> WordLogits:
         """Return logits with the tags in the order of the first model; see `align_classes`."""
-        order = class_order(own, first)
+        order = order_of_classes(own, first)
         return predictions if order is None else [row[:, order] for row in predictions]
 
     def scores(self, predictions: WordLogits, labels: WordLabels) -> Scorer:
