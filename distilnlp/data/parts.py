@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -110,20 +111,16 @@ def naming_the_cache() -> Iterator[None]:
     except DistillationError:
         raise
     except Exception as error:
-        reason = next((cause for cause in causes(error) if _is_of_cache(cause)), None)
-        if reason is None:
-            raise
-        raise DistillationError(
-            f"the cache of the datasets library, {_cache()}, cannot be written ({reason}). "
-            "Set HF_DATASETS_CACHE to a folder with room."
-        ) from error
-
-
-def _is_of_cache(error: BaseException) -> bool:
-    """Whether an error is of a path in the cache or on the way to it, or a full disk."""
-    path = getattr(error, "filename", None)
-    is_near = isinstance(path, str) and (Path(path).is_relative_to(_cache()) or _cache().is_relative_to(path))
-    return is_near or is_failed_write(error, FULL)
+        cache = _cache()
+        for cause in causes(error):
+            path = getattr(cause, "filename", None)  # in the cache, or on the way to it
+            is_near = isinstance(path, str) and (Path(path).is_relative_to(cache) or cache.is_relative_to(path))
+            if is_near or is_failed_write(cause, FULL):
+                raise DistillationError(
+                    f"the cache of the datasets library, {cache}, cannot be written ({cause}). "
+                    "Set HF_DATASETS_CACHE to a folder with room."
+                ) from error
+        raise
 
 
 def _cache() -> Path:
@@ -144,8 +141,8 @@ def numbers_of(rows: Dataset, name: str) -> NDArray:
 
 def values_of(rows: Dataset, *names: str) -> Iterator[tuple[Any, ...]]:
     """Yield what each row has in these columns."""
-    for batch in rows.with_format(None).select_columns(list(names)).iter(batch_size=PART):
-        yield from zip(*(batch[name] for name in names), strict=True)
+    batches = rows.with_format(None).select_columns(list(names)).iter(batch_size=PART)
+    return chain.from_iterable(zip(*(batch[name] for name in names), strict=True) for batch in batches)
 
 
 @cache

@@ -8,7 +8,6 @@ from datasets import Dataset
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from distilnlp.data import DataConfig, evaluation_split
-from distilnlp.data.pairs import same_words
 from distilnlp.data.parts import numbers_of
 from distilnlp.evaluation import CUT_TEACHER, ModelReport, TextLength, evaluate_models
 from distilnlp.models.loading import load_pretrained
@@ -78,7 +77,7 @@ def evaluate_saved(
     if teacher:
         whole = reading(kind, rows, tokenizers["teacher"], lengths["teacher"], data)
         if isinstance(kind.rows, TokenRows):  # of words, those that both have room for
-            common = same_words(own.rows, whole.rows)
+            common = kind.rows.with_common_labels(own.rows, whole.rows)
             own, whole = (one._replace(rows=shared) for one, shared in zip((own, whole), common, strict=True))
         cut = cut_as_students(kind, rows, tokenizers["teacher"], whole, own, tokenizers["student"], data)
         readings = {"teacher": whole, **cut, "student": own}
@@ -107,7 +106,7 @@ def readings_of_run(plan: Plan, student: EncodedRows, teacher: EncodedRows | Non
     else:
         whole = reading(plan.task, rows, tokenizer, length, config)
         if isinstance(plan.task.rows, TokenRows):
-            whole = whole._replace(rows=same_words(whole.rows, own.rows)[0])
+            whole = whole._replace(rows=plan.task.rows.with_common_labels(whole.rows, own.rows)[0])
     if _reads_as_student(plan):
         return {
             "teacher": whole,
@@ -208,4 +207,4 @@ def cut_as_students(
     lengths = [numbers_of(own.rows, "length").tolist() for own in (cut, whole)]
     if lengths[0] == lengths[1]:
         return {}
-    return {CUT_TEACHER: cut._replace(rows=same_words(cut.rows, student.rows)[0]) if is_of_words else cut}
+    return {CUT_TEACHER: cut._replace(rows=task.rows.with_common_labels(cut.rows, student.rows)[0])}

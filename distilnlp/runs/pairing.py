@@ -6,8 +6,6 @@ from typing import Any
 from datasets import Dataset
 
 from distilnlp.data import pair_encodings, same_positions
-from distilnlp.data.pairs import same_windows, same_words
-from distilnlp.data.words import add_words
 from distilnlp.errors import DistillationError
 from distilnlp.objective import Objective
 from distilnlp.runs.encoding import EncodedRows
@@ -17,7 +15,8 @@ from distilnlp.signals.names import TEACHER, WORD_IDS
 from distilnlp.tasks import shown_windows
 from distilnlp.tasks.collators import other_tokens
 from distilnlp.tasks.question_answering.rows import QuestionRows
-from distilnlp.tasks.text_rows import TextRows
+from distilnlp.tasks.question_answering.windows import same_windows
+from distilnlp.tasks.text_rows import TextRows, add_words
 from distilnlp.tasks.token_classification.rows import TokenRows
 
 
@@ -33,7 +32,7 @@ def side_by_side(plan: Plan, student: EncodedRows, teacher: EncodedRows) -> tupl
     if isinstance(plan.task.rows, QuestionRows):
         return student, _with_shown_windows(plan, student, teacher)
     if isinstance(plan.task.rows, TokenRows) and student.test is not None and teacher.test is not None:
-        own, other = same_words(student.test, teacher.test)
+        own, other = plan.task.rows.with_common_labels(student.test, teacher.test)
         return replace(student, test=own), replace(teacher, test=other)
     return student, teacher
 
@@ -58,12 +57,13 @@ def paired_training_rows(plan: Plan, student: EncodedRows, teacher: EncodedRows,
     Raises:
         DistillationError: the objective compares tokens, of which the two encodings have others.
     """
-    train = pair_encodings(student.train, teacher.train)
+    train = pair_encodings(plan.task.rows, student.train, teacher.train)
     aligned_by = objective.aligned_by
     if not aligned_by or same_positions(train):
         return train
     if WORD_IDS in aligned_by.values() and plan.recipe.teacher.text_columns is None:
-        train = pair_encodings(_with_words(plan, student), _with_words(plan, teacher), words=True)
+        encoded = [_with_words(plan, rows) for rows in (student, teacher)]
+        train = pair_encodings(plan.task.rows, *encoded, words=True)
     columns = {*train.column_names}
     refused = [
         name for name, column in aligned_by.items() if column is None or not {column, TEACHER + column} <= columns

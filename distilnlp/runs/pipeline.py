@@ -102,7 +102,7 @@ class Pipeline:
         # Evaluation while training asks the teacher only if it is told to.
         asks_teacher = plan.trainings["student"].get("eval_soft_loss") and plan.has_two_views
         own, other = self.student_rows.validation, self.teacher_rows.validation
-        self.validation = pair_encodings(own, other) if asks_teacher and own and other else own
+        self.validation = pair_encodings(plan.task.rows, own, other) if asks_teacher and own and other else own
 
     def run(self) -> dict[str, Any]:
         """Run every stage that is not up to date, and return the results."""

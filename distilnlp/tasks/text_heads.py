@@ -19,10 +19,11 @@ from distilnlp.tasks.checks import NUMBERS, columns_of, require_type
 from distilnlp.tasks.collators import RowCollator, class_ids, decisions, scores
 from distilnlp.tasks.multi_label.rows import MULTI_LABEL_ROWS
 from distilnlp.tasks.multi_label.scores import MULTI_LABEL_EVALUATION
+from distilnlp.tasks.regression.rows import REGRESSION_ROWS
 from distilnlp.tasks.regression.scores import REGRESSION_EVALUATION
+from distilnlp.tasks.single_label.rows import SINGLE_LABEL_ROWS
 from distilnlp.tasks.single_label.scores import SINGLE_LABEL_EVALUATION
 from distilnlp.tasks.task import Task, every_row, no_row
-from distilnlp.tasks.text_rows import REGRESSION_ROWS, SINGLE_LABEL_ROWS
 
 SEQUENCE_CLASSIFIER: dict[str, Any] = {
     "auto_class": AutoModelForSequenceClassification,
