@@ -1,35 +1,36 @@
 """What is refused, stage by stage, and in which words; what is wrong with a single cell is said where it is read."""
 
-import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from datasets import Dataset, Json
 from transformers import PreTrainedTokenizerBase
 
-from distilnlp.data.column_types import innermost, is_list, is_text
-from distilnlp.data.config import DataConfig
+from distilnlp.data.config import SPLIT_KEYS, DataConfig
 from distilnlp.data.parts import values_of
+from distilnlp.data.source_columns import LabelCheck, candidates, innermost, is_list, is_text
 from distilnlp.errors import DistillationError, did_you_mean, shown
-from distilnlp.labels import label_order
-
-# What a label column's type must be, and what is said of a column of another type, which stands for %s.
-LabelCheck = tuple[Callable[[Any], bool], str]
 
 TASK_KEYS = ("label_names", "choice_columns", "stride", "mask_probability")  # that only some tasks read
-SPLIT_KEYS = ("train_split", "validation_split", "test_split")
 KINDS: dict[type, str] = {str: "text", bool: "true or false", list: "a list", dict: "an object"}
 
 
 # ---- The section ----
 
 
-def check_keys(config: DataConfig, task: str, own_keys: Collection[str]) -> None:
-    """Refuse keys that mean nothing for a task."""
+def check_section(config: DataConfig, task: str, own_keys: Collection[str]) -> None:
+    """Refuse keys that mean nothing for a task, and a split in `data.source` that nothing reads."""
     for key in TASK_KEYS:
         if key not in own_keys and getattr(config, key) != DataConfig.model_fields[key].default:
             raise DistillationError(f"data.{key} means nothing for {task}. Leave it out.")
+    known = list(dict.fromkeys(["train", *config.wanted_splits]))
+    for name in config.source if isinstance(config.source, dict) else ():
+        if name not in known:
+            raise DistillationError(
+                f"data.source names the split {name!r}, but only {known} are read.{did_you_mean(name, known)} Rename "
+                "it, or name it in data.train_split, data.test_split or data.validation_split."
+            )
 
 
 def check_splits_differ(config: DataConfig) -> None:
@@ -41,17 +42,6 @@ def check_splits_differ(config: DataConfig) -> None:
             raise DistillationError(
                 f"data.{key} and data.{others[0]} are both {name!r}: what is trained or chosen on a split cannot be "
                 "tested on it. Name another split, or leave one out."
-            )
-
-
-def check_split_names(config: DataConfig, wanted: Sequence[str]) -> None:
-    """Refuse a split in `data.source` that nothing reads."""
-    known = list(dict.fromkeys(["train", *wanted]))
-    for name in config.source if isinstance(config.source, dict) else ():
-        if name not in known:
-            raise DistillationError(
-                f"data.source names the split {name!r}, but only {known} are read.{did_you_mean(name, known)} Rename "
-                "it, or name it in data.train_split, data.test_split or data.validation_split."
             )
 
 
@@ -125,21 +115,14 @@ def _entries(value: Any, feature: Any) -> Iterator[Any]:
         yield value
 
 
-def check_text_columns(dataset: Dataset, wanted: Sequence[str], label: str, taken: Collection[str] = ()) -> None:
-    """Refuse a column that is missing, is the label column, or holds something else than text.
-
-    Args:
-        dataset: rows of a source.
-        wanted: what is to be text.
-        label: the label column.
-        taken: what the message must not propose.
-    """
+def check_text_columns(dataset: Dataset, wanted: Sequence[str], label: str, choices: Sequence[str] = ()) -> None:
+    """Refuse a column that is missing, is the label column, or holds something else than text."""
     if label in wanted:
         raise DistillationError(f"{label!r} is the label column: the answer cannot be a text column too.")
     for name in wanted:
         require_column(dataset, name, "data.text_columns")
         if not is_text(dataset.features[name]):
-            texts = [other for other, own in dataset.features.items() if other not in taken and is_text(own)]
+            texts = candidates(dataset, is_text, (), {label, *choices})
             raise DistillationError(
                 f"text column {name!r} must hold text, but it holds {shown(dataset.features[name])}. "
                 f"The text columns of the data are {shown(texts)}; name one of them in data.text_columns."
@@ -158,48 +141,6 @@ def check_teachers_columns(
         require_column(dataset, name, "teacher.text_columns", where)
     for name in answers:
         require_column(dataset, name, "teacher.column", where)
-
-
-# ---- Labels ----
-
-
-def check_labels_agree(
-    data_names: Sequence[str] | None, teacher_names: Sequence[str], given: Sequence[str] | None, is_closed: bool
-) -> None:
-    """Refuse label names that cannot be put into the order of the teacher's logits: see `agreed_names`."""
-    if given is not None and len(given) != len(teacher_names):
-        raise DistillationError(
-            f"data.label_names must have one name for each of the teacher's {len(teacher_names)} labels, but it has "
-            f"{len(given)}: {shown(list(given))}. Name them all, in the order of the teacher's logits."
-        )
-    if are_placeholders(teacher_names):
-        if given is None and data_names is not None:
-            raise DistillationError(
-                f"the data names its labels {shown(list(data_names))}, but the teacher has only placeholders "
-                "(LABEL_0, LABEL_1, …), so their order cannot be compared. Set data.label_names to the names in the "
-                "order of the teacher's logits."
-            )
-        teacher_names = given or teacher_names
-    positions = [str(index) for index in range(len(teacher_names))]
-    if data_names is None and all(name.isdigit() for name in teacher_names) and list(teacher_names) != positions:
-        raise DistillationError(
-            f"the data holds bare ids and the teacher's labels are the numbers {shown(list(teacher_names))}: an id "
-            "may mean a position or a name. Write the labels as text, or set data.label_names."
-        )
-    unknown = sorted(set(data_names or []) - set(teacher_names))
-    if unknown and not is_closed:
-        raise DistillationError(
-            f"the data has the labels {shown(unknown)}, which the teacher does not know: its labels are "
-            f"{shown(list(teacher_names))} (upper and lower case count). Rename them in the data, or use a teacher "
-            "that was trained on them."
-        )
-    if data_names is not None and is_closed:
-        label_order(data_names, teacher_names, "the data", "the teacher")
-
-
-def are_placeholders(names: Sequence[str]) -> bool:
-    """Whether these are the names that transformers gives to labels without a name."""
-    return all(re.fullmatch(r"LABEL_\d+", name) for name in names)
 
 
 # ---- Rows and tokenizers ----

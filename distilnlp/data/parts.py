@@ -89,7 +89,10 @@ def map_in_parts(rows: Dataset, function: Callable[..., Any], *, key: Any = None
         DistillationError: the cache cannot be written.
     """
     named = {name: value for name, value in options.items() if name != "desc"}
-    fingerprint = _hash([rows._fingerprint, function if key is None else key, named, _code()])
+    try:
+        fingerprint = Hasher.hash([rows._fingerprint, function if key is None else key, named, _code()])
+    except Exception:  # what cannot be pickled, for whatever reason, is made anew each time
+        fingerprint = generate_random_fingerprint()
     path = None
     if rows.cache_files and datasets.is_caching_enabled():  # if it is not, the library chooses a temporary file
         path = str(_cache() / FOLDER / f"{fingerprint}.arrow")
@@ -146,15 +149,8 @@ def values_of(rows: Dataset, *names: str) -> Iterator[tuple[Any, ...]]:
 
 
 @cache
-def _code() -> str:
+def _code() -> list[Any]:
     """Return what tells this code from other: what that has made is made anew."""
     package = Path(__file__).parents[1]
     sources = [path.read_bytes() for name in CODE for path in sorted((package / name).rglob("*.py"))]
-    return _hash([sources, [version(name) for name in LIBRARIES]])
-
-
-def _hash(content: Any) -> str:
-    try:
-        return Hasher.hash(content)
-    except Exception:  # what cannot be pickled, for whatever reason, is made anew each time
-        return generate_random_fingerprint()
+    return [sources, [version(name) for name in LIBRARIES]]

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from datasets import Dataset, concatenate_datasets
 
-from distilnlp.data.checks import check_keys, check_splits_differ, check_teachers_columns, check_types, require_rows
+from distilnlp.data.checks import check_splits_differ, check_teachers_columns, check_types, require_rows
 from distilnlp.data.config import DataConfig
 from distilnlp.data.row_format import Layout, RowFormat
 from distilnlp.data.source_columns import LabelColumn
@@ -70,13 +70,10 @@ def prepare_data(
         DistillationError: missing columns or splits, empty splits, labels that do not fit the task or the teacher,
             columns of another type.
     """
-    check_keys(config, rows.task, rows.own_keys)
     check_splits_differ(config)
     splits = Splits.load(config, rows)
     source = splits.named(config.train_split, "data.train_split")
-    test = splits.test()
-    validation = splits.validation(test)
-    splits.say_roles(test)
+    test, validation = splits.roles()
     layout = _find_layout(splits, [config.train_split, *([test] if test else [])], teacher_label_names)
     layout = replace(layout, teacher_texts=tuple(teacher_texts or ()), answers=tuple(answers))
     check_teachers_columns(source, layout.teacher_texts, layout.answers, layout.label)
@@ -117,7 +114,6 @@ def evaluation_split(config: DataConfig, rows: RowFormat, label_names: Sequence[
     Raises:
         DistillationError: no such split or column, or no labelled rows, or labels that the model does not have.
     """
-    check_keys(config, rows.task, rows.own_keys)
     splits = Splits.load(config, rows)
     name = splits.test() or config.train_split
     splits.named(name, "data.test_split")

@@ -13,11 +13,10 @@ from datasets import Dataset, Features, Value
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from distilnlp.data.checks import LabelCheck, check_text_columns
-from distilnlp.data.column_types import may_be_label
+from distilnlp.data.checks import check_text_columns
 from distilnlp.data.config import DataConfig
 from distilnlp.data.parts import PART, Part, numbers_of, read_in_parts, values_of
-from distilnlp.data.source_columns import LabelColumn, find_class_names
+from distilnlp.data.source_columns import LabelCheck, LabelColumn, find_class_names, may_be_label
 from distilnlp.data.teacher_columns import GivenAnswers, joined_texts
 from distilnlp.signals.names import (
     ANSWER,
@@ -106,7 +105,7 @@ class RowFormat(ABC):
 
     def check_layout(self, dataset: Dataset, layout: Layout) -> None:
         """Raise a `DistillationError` if a split lacks a column of the layout, or has another type there."""
-        check_text_columns(dataset, layout.texts, layout.label)
+        check_text_columns(dataset, layout.texts, layout.label, layout.choices)
 
     def unlabelled_layout(self, dataset: Dataset, layout: Layout) -> Layout | None:
         """Return the columns of a transfer set, whose names may differ; None if it lacks some."""

@@ -7,14 +7,56 @@ from functools import cached_property
 from typing import Any
 
 import pyarrow.compute as pc
-from datasets import ClassLabel, Dataset
+from datasets import ClassLabel, Dataset, LargeList, List, Value
 
-from distilnlp.data.checks import are_placeholders, check_labels_agree, check_text_columns
-from distilnlp.data.column_types import innermost, is_list, is_text
 from distilnlp.errors import DistillationError, shown
+from distilnlp.labels import label_order
 from distilnlp.signals.names import NO_LABEL, TEXT
 
 logger = logging.getLogger(__name__)
+
+# What a label column's type must be, and what is said of a column of another type, which stands for %s.
+LabelCheck = tuple[Callable[[Any], bool], str]
+
+
+# ---- Types ----
+
+
+def is_text(feature: Any) -> bool:
+    """Whether a column holds text."""
+    return isinstance(feature, Value) and feature.dtype in ("string", "large_string")
+
+
+def is_list(feature: Any) -> bool:
+    """Whether a column holds lists."""
+    return isinstance(feature, List | LargeList)
+
+
+def is_text_list(feature: Any) -> bool:
+    """Whether a column holds lists of texts."""
+    return is_list(feature) and is_text(feature.feature)
+
+
+def is_empty(feature: Any) -> bool:
+    """Whether a column holds nothing but nulls, so that its type is unknown: it fits every task."""
+    return isinstance(feature, Value) and feature.dtype == "null"
+
+
+def may_be_label(feature: Any) -> bool:
+    """Whether a column holds single values."""
+    return isinstance(feature, ClassLabel | Value)
+
+
+def may_be_label_list(feature: Any) -> bool:
+    """Whether a column holds lists of single values, or nothing."""
+    return is_empty(feature) or (is_list(feature) and may_be_label(feature.feature))
+
+
+def innermost(feature: Any) -> Any:
+    """Return the type of one entry of a column's lists, at any depth; of a column without lists its own."""
+    while is_list(feature):
+        feature = feature.feature
+    return feature
 
 
 # ---- Texts ----
@@ -32,26 +74,21 @@ def find_text_columns(
         taken: columns that are something else already.
 
     Raises:
-        DistillationError: a named column is missing or not text, or there is no single candidate.
+        DistillationError: none was named, and there is no single candidate.
     """
-    taken = {label, *taken}
-    if wanted is not None:
-        check_text_columns(dataset, wanted, label, taken)
-        return tuple(wanted)
-    own = find_column(dataset, is_text, (TEXT,), taken)
-    if own is None:
-        candidates = _columns(dataset, is_text, taken)
+    found = wanted or candidates(dataset, is_text, (TEXT,), {label, *taken})
+    if wanted is None and len(found) != 1:
         raise DistillationError(
-            f"expected one text column, but the data has {len(candidates)}: {shown(candidates)} (all columns: "
+            f"expected one text column, but the data has {len(found)}: {shown(found)} (all columns: "
             f"{shown(dataset.column_names)}). Name one, or two for pairs, as data.text_columns."
         )
-    return (own,)
+    return tuple(found)
 
 
-def find_column(
+def candidates(
     dataset: Dataset, is_kind: Callable[[Any], bool], usual: Sequence[str], taken: Collection[str]
-) -> str | None:
-    """Return the column of a kind: one of the usual names, or the only one there is; None if there is none.
+) -> list[str]:
+    """Return the columns of a kind; one alone if one has a usual name.
 
     Args:
         dataset: the rows.
@@ -59,13 +96,8 @@ def find_column(
         usual: what such a column is called.
         taken: columns that are something else.
     """
-    candidates = _columns(dataset, is_kind, taken)
-    named = [name for name in usual if name in candidates]
-    return named[0] if named else candidates[0] if len(candidates) == 1 else None
-
-
-def _columns(dataset: Dataset, is_kind: Callable[[Any], bool], taken: Collection[str]) -> list[str]:
-    return [name for name, feature in dataset.features.items() if name not in taken and is_kind(feature)]
+    found = [name for name, feature in dataset.features.items() if name not in taken and is_kind(feature)]
+    return [name for name in usual if name in found][:1] or found
 
 
 # ---- Labels ----
@@ -193,8 +225,47 @@ def agreed_names(
     """
     if teacher_names is None:
         return list(data_names or ())
-    check_labels_agree(data_names, teacher_names, given, is_closed)
-    return list(given if given is not None and are_placeholders(teacher_names) else teacher_names)
+    _check_agreement(data_names, teacher_names, given, is_closed)
+    return list(given if given is not None and _are_placeholders(teacher_names) else teacher_names)
+
+
+def _check_agreement(
+    data_names: Sequence[str] | None, teacher_names: Sequence[str], given: Sequence[str] | None, is_closed: bool
+) -> None:
+    """Refuse label names that cannot be put into the order of the teacher's logits, as `agreed_names` does."""
+    if given is not None and len(given) != len(teacher_names):
+        raise DistillationError(
+            f"data.label_names must have one name for each of the teacher's {len(teacher_names)} labels, but it has "
+            f"{len(given)}: {shown(list(given))}. Name them all, in the order of the teacher's logits."
+        )
+    if _are_placeholders(teacher_names):
+        if given is None and data_names is not None:
+            raise DistillationError(
+                f"the data names its labels {shown(list(data_names))}, but the teacher has only placeholders "
+                "(LABEL_0, LABEL_1, …), so their order cannot be compared. Set data.label_names to the names in the "
+                "order of the teacher's logits."
+            )
+        teacher_names = given or teacher_names
+    positions = [str(index) for index in range(len(teacher_names))]
+    if data_names is None and all(name.isdigit() for name in teacher_names) and list(teacher_names) != positions:
+        raise DistillationError(
+            f"the data holds bare ids and the teacher's labels are the numbers {shown(list(teacher_names))}: an id "
+            "may mean a position or a name. Write the labels as text, or set data.label_names."
+        )
+    unknown = sorted(set(data_names or []) - set(teacher_names))
+    if unknown and not is_closed:
+        raise DistillationError(
+            f"the data has the labels {shown(unknown)}, which the teacher does not know: its labels are "
+            f"{shown(list(teacher_names))} (upper and lower case count). Rename them in the data, or use a teacher "
+            "that was trained on them."
+        )
+    if data_names is not None and is_closed:
+        label_order(data_names, teacher_names, "the data", "the teacher")
+
+
+def _are_placeholders(names: Sequence[str]) -> bool:
+    """Whether these are the names that transformers gives to labels without a name."""
+    return all(re.fullmatch(r"LABEL_\d+", name) for name in names)
 
 
 def _warn_of_near_names(names: Sequence[str]) -> None:

@@ -9,17 +9,14 @@ from datasets import Dataset, DatasetDict
 from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, train_test_split
 
-from distilnlp.data.checks import SPLIT_KEYS, check_split_names, check_types, require_rows
-from distilnlp.data.config import DataConfig
+from distilnlp.data.checks import check_section, check_types, require_rows
+from distilnlp.data.config import USUAL_SPLITS, DataConfig
 from distilnlp.data.row_format import Layout, RowFormat
 from distilnlp.data.sources import load_source
 from distilnlp.errors import DistillationError, did_you_mean, shown
 from distilnlp.signals.names import NO_FOLD
 
 logger = logging.getLogger(__name__)
-
-# What splits are called where the keys do not say it.
-USUAL = {"test": ("test",), "validation": ("validation", "valid", "val", "dev", "eval")}
 
 
 # ---- Splits ----
@@ -48,9 +45,8 @@ class Splits:
         Raises:
             DistillationError: it cannot be read, or names or types of its splits and columns do not fit.
         """
-        wanted = wanted_splits(config)
-        check_split_names(config, wanted)
-        source = load_source(config.source, config.config, wanted)
+        check_section(config, rows.task, rows.own_keys)
+        source = load_source(config.source, config.config, config.wanted_splits)
         loaded = DatasetDict({name: rows.unfold(split.with_format(None)) for name, split in source.items()})
         names = [config.label_column] if config.label_column else rows.usual_labels
         present = [name for name in names if any(name in split.column_names for split in loaded.values())]
@@ -73,9 +69,23 @@ class Splits:
         taken = (self.config.train_split, self.config.validation_split)
         return self._find("test_split", ("test", "validation"), taken)
 
-    def validation(self, test: str | None) -> str | None:
-        """Return the name of the split for evaluation during training: `validation_split`, else the usual one."""
-        return self._find("validation_split", ("validation",), (self.config.train_split, test))
+    def roles(self) -> tuple[str | None, str | None]:
+        """Return which splits are for the test and for evaluation during training: those that are named, or the usual.
+
+        It warns of splits that nothing reads, and of a validation split that must do for the test split.
+        """
+        test = self.test()
+        validation = self._find("validation_split", ("validation",), (self.config.train_split, test))
+        others = [name for name in self.loaded if name not in self.config.wanted_splits]
+        if others:
+            logger.warning("nothing reads the splits %s; data.test_split or data.validation_split can", shown(others))
+        if self.config.test_split is None and test in USUAL_SPLITS["validation"]:
+            logger.warning(
+                "there is no labelled test split, so the split %s is what the run is measured on at its end, and not "
+                "for evaluation during training",
+                test,
+            )
+        return test, validation
 
     def _find(self, key: str, kinds: Sequence[str], taken: Collection[str | None]) -> str | None:
         """Return the split that a key names, or else that of the first kind of which one with labels is there."""
@@ -83,7 +93,7 @@ class Splits:
             self.named(given, f"data.{key}")
             return given
         for kind in kinds:
-            names = [name for name in USUAL[kind] if name in self.loaded and name not in taken]
+            names = [name for name in USUAL_SPLITS[kind] if name in self.loaded and name not in taken]
             if len(names) > 1:
                 raise DistillationError(
                     f"the splits {names} may each be the {kind} split. Name one in data.{kind}_split, and leave the "
@@ -103,18 +113,6 @@ class Splits:
         is_there = self.label in split.column_names
         return not self.rows.needs_labels or (is_there and self.rows.has_labels(split, self.label))
 
-    def say_roles(self, test: str | None) -> None:
-        """Warn of splits that nothing reads, and of a validation split that must do for the test split."""
-        others = [name for name in self.loaded if name not in wanted_splits(self.config)]
-        if others:
-            logger.warning("nothing reads the splits %s; data.test_split or data.validation_split can", shown(others))
-        if self.config.test_split is None and test in USUAL["validation"]:
-            logger.warning(
-                "there is no labelled test split, so the split %s is what the run is measured on at its end, and not "
-                "for evaluation during training",
-                test,
-            )
-
     def labelled(self, name: str, layout: Layout) -> Dataset:
         """Return the normalised rows of a split that have a label.
 
@@ -130,12 +128,6 @@ class Splits:
         labelled = labelled_rows(self.rows.normalise(self.loaded[name], layout, name), self.rows)
         require_rows(labelled, f"labelled {name}")
         return labelled
-
-
-def wanted_splits(config: DataConfig) -> list[str]:
-    """Return the names of the splits that may be read."""
-    named = [name for key in SPLIT_KEYS if (name := getattr(config, key)) is not None]
-    return list(dict.fromkeys([*named, *USUAL["test"], *USUAL["validation"]]))
 
 
 def labelled_rows(dataset: Dataset, rows: RowFormat) -> Dataset:

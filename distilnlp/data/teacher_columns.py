@@ -7,8 +7,8 @@ from typing import Any
 
 from datasets import Dataset, List, Value
 
-from distilnlp.data.column_types import is_text
 from distilnlp.data.parts import Part, values_of
+from distilnlp.data.source_columns import is_text
 from distilnlp.errors import DistillationError, shown
 
 # What a teacher's answers are read as: a number a label, or the labels that are named, with their scores.

@@ -44,7 +44,7 @@ def csv_options(paths: Sequence[Path], delimiter: str) -> dict[str, Any]:
             mark swallows lines.
     """
     quotes = delimiter != "\t" or all(map(_is_quoted, paths))
-    rules = _rules(delimiter, quotes)
+    rules: dict[str, Any] = {"delimiter": delimiter, "quoting": csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE}
     for path in paths:
         try:
             with _lines(path) as lines:
@@ -62,17 +62,12 @@ def csv_options(paths: Sequence[Path], delimiter: str) -> dict[str, Any]:
     return {**READ_CSV, **rules}
 
 
-def _rules(delimiter: str, quotes: bool) -> dict[str, Any]:
-    """Return what separates fields, and whether a quotation mark can hold them together, for `csv` and pandas."""
-    return {"delimiter": delimiter, "quoting": csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE}
-
-
 def _is_quoted(path: Path) -> bool:
     """Whether the fields of a tab-separated file are quoted where they must be, and a quotation mark is never text."""
     if not _has_quotes(path):
         return True
     with _lines(path) as lines:
-        rows = csv.reader(lines, **_rules("\t", True), strict=True)
+        rows = csv.reader(lines, delimiter="\t", strict=True)
         try:
             widths = Counter(map(len, rows))
         except csv.Error:

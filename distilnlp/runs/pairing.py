@@ -62,8 +62,7 @@ def paired_training_rows(plan: Plan, student: EncodedRows, teacher: EncodedRows,
     if not aligned_by or same_positions(train):
         return train
     if WORD_IDS in aligned_by.values() and plan.recipe.teacher.text_columns is None:
-        encoded = [_with_words(plan, rows) for rows in (student, teacher)]
-        train = pair_encodings(plan.task.rows, *encoded, words=True)
+        train = pair_encodings(plan.task.rows, _with_words(plan, student), _with_words(plan, teacher), words=True)
     columns = {*train.column_names}
     refused = [
         name for name, column in aligned_by.items() if column is None or not {column, TEACHER + column} <= columns

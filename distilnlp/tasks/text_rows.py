@@ -9,9 +9,8 @@ from transformers import PreTrainedTokenizerBase
 
 from distilnlp.data import DataConfig, Layout, RowFormat, word_numbers
 from distilnlp.data.checks import require_fast
-from distilnlp.data.column_types import is_text
 from distilnlp.data.parts import map_in_parts
-from distilnlp.data.source_columns import find_column, find_text_columns
+from distilnlp.data.source_columns import candidates, find_text_columns, is_text
 from distilnlp.signals.names import LABEL, TEXT, TEXT_PAIR, WORD_IDS
 
 
@@ -23,14 +22,16 @@ class TextRows(RowFormat):
 
     def find_layout(self, dataset: Dataset, config: DataConfig, label: str) -> Layout:
         """Return the named text columns, or the only one."""
-        return Layout(find_text_columns(dataset, config.text_columns, label), label)
+        layout = Layout(find_text_columns(dataset, config.text_columns, label), label)
+        self.check_layout(dataset, layout)
+        return layout
 
     def unlabelled_layout(self, dataset: Dataset, layout: Layout) -> Layout | None:
         """Return the same columns, or the only text column: a plain text file always calls it `text`."""
         if set(layout.texts) <= set(dataset.column_names):
             return layout
-        own = find_column(dataset, is_text, (TEXT,), {layout.label, *layout.answers})
-        return replace(layout, texts=(own,)) if own is not None and len(layout.texts) == 1 else None
+        own = candidates(dataset, is_text, (TEXT,), {layout.label, *layout.answers})
+        return replace(layout, texts=tuple(own)) if len(own) == len(layout.texts) == 1 else None
 
     def encode(
         self,
@@ -43,17 +44,7 @@ class TextRows(RowFormat):
         for_evaluation: bool = False,
         **options: Any,
     ) -> Dataset:
-        """Tokenise; of a pair the longer text is cut first.
-
-        Args:
-            rows: see `RowFormat.encode`.
-            tokenizer: see there.
-            max_length: see there.
-            desc: see there.
-            config: see there.
-            for_evaluation: see there.
-            options: of the tokenizer.
-        """
+        """Tokenise, with further options of the tokenizer; of a pair the longer text is cut first."""
 
         def encode(batch: dict[str, list[str]]) -> dict[str, Any]:
             encoded = tokenizer(batch[TEXT], batch.get(TEXT_PAIR), truncation=True, max_length=max_length, **options)

@@ -10,9 +10,8 @@ from datasets import Dataset, List, Value
 from numpy.typing import NDArray
 
 from distilnlp.data import Layout
-from distilnlp.data.column_types import may_be_label_list
 from distilnlp.data.parts import Part, values_of
-from distilnlp.data.source_columns import LabelColumn, agreed_names
+from distilnlp.data.source_columns import LabelColumn, agreed_names, may_be_label_list
 from distilnlp.errors import DistillationError, shown
 from distilnlp.signals.names import LABEL, NO_LABEL
 from distilnlp.tasks.text_rows import TextRows

@@ -9,10 +9,9 @@ from datasets import ClassLabel, Dataset, List, Value
 from transformers import PreTrainedTokenizerBase
 
 from distilnlp.data import DataConfig, Layout, RowFormat
-from distilnlp.data.checks import require_column
-from distilnlp.data.column_types import is_text, is_text_list
+from distilnlp.data.checks import check_text_columns, require_column
 from distilnlp.data.parts import Part, map_in_parts
-from distilnlp.data.source_columns import LabelColumn, find_column, find_text_columns
+from distilnlp.data.source_columns import LabelColumn, candidates, find_text_columns, is_text, is_text_list
 from distilnlp.errors import DistillationError, shown
 from distilnlp.signals.names import CHOICES, LABEL, NO_LABEL, TEXT, TEXT_PAIR
 
@@ -49,14 +48,15 @@ class ChoiceRows(RowFormat):
         """Return the prompt columns and those of the choices."""
         choices = config.choice_columns
         if choices is None:
-            found = find_column(dataset, is_text_list, USUAL_CHOICES, [label, *(config.text_columns or [])])
-            if found is None:
+            choices = candidates(dataset, is_text_list, USUAL_CHOICES, [label, *(config.text_columns or [])])
+            if len(choices) != 1:
                 raise DistillationError(
                     f"expected one column of lists of choices, but the data has {shown(dataset.features, 300)}. Name "
                     "the columns of the choices in data.choice_columns, such as [ending0, ending1]."
                 )
-            choices = [found]
-        return Layout(find_text_columns(dataset, config.text_columns, label, choices), label, tuple(choices))
+        texts = find_text_columns(dataset, config.text_columns, label, choices)
+        check_text_columns(dataset, texts, label, choices)
+        return Layout(texts, label, tuple(choices))
 
     def check_layout(self, dataset: Dataset, layout: Layout) -> None:
         """Raise a `DistillationError` if a column is missing, is used twice, or is no text."""

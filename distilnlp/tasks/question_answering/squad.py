@@ -5,8 +5,8 @@ from typing import Any
 
 from datasets import Dataset, Features, List, Value
 
-from distilnlp.data.column_types import is_empty, is_list
 from distilnlp.data.parts import Part, read_in_parts
+from distilnlp.data.source_columns import is_empty, is_list
 from distilnlp.errors import DistillationError
 from distilnlp.signals.names import CONTEXT, QUESTION
 

@@ -10,8 +10,8 @@ from datasets import Dataset, Value
 from numpy.typing import NDArray
 
 from distilnlp.data import Layout
-from distilnlp.data.column_types import is_text
 from distilnlp.data.parts import Part, numbers_of, values_of
+from distilnlp.data.source_columns import is_text
 from distilnlp.errors import DistillationError, shown
 from distilnlp.signals.names import LABEL
 from distilnlp.tasks.text_rows import TextRows

@@ -13,9 +13,8 @@ from transformers import PreTrainedTokenizerBase
 
 from distilnlp.data import DataConfig, Layout, RowFormat
 from distilnlp.data.checks import require_column, require_fast
-from distilnlp.data.column_types import is_text, is_text_list, may_be_label_list
 from distilnlp.data.parts import Part, map_in_parts, values_of
-from distilnlp.data.source_columns import find_column, find_text_columns
+from distilnlp.data.source_columns import candidates, find_text_columns, is_text, is_text_list, may_be_label_list
 from distilnlp.errors import DistillationError, shown
 from distilnlp.signals.names import LABEL, NO_LABEL, TEACHER, WORD_IDS, WORDS
 
@@ -154,8 +153,8 @@ class TokenRows(RowFormat):
 
 
 def _find_words(dataset: Dataset, label: str) -> tuple[str, ...]:
-    found = find_column(dataset, is_text_list, USUAL_WORDS, [label])
-    return (found,) if found is not None else find_text_columns(dataset, None, label)
+    found = candidates(dataset, is_text_list, USUAL_WORDS, [label])
+    return tuple(found) if len(found) == 1 else find_text_columns(dataset, None, label)
 
 
 def _words(value: str | list[str] | None) -> list[str]:
