@@ -103,8 +103,11 @@ def map_in_parts(rows: Dataset, function: Callable[..., Any], *, key: Any = None
 
 
 @contextmanager
-def naming_the_cache() -> Iterator[None]:
-    """Name the cache of the datasets library where it cannot be written, and pass on every other error.
+def naming_the_cache(explained: Callable[[Exception], DistillationError] | None = None) -> Iterator[None]:
+    """Name the cache of the datasets library where it cannot be written.
+
+    Args:
+        explained: what to raise for any other error; None = the error itself.
 
     Raises:
         DistillationError: the folder cannot be made or written, or its disk is full.
@@ -123,7 +126,9 @@ def naming_the_cache() -> Iterator[None]:
                     f"the cache of the datasets library, {cache}, cannot be written ({cause}). "
                     "Set HF_DATASETS_CACHE to a folder with room."
                 ) from error
-        raise
+        if explained is None:
+            raise
+        raise explained(error) from error
 
 
 def _cache() -> Path:

@@ -8,9 +8,9 @@ from functools import cached_property
 
 from datasets import Dataset, concatenate_datasets
 
-from distilnlp.data.checks import check_splits_differ, check_teachers_columns, check_types, require_rows
 from distilnlp.data.config import DataConfig
 from distilnlp.data.row_format import Layout, RowFormat
+from distilnlp.data.source_checks import check_splits_differ, check_teachers_columns, check_types, require_rows
 from distilnlp.data.source_columns import LabelColumn
 from distilnlp.data.sources import load_source
 from distilnlp.data.splits import Splits, hold_out, labelled_rows, warn_of_overlap

@@ -13,9 +13,9 @@ from datasets import Dataset, Features, Value
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from distilnlp.data.checks import check_text_columns
 from distilnlp.data.config import DataConfig
 from distilnlp.data.parts import PART, Part, numbers_of, read_in_parts, values_of
+from distilnlp.data.source_checks import check_text_columns
 from distilnlp.data.source_columns import LabelCheck, LabelColumn, find_class_names, may_be_label
 from distilnlp.data.teacher_columns import GivenAnswers, joined_texts
 from distilnlp.signals.names import (

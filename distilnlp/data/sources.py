@@ -6,8 +6,7 @@ import importlib.util
 import logging
 import os
 import traceback
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,10 +46,10 @@ def load_source(
         splits = DatasetDict(train=_load_files([source]))
     elif os.path.isdir(source):
         splits = _load_folder(Path(source), wanted)
-    else:
-        if Path(source).suffix in BUILDERS or source.startswith((".", "/")):
-            raise _missing(Path(source))
-        with _explaining(
+    elif Path(source).suffix in BUILDERS or source.startswith((".", "/")):
+        raise _missing(Path(source))
+    else:  # on the Hub
+        with naming_the_cache(
             lambda error: UnreachableError(
                 f"cannot load {shown(source)} (configuration {config!r}): there is no such file or folder here, and "
                 f"the Hub gave: {shortened(str(error), 300)}. Check the spelling, the configuration and the network."
@@ -99,18 +98,6 @@ def _as_splits(loaded: Any, source: str) -> DatasetDict:
     )
 
 
-@contextmanager
-def _explaining(explained: Callable[[Exception], DistillationError]) -> Iterator[None]:
-    """Say what cannot be read: the datasets library raises many kinds of errors, and all mean this or its cache."""
-    try:
-        with naming_the_cache():
-            yield
-    except DistillationError:
-        raise
-    except Exception as error:
-        raise explained(error) from error
-
-
 # ---- Files ----
 
 
@@ -129,7 +116,7 @@ def _load_files(files: list[str]) -> Dataset:
         )
     suffix = suffixes.pop()
     kind = BUILDERS[suffix]
-    with _explaining(
+    with naming_the_cache(
         lambda error: DistillationError(
             f"cannot read {shown(files)} as {kind}: {shortened(str(error.__cause__ or error), 300)}. Expected a file "
             "of UTF-8 text (or Parquet) with at least one row; convert or mend it."
@@ -173,7 +160,7 @@ def _require_plain_name(path: Path, characters: Sequence[str]) -> None:
 
 
 def _load_folder(path: Path, wanted: Collection[str] | None) -> DatasetDict:
-    with _explaining(
+    with naming_the_cache(
         lambda error: DistillationError(
             f"cannot read the folder {path} as a data set: {type(error).__name__}: {shortened(str(error), 300)}. "
             "Expected files such as train.csv and test.csv, or a folder written by Dataset.save_to_disk; make a "

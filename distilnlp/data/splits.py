@@ -9,9 +9,9 @@ from datasets import Dataset, DatasetDict
 from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, train_test_split
 
-from distilnlp.data.checks import check_section, check_types, require_rows
 from distilnlp.data.config import USUAL_SPLITS, DataConfig
 from distilnlp.data.row_format import Layout, RowFormat
+from distilnlp.data.source_checks import check_section, check_types, require_rows
 from distilnlp.data.sources import load_source
 from distilnlp.errors import DistillationError, did_you_mean, shown
 from distilnlp.signals.names import NO_FOLD

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset, concatenate_datasets
 from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
 
 from distilnlp.data.parts import values_of
 from distilnlp.data.row_format import RowFormat
@@ -53,6 +54,15 @@ def same_positions(rows: Dataset) -> bool:
 
 def _shape(ids: list[int] | list[list[int]]) -> list[int]:
     return [len(part) if isinstance(part, list) else 1 for part in ids]
+
+
+def require_fast(tokenizer: PreTrainedTokenizerBase, task: str) -> None:
+    """Refuse a tokenizer that cannot say which characters a token stands for."""
+    if not tokenizer.is_fast:
+        raise DistillationError(
+            f"{task} needs to know which characters a token stands for, and only a fast tokenizer tells, but "
+            f"this is a {type(tokenizer).__name__}. Put the model's tokenizer.json into its folder."
+        )
 
 
 def word_numbers(encoded: Any, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[NDArray[np.int32]]:

@@ -8,9 +8,9 @@ from datasets import Dataset, Value, concatenate_datasets
 from transformers import PreTrainedTokenizerBase
 
 from distilnlp.data import DataConfig, Layout, RowFormat, word_numbers
-from distilnlp.data.checks import require_fast
 from distilnlp.data.parts import map_in_parts
 from distilnlp.data.source_columns import candidates, find_text_columns, is_text
+from distilnlp.data.two_tokenizers import require_fast
 from distilnlp.signals.names import LABEL, TEXT, TEXT_PAIR, WORD_IDS
 
 

@@ -9,8 +9,8 @@ from datasets import ClassLabel, Dataset, List, Value
 from transformers import PreTrainedTokenizerBase
 
 from distilnlp.data import DataConfig, Layout, RowFormat
-from distilnlp.data.checks import check_text_columns, require_column
 from distilnlp.data.parts import Part, map_in_parts
+from distilnlp.data.source_checks import check_text_columns, require_column
 from distilnlp.data.source_columns import LabelColumn, candidates, find_text_columns, is_text, is_text_list
 from distilnlp.errors import DistillationError, shown
 from distilnlp.signals.names import CHOICES, LABEL, NO_LABEL, TEXT, TEXT_PAIR

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from distilnlp.data import DataConfig, Layout, RowFormat, word_numbers
-from distilnlp.data.checks import require_fast
 from distilnlp.data.parts import Part, map_in_parts, numbers_of, values_of
+from distilnlp.data.two_tokenizers import require_fast
 from distilnlp.errors import DistillationError, shown
 from distilnlp.signals.names import CONTEXT, END, EXAMPLE, FOLD, NO_LABEL, OFFSETS, QUESTION, START, WORD_IDS
 from distilnlp.tasks.question_answering.squad import ANSWERS, as_columns, flatten_squad, is_answers

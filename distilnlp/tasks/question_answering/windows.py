@@ -6,9 +6,8 @@ import numpy as np
 from datasets import Dataset, concatenate_datasets
 from transformers import PreTrainedTokenizerBase
 
-from distilnlp.data.checks import require_fast
 from distilnlp.data.parts import map_in_parts, values_of
-from distilnlp.data.two_tokenizers import words_of_pieces
+from distilnlp.data.two_tokenizers import require_fast, words_of_pieces
 from distilnlp.errors import DistillationError
 from distilnlp.signals.names import CONTEXT, END, EXAMPLE, FOLD, OFFSETS, QUESTION, START, WORD_IDS
 

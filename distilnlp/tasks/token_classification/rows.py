@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from distilnlp.data import DataConfig, Layout, RowFormat
-from distilnlp.data.checks import require_column, require_fast
 from distilnlp.data.parts import Part, map_in_parts, values_of
+from distilnlp.data.source_checks import require_column
 from distilnlp.data.source_columns import candidates, find_text_columns, is_text, is_text_list, may_be_label_list
+from distilnlp.data.two_tokenizers import require_fast
 from distilnlp.errors import DistillationError, shown
 from distilnlp.signals.names import LABEL, NO_LABEL, TEACHER, WORD_IDS, WORDS
 

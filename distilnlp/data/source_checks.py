@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from datasets import Dataset, Json
-from transformers import PreTrainedTokenizerBase
 
 from distilnlp.data.config import SPLIT_KEYS, DataConfig
 from distilnlp.data.parts import values_of
@@ -143,19 +142,10 @@ def check_teachers_columns(
         require_column(dataset, name, "teacher.column", where)
 
 
-# ---- Rows and tokenizers ----
+# ---- Rows ----
 
 
 def require_rows(rows: Sequence[int] | Dataset, what: str) -> None:
     """Refuse a data set, or a part of one, that has no rows."""
     if len(rows) == 0:
         raise DistillationError(f"there are no {what} rows. Check the source and its labels, or name another split.")
-
-
-def require_fast(tokenizer: PreTrainedTokenizerBase, task: str) -> None:
-    """Refuse a tokenizer that cannot say which characters a token stands for."""
-    if not tokenizer.is_fast:
-        raise DistillationError(
-            f"{task} needs to know which characters a token stands for, and only a fast tokenizer tells, but "
-            f"this is a {type(tokenizer).__name__}. Put the model's tokenizer.json into its folder."
-        )
