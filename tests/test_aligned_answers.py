@@ -32,7 +32,7 @@ def question_rows(
 ) -> Dataset:
     own = normalised(*rows)
     windows = QUESTION_ROWS.encode(own, students, max_length, "", config=config(stride=2), with_characters=True)
-    return pair_encodings(windows, shown_windows(windows, own, teachers, 500), words=True)
+    return pair_encodings(QUESTION_ROWS, windows, shown_windows(windows, own, teachers, 500), words=True)
 
 
 def answer_batch(rows: Dataset, students: Any = STUDENT, teachers: Any = TEACHER) -> Batch:

@@ -28,7 +28,7 @@ from distilnlp.tasks import (
     TOKEN_ROWS,
     profile_of,
 )
-from distilnlp.tasks.text_rows import SingleLabelRows
+from distilnlp.tasks.single_label.rows import SingleLabelRows
 from distilnlp.teachers import CrossFittedTeacher
 from tests.tiny import TOPICS
 from tests.tiny_tasks import collated, signals_of, task_model, task_rows

@@ -9,8 +9,16 @@ from typing import Any
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
-from distilnlp.data import DataConfig, PreparedData, RowFormat, evaluation_split, fingerprint, load_source, prepare_data
-from distilnlp.data.rows import Layout
+from distilnlp.data import (
+    DataConfig,
+    Layout,
+    PreparedData,
+    RowFormat,
+    evaluation_split,
+    fingerprint,
+    load_source,
+    prepare_data,
+)
 from distilnlp.errors import DistillationError, shown
 from distilnlp.tasks import SINGLE_LABEL_ROWS
 from distilnlp.validation import parse_section

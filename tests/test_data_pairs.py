@@ -17,7 +17,7 @@ def pair(rows: RowFormat, dataset: Dataset, max_length: int = 60, teacher: str =
     own = config(stride=1)
     student, other = letter_tokenizer(), byte_tokenizer() if teacher == "bytes" else letter_tokenizer()
     return pair_encodings(
-        *(rows.encode(dataset, tokenizer, max_length, "", config=own) for tokenizer in (student, other))
+        rows, *(rows.encode(dataset, tokenizer, max_length, "", config=own) for tokenizer in (student, other))
     )
 
 
@@ -52,11 +52,11 @@ def test_positions_are_the_same_only_if_every_text_has_as_many_tokens() -> None:
 def test_rows_that_are_not_the_same_are_refused() -> None:
     student = SINGLE_LABEL_ROWS.encode(TEXTS, letter_tokenizer(), 60, "", config=config())
     with pytest.raises(DistillationError, match="must give the same rows, but they give 2 and 1"):
-        pair_encodings(student, student.select([0]))
+        pair_encodings(SINGLE_LABEL_ROWS, student, student.select([0]))
     questions = normalised(row("a", "bad"), row("b", "bad"), row("c", "bad"))
     windows = QUESTION_ROWS.encode(questions, letter_tokenizer(), 60, "", config=config(stride=1))
     with pytest.raises(DistillationError, match="must give the same rows"):
-        pair_encodings(windows.select([0, 1]), windows.select([0, 2]))
+        pair_encodings(QUESTION_ROWS, windows.select([0, 1]), windows.select([0, 2]))
 
 
 def test_windows_of_two_tokenizers_are_refused_unless_they_hold_the_same_tokens() -> None:
@@ -87,7 +87,8 @@ def test_words_that_one_encoding_has_no_room_for_are_unmarked_in_both() -> None:
     student = TOKEN_ROWS.encode(words, letter_tokenizer(), 60, "", config=config())
     for short in (6, 8):
         teacher = TOKEN_ROWS.encode(words, letter_tokenizer(), short, "", config=config())
-        for paired in (pair_encodings(student, teacher), pair_encodings(teacher, student)):
+        for both_ways in ((student, teacher), (teacher, student)):
+            paired = pair_encodings(TOKEN_ROWS, *both_ways)
             for both, whole in zip(paired, student, strict=True):
                 counts = [sum(both[f"{prefix}word_starts"]) for prefix in ("", "teacher_")]
                 assert counts[0] == counts[1] <= sum(whole["word_starts"])

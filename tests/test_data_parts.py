@@ -10,9 +10,8 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value, load_from_disk
 
 from distilnlp.augmentation import augment
-from distilnlp.data import DataConfig, RowFormat, fingerprint, load_source, pair_encodings
+from distilnlp.data import DataConfig, Layout, RowFormat, fingerprint, load_source, pair_encodings
 from distilnlp.data.parts import FOLDER, spread
-from distilnlp.data.rows import Layout
 from distilnlp.errors import DistillationError
 from distilnlp.tasks import (
     CHOICE_ROWS,
@@ -196,7 +195,7 @@ def test_rows_of_files_stay_in_files_to_the_tokens(tmp_path: Path, cache: Path) 
         assert of_files(rows, cache)
     assert data.train._indices is None, "picked rows are read one by one"
     encoded = SINGLE_LABEL_ROWS.encode(data.train, tiny_tokenizer(), 16, "", config=config())
-    both = pair_encodings(encoded, encoded)
+    both = pair_encodings(SINGLE_LABEL_ROWS, encoded, encoded)
     assert of_files(encoded, cache)
     assert of_files(both, cache)
     new = augment(data.train.select_columns(["text"]), [{"name": "sample_ngrams", "probability": 1.0}])

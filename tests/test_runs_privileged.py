@@ -8,7 +8,7 @@ from datasets import Dataset, DatasetDict, concatenate_datasets
 from transformers import AutoTokenizer
 
 from distilnlp.data import prepare_data
-from distilnlp.data.columns import joined_texts
+from distilnlp.data.teacher_columns import joined_texts
 from distilnlp.errors import DistillationError
 from distilnlp.recipe.sections import Recipe
 from distilnlp.runs import make_plan, run

@@ -6,6 +6,10 @@ from pydantic import Field, field_validator
 
 from distilnlp.validation import ONE_OR_MORE, PathOrName, Section, one_message
 
+SPLIT_KEYS = ("train_split", "validation_split", "test_split")
+# What splits are called where the keys do not say it.
+USUAL_SPLITS = {"test": ("test",), "validation": ("validation", "valid", "val", "dev", "eval")}
+
 
 class DataConfig(Section):
     """Where the text is, which columns matter, and how it is split."""
@@ -80,6 +84,12 @@ class DataConfig(Section):
         default=0.15, gt=0, lt=1, description="masked language modelling: share of the tokens that are to be predicted"
     )
     seed: int = Field(default=0, ge=0, lt=2**32, description="seed of the held-out share and of the test rows' masks")
+
+    @property
+    def wanted_splits(self) -> list[str]:
+        """The names of the splits that may be read."""
+        named = [name for key in SPLIT_KEYS if (name := getattr(self, key)) is not None]
+        return list(dict.fromkeys([*named, *USUAL_SPLITS["test"], *USUAL_SPLITS["validation"]]))
 
     @field_validator("text_columns", "choice_columns", "label_names")
     @classmethod

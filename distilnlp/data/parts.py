@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,10 @@ def map_in_parts(rows: Dataset, function: Callable[..., Any], *, key: Any = None
         DistillationError: the cache cannot be written.
     """
     named = {name: value for name, value in options.items() if name != "desc"}
-    fingerprint = _hash([rows._fingerprint, function if key is None else key, named, _code()])
+    try:
+        fingerprint = Hasher.hash([rows._fingerprint, function if key is None else key, named, _code()])
+    except Exception:  # what cannot be pickled, for whatever reason, is made anew each time
+        fingerprint = generate_random_fingerprint()
     path = None
     if rows.cache_files and datasets.is_caching_enabled():  # if it is not, the library chooses a temporary file
         path = str(_cache() / FOLDER / f"{fingerprint}.arrow")
@@ -99,8 +103,11 @@ def map_in_parts(rows: Dataset, function: Callable[..., Any], *, key: Any = None
 
 
 @contextmanager
-def naming_the_cache() -> Iterator[None]:
-    """Name the cache of the datasets library where it cannot be written, and pass on every other error.
+def naming_the_cache(explained: Callable[[Exception], DistillationError] | None = None) -> Iterator[None]:
+    """Name the cache of the datasets library where it cannot be written.
+
+    Args:
+        explained: what to raise for any other error; None = the error itself.
 
     Raises:
         DistillationError: the folder cannot be made or written, or its disk is full.
@@ -110,20 +117,18 @@ def naming_the_cache() -> Iterator[None]:
     except DistillationError:
         raise
     except Exception as error:
-        reason = next((cause for cause in causes(error) if _is_of_cache(cause)), None)
-        if reason is None:
+        cache = _cache()
+        for cause in causes(error):
+            path = getattr(cause, "filename", None)  # in the cache, or on the way to it
+            is_near = isinstance(path, str) and (Path(path).is_relative_to(cache) or cache.is_relative_to(path))
+            if is_near or is_failed_write(cause, FULL):
+                raise DistillationError(
+                    f"the cache of the datasets library, {cache}, cannot be written ({cause}). "
+                    "Set HF_DATASETS_CACHE to a folder with room."
+                ) from error
+        if explained is None:
             raise
-        raise DistillationError(
-            f"the cache of the datasets library, {_cache()}, cannot be written ({reason}). "
-            "Set HF_DATASETS_CACHE to a folder with room."
-        ) from error
-
-
-def _is_of_cache(error: BaseException) -> bool:
-    """Whether an error is of a path in the cache or on the way to it, or a full disk."""
-    path = getattr(error, "filename", None)
-    is_near = isinstance(path, str) and (Path(path).is_relative_to(_cache()) or _cache().is_relative_to(path))
-    return is_near or is_failed_write(error, FULL)
+        raise explained(error) from error
 
 
 def _cache() -> Path:
@@ -144,20 +149,13 @@ def numbers_of(rows: Dataset, name: str) -> NDArray:
 
 def values_of(rows: Dataset, *names: str) -> Iterator[tuple[Any, ...]]:
     """Yield what each row has in these columns."""
-    for batch in rows.with_format(None).select_columns(list(names)).iter(batch_size=PART):
-        yield from zip(*(batch[name] for name in names), strict=True)
+    batches = rows.with_format(None).select_columns(list(names)).iter(batch_size=PART)
+    return chain.from_iterable(zip(*(batch[name] for name in names), strict=True) for batch in batches)
 
 
 @cache
-def _code() -> str:
+def _code() -> list[Any]:
     """Return what tells this code from other: what that has made is made anew."""
     package = Path(__file__).parents[1]
     sources = [path.read_bytes() for name in CODE for path in sorted((package / name).rglob("*.py"))]
-    return _hash([sources, [version(name) for name in LIBRARIES]])
-
-
-def _hash(content: Any) -> str:
-    try:
-        return Hasher.hash(content)
-    except Exception:  # what cannot be pickled, for whatever reason, is made anew each time
-        return generate_random_fingerprint()
+    return [sources, [version(name) for name in LIBRARIES]]

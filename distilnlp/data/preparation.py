@@ -2,37 +2,21 @@
 
 import hashlib
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-import numpy as np
-from datasets import Dataset, DatasetDict, concatenate_datasets
-from numpy.typing import NDArray
+from datasets import Dataset, concatenate_datasets
 
-from distilnlp.data.columns import SCORES, refuse_mixed_types, require_column
 from distilnlp.data.config import DataConfig
-from distilnlp.data.label_names import LabelColumn
-from distilnlp.data.rows import Layout, RowFormat
+from distilnlp.data.row_format import Layout, RowFormat
+from distilnlp.data.source_checks import check_splits_differ, check_teachers_columns, check_types, require_rows
+from distilnlp.data.source_columns import LabelColumn
 from distilnlp.data.sources import load_source
-from distilnlp.data.splits import (
-    check_split_names,
-    check_splits_differ,
-    find_test_split,
-    find_validation_split,
-    has_labels,
-    say_roles,
-    split_named,
-    wanted_splits,
-)
+from distilnlp.data.splits import Splits, hold_out, labelled_rows, warn_of_overlap
+from distilnlp.data.teacher_columns import SCORES
 from distilnlp.errors import DistillationError, did_you_mean, shown
 from distilnlp.signals.names import ANSWER, SOURCE_ROW
-
-logger = logging.getLogger(__name__)
-
-# Keys of the data section that only some tasks read.
-TASK_KEYS = ("label_names", "choice_columns", "stride", "mask_probability")
 
 
 @dataclass(frozen=True)
@@ -86,38 +70,36 @@ def prepare_data(
         DistillationError: missing columns or splits, empty splits, labels that do not fit the task or the teacher,
             columns of another type.
     """
-    _check_keys(config, rows)
     check_splits_differ(config)
-    splits, label = _load_splits(config, rows)
-    train = split_named(splits, config.train_split, "data.train_split")
-    test = find_test_split(splits, config, rows, label)
-    validation = find_validation_split(splits, config, rows, label, test)
-    say_roles(splits, config, test)
-    layout = _find_layout([train] if test is None else [train, splits[test]], config, rows, label, teacher_label_names)
+    splits = Splits.load(config, rows)
+    source = splits.named(config.train_split, "data.train_split")
+    test, validation = splits.roles()
+    layout = _find_layout(splits, [config.train_split, *([test] if test else [])], teacher_label_names)
     layout = replace(layout, teacher_texts=tuple(teacher_texts or ()), answers=tuple(answers))
-    _require_teachers_columns(train, layout)
+    check_teachers_columns(source, layout.teacher_texts, layout.answers, layout.label)
 
-    ready = whole = rows.normalise(train, layout, "training")
-    unlabelled = [part for source in config.unlabelled for part in _load_unlabelled(source, layout, rows, config)]
+    whole = train = rows.normalise(source, layout, "training")
+    transfer = [part for name in config.unlabelled for part in _load_transfer_set(name, layout, config, rows)]
     if test is None:
-        ready, held_out = _hold_out(ready, config, rows)
+        train, tested = hold_out(whole, config, rows)
     else:
-        held_out = _labelled_split(splits, test, replace(layout, answers=()), rows)
-    checked = None if validation is None else _labelled_split(splits, validation, layout, rows)
-    _require_rows(ready, "training")
-    numbered = _numbered_answers([("training", whole), *unlabelled, ("validation", checked)])
-    ready = _joined([("training", ready), *unlabelled])
-    _warn_of_overlap(ready, held_out, rows)
-    checked = None if checked is None else _unnumbered(checked)
-    own = LabelColumn(train, label).names if label in train.column_names and layout.label_names else None
+        tested = splits.labelled(test, replace(layout, answers=()))
+    checked = None if validation is None else splits.labelled(validation, layout)
+    require_rows(train, "training")
+    joined = _join([("training", train), *transfer])
+    warn_of_overlap(joined, tested, rows)
+
+    parts = [("training", whole), *transfer, *([] if checked is None else [("validation", checked)])]
+    given = {name: part.select_columns([ANSWER, SOURCE_ROW]) for name, part in parts if ANSWER in part.features}
+    own_names = LabelColumn(source, layout.label).names if layout.label in source.column_names else None
     return PreparedData(
-        train=_unnumbered(ready),
-        test=_unnumbered(held_out),
-        validation=checked,
+        train=_without(joined, SOURCE_ROW),
+        test=_without(tested, SOURCE_ROW),
+        validation=None if checked is None else _without(checked, SOURCE_ROW),
         label_names=list(layout.label_names),
         rows=rows,
-        id_names=own or layout.given_names or layout.label_names,
-        answers=numbered,
+        id_names=(layout.label_names and own_names) or layout.given_names or layout.label_names,
+        answers=given,
     )
 
 
@@ -132,16 +114,10 @@ def evaluation_split(config: DataConfig, rows: RowFormat, label_names: Sequence[
     Raises:
         DistillationError: no such split or column, or no labelled rows, or labels that the model does not have.
     """
-    _check_keys(config, rows)
-    splits, label = _load_splits(config, rows)
-    name = find_test_split(splits, config, rows, label) or config.train_split
-    layout = _find_layout([split_named(splits, name, "data.test_split")], config, rows, label, label_names)
-    return _labelled_split(splits, name, layout, rows)
-
-
-def labelled_rows(dataset: Dataset, rows: RowFormat) -> Dataset:
-    """Return the rows, normalised or tokenised, that have a label; all of them where the task needs none."""
-    return dataset.select(np.flatnonzero(rows.is_labelled(dataset))) if rows.needs_labels else dataset
+    splits = Splits.load(config, rows)
+    name = splits.test() or config.train_split
+    splits.named(name, "data.test_split")
+    return splits.labelled(name, _find_layout(splits, [name], label_names))
 
 
 def fingerprint(rows: Dataset | None) -> str:
@@ -152,117 +128,46 @@ def fingerprint(rows: Dataset | None) -> str:
     return digest.hexdigest()
 
 
-def _check_keys(config: DataConfig, rows: RowFormat) -> None:
-    for key in TASK_KEYS:
-        if key not in rows.own_keys and getattr(config, key) != DataConfig.model_fields[key].default:
-            raise DistillationError(f"data.{key} means nothing for {rows.task}. Leave it out.")
-
-
-def _load_splits(config: DataConfig, rows: RowFormat) -> tuple[DatasetDict, str]:
-    """Return the splits, one row an example, and the name of their label column."""
-    check_split_names(config)
-    loaded = load_source(config.source, config.config, wanted_splits(config))
-    splits = DatasetDict({name: rows.unfold(split.with_format(None)) for name, split in loaded.items()})
-    names = [config.label_column] if config.label_column else rows.usual_labels
-    present = [name for name in names if any(name in split.column_names for split in splits.values())]
-    label = [*present, *names][0]
-    for split in splits.values():
-        _refuse_mixed(split, config, label if rows.needs_labels else None)
-        if rows.needs_labels and label in split.column_names:
-            rows.check_label_column(split, label)
-    return splits, label
-
-
-def _refuse_mixed(rows: Dataset, config: DataConfig, label: str | None = None) -> None:
-    """Refuse columns of several types where they may be read: the named ones and the label, or all where none is."""
-    named = [*(config.text_columns or rows.column_names), *(config.choice_columns or ())]
-    hint = "" if config.text_columns else " If it is not read, name in data.text_columns what is."
-    for name in [name for name in rows.column_names if name in (label, *named)]:
-        refuse_mixed_types(rows, name, "" if name == label else hint)
-
-
-def _find_layout(
-    splits: Sequence[Dataset],
-    config: DataConfig,
-    rows: RowFormat,
-    label: str,
-    teacher_names: Sequence[str] | None,
-) -> Layout:
-    """Return the columns of the first split, and the label names of the first that has labels."""
-    layout = rows.find_layout(splits[0], config, label)
+def _find_layout(splits: Splits, names: Sequence[str], teacher_names: Sequence[str] | None) -> Layout:
+    """Return the columns of the first of some splits, and the label names of the first that has labels."""
+    config, rows, label = splits.config, splits.rows, splits.label
+    parts = [splits.loaded[name] for name in names]
+    layout = rows.find_layout(parts[0], config, label)
     if not rows.needs_labels:
         return layout
-    labelled = [split for split in splits if label in split.column_names]
+    labelled = [part for part in parts if label in part.column_names]
     if not labelled:
-        columns = splits[0].column_names
+        columns = parts[0].column_names
         raise DistillationError(
             f"no split has the label column {label!r}: the columns are {shown(columns)}.{did_you_mean(label, columns)} "
             "Set data.label_column, or add labelled rows: a run needs some to evaluate on."
         )
-    best = next((split for split in labelled if has_labels(split, rows, label)), labelled[0])
-    names = rows.find_label_names(LabelColumn(best, label), config.label_names, teacher_names)
+    best = next(filter(splits.has_labels, labelled), labelled[0])
+    found = rows.find_label_names(LabelColumn(best, label), config.label_names, teacher_names)
     ids_mean = None if config.label_names is None else tuple(config.label_names)
-    return replace(layout, given_names=ids_mean, label_names=tuple(names))
+    return replace(layout, given_names=ids_mean, label_names=tuple(found))
 
 
-def _labelled_split(splits: DatasetDict, name: str, layout: Layout, rows: RowFormat) -> Dataset:
-    """Return the normalised rows of a split that have a label; a `DistillationError` if there are none."""
-    columns = splits[name].column_names
-    if rows.needs_labels and layout.label not in columns:
-        raise DistillationError(
-            f"the split {name!r} has no labels in column {layout.label!r}: its columns are {shown(columns)}."
-            f"{did_you_mean(layout.label, columns)} Rename the column, or name another split."
-        )
-    labelled = labelled_rows(rows.normalise(splits[name], layout, name), rows)
-    _require_rows(labelled, f"labelled {name}")
-    return labelled
-
-
-def _load_unlabelled(source: str, layout: Layout, rows: RowFormat, config: DataConfig) -> list[tuple[str, Dataset]]:
+def _load_transfer_set(source: str, layout: Layout, config: DataConfig, rows: RowFormat) -> list[tuple[str, Dataset]]:
     """Return the normalised rows of every split of a transfer set, by name, without the labels that it may have."""
-    parts = []
-    splits = load_source(source)
+    parts, splits = [], load_source(source)
     for split, dataset in splits.items():
         name = f"unlabelled ({source}{f', split {split}' if len(splits) > 1 else ''})"
-        texts = rows.unfold(dataset.with_format(None))
-        texts = texts.remove_columns([name for name in [layout.label] if name in texts.column_names])
-        _refuse_mixed(texts, config)
+        texts = _without(rows.unfold(dataset.with_format(None)), layout.label)
+        check_types(texts, config)
         own = rows.unlabelled_layout(texts, layout)
         if own is None:
             raise DistillationError(
                 f"the unlabelled source {source} must have the text columns {[*layout.texts, *layout.choices]}, but it "
                 f"has {shown(texts.column_names)}. Rename its columns."
             )
-        _require_teachers_columns(texts, layout, f"(for the unlabelled source {source}) ")
+        where = f"(for the unlabelled source {source}) "
+        check_teachers_columns(texts, layout.teacher_texts, layout.answers, layout.label, where)
         parts.append((name, rows.normalise(texts, own, name)))
     return parts
 
 
-def _require_teachers_columns(train: Dataset, layout: Layout, where: str = "") -> None:
-    if layout.label in layout.teacher_texts:
-        raise DistillationError(
-            f"teacher.text_columns names the label column {layout.label!r}: the teacher would read the answer. Remove "
-            "it."
-        )
-    for key, names in (("text_columns", layout.teacher_texts), ("column", layout.answers)):
-        for name in names:
-            require_column(train, name, f"teacher.{key}", where)
-
-
-def _numbered_answers(parts: Sequence[tuple[str, Dataset | None]]) -> dict[str, Dataset]:
-    columns = [ANSWER, SOURCE_ROW]
-    return {name: part.select_columns(columns) for name, part in parts if part is not None and _is_numbered(part)}
-
-
-def _unnumbered(rows: Dataset) -> Dataset:
-    return rows.remove_columns(SOURCE_ROW) if _is_numbered(rows) else rows
-
-
-def _is_numbered(rows: Dataset) -> bool:
-    return SOURCE_ROW in rows.column_names
-
-
-def _joined(parts: Sequence[tuple[str, Dataset]]) -> Dataset:
+def _join(parts: Sequence[tuple[str, Dataset]]) -> Dataset:
     """Return the training rows and the transfer set as one."""
     naming = {part.features.get(ANSWER) == SCORES: name for name, part in parts}
     if len(naming) > 1:
@@ -274,48 +179,5 @@ def _joined(parts: Sequence[tuple[str, Dataset]]) -> Dataset:
     return concatenate_datasets([part for _, part in parts])
 
 
-def _hold_out(train: Dataset, config: DataConfig, rows: RowFormat) -> tuple[Dataset, Dataset]:
-    from sklearn.model_selection import train_test_split  # takes a second to import
-
-    labelled = np.flatnonzero(rows.is_labelled(train))
-    _require_rows(labelled, "labelled")
-    strata = rows.strata(train)
-    classes = None if strata is None else strata[labelled]
-    try:
-        _, held_out = train_test_split(labelled, test_size=config.test_size, random_state=config.seed, stratify=classes)
-    except ValueError:  # in the words of scikit-learn's parameters
-        raise DistillationError(_too_few(len(labelled), classes, config.test_size)) from None
-    logger.info("there is no labelled test split: %d labelled rows are held out", len(held_out))
-    kept = np.setdiff1d(np.arange(len(train)), held_out)
-    # Rows that are picked are read one by one, wherever they are joined with others: so they are written anew.
-    return train.select(kept).flatten_indices(), train.select(np.sort(held_out))
-
-
-def _too_few(count: int, classes: NDArray | None, test_size: float) -> str:
-    needed, fix = "one row or more in both parts", "Add labelled rows"
-    if classes is not None:
-        sizes = np.unique(classes, return_counts=True)[1]
-        needed = f"each of {len(sizes)} classes in both parts, the smallest of {sizes.min()} rows"
-        fix = "Add rows of the small classes"
-    return (
-        f"cannot hold out {test_size:.0%} of {count} labelled rows with {needed}. {fix}, change "
-        "data.test_size, or give a test split."
-    )
-
-
-def _warn_of_overlap(train: Dataset, test: Dataset, rows: RowFormat) -> None:
-    keys = list(rows.keys(test))  # of the small part: the training rows may be many
-    tested = set(keys)
-    trained = {key for key in rows.keys(train) if key in tested}
-    common = sum(key in trained for key in keys)
-    if common:
-        logger.warning(
-            "%d of %d test texts are in the training data or the transfer set too: the figures flatter",
-            common,
-            len(test),
-        )
-
-
-def _require_rows(rows: Sequence[int] | Dataset, what: str) -> None:
-    if len(rows) == 0:
-        raise DistillationError(f"there are no {what} rows. Check the source and its labels, or name another split.")
+def _without(rows: Dataset, column: str) -> Dataset:
+    return rows.remove_columns(column) if column in rows.column_names else rows

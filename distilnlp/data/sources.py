@@ -1,21 +1,26 @@
 """Load rows from whatever a recipe names: Hub id, folder, files, or a Python function."""
 
+import glob
+import importlib
+import importlib.util
 import logging
 import os
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+import traceback
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from datasets import Dataset, DatasetDict, load_dataset, load_dataset_builder, load_from_disk
+from datasets import Dataset, DatasetDict, Features, load_dataset, load_dataset_builder, load_from_disk
 
-from distilnlp.data.files import BUILDERS, load_files, missing_file, require_plain_name
-from distilnlp.data.functions import call_function
 from distilnlp.data.parts import naming_the_cache
-from distilnlp.errors import DistillationError, UnreachableError, shortened, shown
+from distilnlp.data.text_files import csv_options, refuse_null_rows, types_of_csv, types_of_json
+from distilnlp.errors import DistillationError, UnreachableError, did_you_mean, shortened, shown
 
 logger = logging.getLogger(__name__)
+
+BUILDERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet", ".txt": "text"}
 
 
 def load_source(
@@ -32,89 +37,143 @@ def load_source(
     Raises:
         DistillationError: there is no such file, folder, function or data set, or it cannot be read.
     """
-    _require_source(source)
+    _check_names(source, config)
+    if isinstance(source, dict):
+        splits = DatasetDict({split: _load_files(as_list(files)) for split, files in source.items()})
+    elif ":" in source and not os.path.exists(source):
+        splits = _as_splits(_call_function(source), source)
+    elif os.path.isfile(source):
+        splits = DatasetDict(train=_load_files([source]))
+    elif os.path.isdir(source):
+        splits = _load_folder(Path(source), wanted)
+    elif Path(source).suffix in BUILDERS or source.startswith((".", "/")):
+        raise _missing(Path(source))
+    else:  # on the Hub
+        with naming_the_cache(
+            lambda error: UnreachableError(
+                f"cannot load {shown(source)} (configuration {config!r}): there is no such file or folder here, and "
+                f"the Hub gave: {shortened(str(error), 300)}. Check the spelling, the configuration and the network."
+            )
+        ):
+            splits = _as_splits(load_dataset(source, config), source)
+    for name, split in splits.items():
+        # Read every value once, mapped into memory and not held there: or damage would show in the middle of a run.
+        try:
+            split.data.table.validate(full=True)
+        except (pa.ArrowException, OSError) as error:
+            raise DistillationError(
+                f"the split {name!r} of {shown(source)} is damaged: {shortened(str(error), 300)}. Make or download it "
+                "anew."
+            ) from error
+    return splits
+
+
+def as_list(value: str | list[str]) -> list[str]:
+    """Return one file as a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+def _check_names(source: str | dict[str, str | list[str]], config: str | None) -> None:
     is_here = isinstance(source, dict) or ":" in source or os.path.exists(source)
+    files = [source] if isinstance(source, str) else [name for own in source.values() for name in as_list(own) or [""]]
+    if not all(map(str.strip, files)) or not files:
+        raise DistillationError(
+            f"the source {source!r} is empty, or a file that it names is. Expected a Hub id, a folder, a file, a "
+            "function, or {split: file or files}."
+        )
     if config is not None and is_here:
         raise DistillationError(
             f"data.config names a configuration of a Hub data set, but {source!r} is not one, so that {config!r} would "
             "be ignored. Remove data.config."
         )
-    splits = _load(source, config, wanted)
-    for name, split in splits.items():
-        _require_sound(split, f"the split {name!r} of {shown(source)}")
-    return splits
 
 
-def _require_source(source: str | dict[str, str | list[str]]) -> None:
-    names = (
-        [source] if isinstance(source, str) else [name for files in source.values() for name in as_list(files) or [""]]
+def _as_splits(loaded: Any, source: str) -> DatasetDict:
+    splits = DatasetDict(train=loaded) if isinstance(loaded, Dataset) else loaded
+    if isinstance(splits, DatasetDict) and all(isinstance(split, Dataset) for split in splits.values()):
+        return splits
+    raise DistillationError(
+        f"{source} must give a datasets.DatasetDict or Dataset, but it gave {type(loaded).__name__}. Return a "
+        "DatasetDict with the splits as keys."
     )
-    if not all(map(str.strip, names)) or not names:
+
+
+# ---- Files ----
+
+
+def _load_files(files: list[str]) -> Dataset:
+    """Return the rows of the files of one split."""
+    paths = [Path(file) for file in files]
+    for path in paths:
+        if not os.path.isfile(path):  # Path.is_file raises an error for some names
+            raise _missing(path)
+        _require_plain_name(path, ("::",))
+    suffixes = {path.suffix.lower() for path in paths}
+    if len(suffixes) != 1 or not suffixes <= set(BUILDERS):
         raise DistillationError(
-            f"the source {source!r} is empty, or a file that it names is. Expected a Hub id, a folder, a file, a "
-            "function, or {split: file or files}."
+            f"the files of one split must share one of the endings {', '.join(BUILDERS)}, but they end in "
+            f"{sorted(suffixes)}. Rename or convert them."
+        )
+    suffix = suffixes.pop()
+    kind = BUILDERS[suffix]
+    with naming_the_cache(
+        lambda error: DistillationError(
+            f"cannot read {shown(files)} as {kind}: {shortened(str(error.__cause__ or error), 300)}. Expected a file "
+            "of UTF-8 text (or Parquet) with at least one row; convert or mend it."
+        )
+    ):
+        options = csv_options(paths, "\t" if suffix == ".tsv" else ",") if kind == "csv" else {}
+        for path in paths if kind == "json" else ():
+            refuse_null_rows(path)
+        # The library takes a name for a pattern, and what it matches for the files.
+        names = [glob.escape(str(path)) for path in paths]
+        load = partial(load_dataset, kind, data_files=names, split="train", **options)
+        try:
+            return load()
+        except Exception as error:
+            is_of_types = isinstance(error.__cause__ or error, (TypeError, ValueError, pa.ArrowException))
+            if kind not in ("csv", "json") or not is_of_types:
+                raise
+            # The library takes the types from the first block of rows, in which all labels may be null.
+            types = types_of_csv(paths, options) if kind == "csv" else types_of_json(paths)
+            return load(features=Features.from_arrow_schema(pa.schema(list(types.items()))))
+
+
+def _missing(path: Path) -> DistillationError:
+    siblings = [item.name for item in path.parent.iterdir()] if os.path.isdir(path.parent) else []
+    return DistillationError(
+        f"there is no file {shortened(str(path), 300)} (seen from {Path.cwd()}).{did_you_mean(path.name, siblings)} "
+        "Check the path."
+    )
+
+
+def _require_plain_name(path: Path, characters: Sequence[str]) -> None:
+    """Refuse a path that holds what the datasets library does not take as it stands."""
+    found = [character for character in characters if character in str(path)]
+    if found:
+        raise DistillationError(
+            f"{path} has {found[0]!r} in its name, by which the datasets library would read something else. Rename it."
         )
 
 
-def _load(source: str | dict[str, str | list[str]], config: str | None, wanted: Collection[str] | None) -> DatasetDict:
-    if isinstance(source, dict):
-        return DatasetDict({split: load_files(as_list(files)) for split, files in source.items()})
-    if ":" in source and not os.path.exists(source):
-        return _as_splits(call_function(source), source)
-    path = Path(source)
-    if os.path.isfile(path):
-        return DatasetDict(train=load_files([source]))
-    if os.path.isdir(path):
-        return _load_folder(path, wanted)
-    if path.suffix in BUILDERS or source.startswith((".", "/")):
-        raise DistillationError(missing_file(path))
-    return _load_from_hub(source, config)
-
-
-def _require_sound(rows: Dataset, what: str) -> None:
-    """Read every value once, mapped into memory and not held there: or damage would show in the middle of a run."""
-    try:
-        rows.data.table.validate(full=True)
-    except (pa.ArrowException, OSError) as error:
-        raise DistillationError(
-            f"{what} is damaged: {shortened(str(error), 300)}. Make or download it anew."
-        ) from error
+# ---- Folders ----
 
 
 def _load_folder(path: Path, wanted: Collection[str] | None) -> DatasetDict:
-    with _naming_the_folder(path):
-        if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
-            require_plain_name(path, ("::",))
-            return _as_splits(load_from_disk(str(path)), str(path))
-        files = _files_of_splits(path, wanted) or _files_by_library(path)
-        if files:
-            return DatasetDict({split: load_files(names) for split, names in files.items()})
-        with naming_the_cache():
-            return _as_splits(load_dataset(str(path)), str(path))
-
-
-def _files_by_library(path: Path) -> dict[str, list[str]]:
-    """Return the files of each split in a folder of folders; none if they are of other kinds, or a README is there."""
-    require_plain_name(path, ("::", "*", "?", "["))
-    with naming_the_cache():
-        found = load_dataset_builder(str(path)).config.data_files or {}
-    files = {str(split): list(names) for split, names in found.items()}
-    are_ours = {Path(name).suffix.lower() for names in files.values() for name in names} <= set(BUILDERS)
-    return files if are_ours and not (path / "README.md").exists() else {}
-
-
-@contextmanager
-def _naming_the_folder(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except DistillationError:
-        raise
-    except Exception as error:  # datasets raises many kinds; all mean that the folder holds something else
-        raise DistillationError(
+    with naming_the_cache(
+        lambda error: DistillationError(
             f"cannot read the folder {path} as a data set: {type(error).__name__}: {shortened(str(error), 300)}. "
             "Expected files such as train.csv and test.csv, or a folder written by Dataset.save_to_disk; make a "
             "damaged one anew."
-        ) from error
+        )
+    ):
+        if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
+            _require_plain_name(path, ("::",))
+            return _as_splits(load_from_disk(str(path)), str(path))
+        files = _files_of_splits(path, wanted) or _files_by_library(path)
+        if files:
+            return DatasetDict({split: _load_files(names) for split, names in files.items()})
+        return _as_splits(load_dataset(str(path)), str(path))
 
 
 def _files_of_splits(path: Path, wanted: Collection[str] | None) -> dict[str, list[str]]:
@@ -137,7 +196,12 @@ def _files_of_splits(path: Path, wanted: Collection[str] | None) -> dict[str, li
             f"{shown([item.name for item in rows])}. Rename them, or name the split in data.train_split."
         )
     used = {name for names in files.values() for name in names}
-    unused = [item.name for item in items if str(item) not in used and _may_be_meant(item, wanted)]
+    # What looks like rows: by its ending, or by the name of a split.
+    unused = [
+        item.name
+        for item in items
+        if str(item) not in used and (item.suffix.lower() in BUILDERS or item.name.split(".")[0] in (wanted or ()))
+    ]
     if files and unused:
         logger.warning(
             "of the folder %s nothing reads %s: name a file by its split, such as train.csv", path, shown(unused)
@@ -145,34 +209,52 @@ def _files_of_splits(path: Path, wanted: Collection[str] | None) -> dict[str, li
     return files
 
 
-def _may_be_meant(item: Path, wanted: Collection[str] | None) -> bool:
-    """Whether something in a folder of splits looks like rows: by its ending, or by the name of a split."""
-    return item.suffix.lower() in BUILDERS or item.name.split(".")[0] in (wanted or ())
+def _files_by_library(path: Path) -> dict[str, list[str]]:
+    """Return the files of each split in a folder of folders; none if they are of other kinds, or a README is there."""
+    _require_plain_name(path, ("::", "*", "?", "["))
+    found = load_dataset_builder(str(path)).config.data_files or {}
+    files = {str(split): list(names) for split, names in found.items()}
+    are_ours = {Path(name).suffix.lower() for names in files.values() for name in names} <= set(BUILDERS)
+    return files if are_ours and not (path / "README.md").exists() else {}
 
 
-def _load_from_hub(name: str, config: str | None) -> DatasetDict:
+# ---- Functions ----
+
+
+def _call_function(reference: str) -> Any:
+    """Return what a function of the user's gives: `package.module:function` or `path/to/file.py:function`."""
+    name, _, function_name = reference.rpartition(":")
+    if not name or not function_name:
+        raise DistillationError(f"expected package.module:function or path/to/file.py:function, but got {reference!r}.")
+    if name.endswith(".py"):
+        if not Path(name).is_file():
+            raise _missing(Path(name))
+        spec = importlib.util.spec_from_file_location(Path(name).stem, name)
+        assert spec is not None  # the ending is .py
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        _run(partial(spec.loader.exec_module, module), str(Path(name)))
+    else:
+        try:
+            module = _run(partial(importlib.import_module, name), name)
+        except DistillationError as error:
+            if not isinstance(error.__cause__, ImportError):
+                raise
+            raise DistillationError(
+                f"cannot import {name!r}: {error.__cause__}. Install it, or give a file as `path/to/file.py:function`."
+            ) from error
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        hint = did_you_mean(function_name, dir(module))
+        raise DistillationError(f"{name} has no function {function_name!r}.{hint}")
+    return _run(function, reference)
+
+
+def _run(code: Callable[[], Any], reference: str) -> Any:
     try:
-        with naming_the_cache():
-            return _as_splits(load_dataset(name, config), name)
-    except DistillationError:
+        return code()
+    except (DistillationError, KeyboardInterrupt):  # the first says what is wrong by itself, the second is the user
         raise
-    except Exception as error:  # see _naming_the_folder
-        raise UnreachableError(
-            f"cannot load {shown(name)} (configuration {config!r}): there is no such file or folder here, and the Hub "
-            f"gave: {shortened(str(error), 300)}. Check the spelling, the configuration and the network."
-        ) from error
-
-
-def _as_splits(loaded: Any, source: str) -> DatasetDict:
-    splits = DatasetDict(train=loaded) if isinstance(loaded, Dataset) else loaded
-    if isinstance(splits, DatasetDict) and all(isinstance(split, Dataset) for split in splits.values()):
-        return splits
-    raise DistillationError(
-        f"{source} must give a datasets.DatasetDict or Dataset, but it gave {type(loaded).__name__}. Return a "
-        "DatasetDict with the splits as keys."
-    )
-
-
-def as_list(value: str | list[str]) -> list[str]:
-    """Return one file as a list of one."""
-    return [value] if isinstance(value, str) else value
+    except BaseException as error:  # the user's own code may raise anything, and sys.exit is no Exception
+        last = "".join(traceback.format_exception(error)[-2:])
+        raise DistillationError(f"{reference} failed: {shortened(last, 1000)}") from error

@@ -9,8 +9,7 @@ from datasets import Dataset, concatenate_datasets
 from transformers import AutoModelForMaskedLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from distilnlp.augmentation import MethodConfig, augment, parse_augmentation
-from distilnlp.data import PreparedData
-from distilnlp.data.rows import Layout
+from distilnlp.data import Layout, PreparedData
 from distilnlp.errors import DistillationError, shown
 from distilnlp.models.loading import load_pretrained
 from distilnlp.recipe.sections import Recipe

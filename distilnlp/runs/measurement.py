@@ -9,7 +9,6 @@ from datasets import Dataset
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from distilnlp.data import DataConfig, evaluation_split
-from distilnlp.data.pairs import same_words
 from distilnlp.data.parts import numbers_of
 from distilnlp.evaluation import CUT_TEACHER, ModelReport, SpeedPlan, TextLength, evaluate_models, verdict
 from distilnlp.metrics import MetricConfig, load_metrics
@@ -81,7 +80,7 @@ def evaluate_saved(
     if teacher:
         whole = reading(kind, rows, tokenizers["teacher"], lengths["teacher"], data)
         if kind.rows.are_words:  # of words, those that both have room for
-            common = same_words(own.rows, whole.rows)
+            common = kind.rows.with_common_labels(own.rows, whole.rows)
             own, whole = (one._replace(rows=shared) for one, shared in zip((own, whole), common, strict=True))
         cut = cut_as_students(kind, rows, tokenizers["teacher"], whole, own, tokenizers["student"], data)
         readings = {"teacher": whole, **cut, "student": own}
@@ -138,7 +137,7 @@ def readings_of_run(plan: Plan, student: EncodedRows, teacher: EncodedRows | Non
     else:
         whole = reading(plan.task, rows, tokenizer, length, config)
         if plan.task.rows.are_words:
-            whole = whole._replace(rows=same_words(whole.rows, own.rows)[0])
+            whole = whole._replace(rows=plan.task.rows.with_common_labels(whole.rows, own.rows)[0])
     if _reads_as_student(plan):
         return {
             "teacher": whole,
@@ -239,4 +238,4 @@ def cut_as_students(
     lengths = [numbers_of(own.rows, "length").tolist() for own in (cut, whole)]
     if lengths[0] == lengths[1]:
         return {}
-    return {CUT_TEACHER: cut._replace(rows=same_words(cut.rows, student.rows)[0]) if is_of_words else cut}
+    return {CUT_TEACHER: cut._replace(rows=task.rows.with_common_labels(cut.rows, student.rows)[0])}

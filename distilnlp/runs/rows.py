@@ -9,8 +9,6 @@ from datasets import Dataset, concatenate_datasets
 from transformers import PreTrainedTokenizerBase
 
 from distilnlp.data import PreparedData, pair_encodings, same_positions
-from distilnlp.data.pairs import same_windows, same_words
-from distilnlp.data.words import add_words
 from distilnlp.errors import DistillationError
 from distilnlp.runs.lengths import longest_text
 from distilnlp.runs.models import collator_of
@@ -18,7 +16,6 @@ from distilnlp.runs.plan import Plan
 from distilnlp.runs.settled import settled
 from distilnlp.signals.names import FOLD, MODEL_INPUTS, NO_LABEL, TEACHER, TEACHER_TEXT, WORD_IDS
 from distilnlp.signals.views import student_view, teacher_view
-from distilnlp.tasks import shown_windows
 from distilnlp.tasks.collators import AllEncodings, other_tokens
 from distilnlp.training.keeping import Questions
 
@@ -131,14 +128,12 @@ class RunRows:
         student, teacher, task_rows = self._alone, self._together, self.plan.task.rows
         if not self.plan.has_two_views:
             return student, teacher
-        if task_rows.are_windows:
-            return student, self._with_shown_windows(student, teacher)
-        if task_rows.are_words and student.test is not None and teacher.test is not None:
-            own, other = same_words(student.test, teacher.test)
-            return replace(student, test=own), replace(teacher, test=other)
-        return student, teacher
+        if student.test is not None and teacher.test is not None:
+            own, other = task_rows.with_common_labels(student.test, teacher.test)
+            student, teacher = replace(student, test=own), replace(teacher, test=other)
+        return student, replace(teacher, train=self._as_shown("train"), validation=self._as_shown("validation"))
 
-    @property
+    @settled
     def _together(self) -> EncodedRows:
         """What the whole teacher reads: the first member's rows, with what others read beside them."""
         members = self.plan.members
@@ -146,18 +141,14 @@ class RunRows:
         first = self.members[0] if members else self._alone
         return first.beside(others) if others else first
 
-    def _with_shown_windows(self, student: EncodedRows, teacher: EncodedRows) -> EncodedRows:
-        plan, member = self.plan, self.plan.members[0]
-        is_given = plan.recipe.teacher.max_length is not None
+    def _as_shown(self, part: str) -> Any:
+        """Return what the teacher reads of the parts of the rows that the student's encoding shows."""
+        plan, shown, own = self.plan, getattr(self._alone, part), getattr(self._together, part)
+        if shown is None or own is None:
+            return own
+        member, is_given = plan.members[0], plan.recipe.teacher.max_length is not None
         limit = member.max_length if is_given else min(longest_text(one.model) for one in plan.members)
-
-        def shown(part: str) -> Any:
-            own, other = getattr(student, part), getattr(teacher, part)
-            if own is None or other is None or same_windows(own, other):
-                return other
-            return shown_windows(own, getattr(self.data, part), member.tokenizer, limit)
-
-        return replace(teacher, train=shown("train"), validation=shown("validation"))
+        return plan.task.rows.as_shown(shown, own, getattr(self.data, part), member.tokenizer, limit)
 
     @property
     def student(self) -> EncodedRows:
@@ -181,12 +172,12 @@ class RunRows:
         plan, student, teacher = self.plan, self.student, self.teacher
         if not plan.has_two_views:
             return student.train
-        train = pair_encodings(student.train, teacher.train)
+        train = pair_encodings(plan.task.rows, student.train, teacher.train)
         aligned_by, has_own_text = plan.objective.aligned_by, plan.recipe.teacher.text_columns is not None
         if not aligned_by or same_positions(train):
             return train
         if WORD_IDS in aligned_by.values() and not has_own_text:
-            train = pair_encodings(self._with_words(student), self._with_words(teacher), words=True)
+            train = pair_encodings(plan.task.rows, self._with_words(student), self._with_words(teacher), words=True)
         columns = {*train.column_names}
         refused = [
             name for name, column in aligned_by.items() if column is None or not {column, TEACHER + column} <= columns
@@ -201,16 +192,16 @@ class RunRows:
         return train
 
     def _with_words(self, rows: EncodedRows) -> Dataset:
-        if WORD_IDS in rows.train.column_names or not self.plan.task.rows.are_texts:
+        if WORD_IDS in rows.train.column_names:
             return rows.train
-        return add_words(rows.train, self.data.train, rows.tokenizer, rows.max_length)
+        return self.plan.task.rows.with_words(rows.train, self.data.train, rows.tokenizer, rows.max_length)
 
     @settled
     def validation(self) -> Dataset | None:
         """The rows that the student is evaluated on in training, with the teacher's encoding if it is asked there."""
         plan, own, other = self.plan, self.student.validation, self.teacher.validation
         asks_teacher = plan.trainings["student"].get("eval_soft_loss") and plan.has_two_views
-        return pair_encodings(own, other) if asks_teacher and own and other else own
+        return pair_encodings(plan.task.rows, own, other) if asks_teacher and own and other else own
 
     @property
     def questions(self) -> Questions:

@@ -21,15 +21,16 @@ from distilnlp.tasks.question_answering.rows import QUESTION_ROWS
 from distilnlp.tasks.question_answering.scores import QUESTION_EVALUATION
 from distilnlp.tasks.question_answering.windows import shown_windows
 from distilnlp.tasks.regression.head import REGRESSION
+from distilnlp.tasks.regression.rows import REGRESSION_ROWS
 from distilnlp.tasks.regression.scores import REGRESSION_EVALUATION
 from distilnlp.tasks.single_label.head import SINGLE_LABEL_CLASSIFICATION
+from distilnlp.tasks.single_label.rows import SINGLE_LABEL_ROWS
 from distilnlp.tasks.single_label.scores import (
     SINGLE_LABEL_EVALUATION,
     classification_scores,
     compute_classification_metrics,
 )
 from distilnlp.tasks.task import Answer, Task
-from distilnlp.tasks.text_rows import REGRESSION_ROWS, SINGLE_LABEL_ROWS
 from distilnlp.tasks.token_classification.head import TOKEN_CLASSIFICATION
 from distilnlp.tasks.token_classification.rows import TOKEN_ROWS
 from distilnlp.tasks.token_classification.scores import TOKEN_EVALUATION

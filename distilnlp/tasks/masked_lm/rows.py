@@ -1,19 +1,19 @@
 """Rows of plain text for masked language modelling: their own words are the labels."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from datasets import Dataset
+from datasets import Dataset, Value
 from numpy.typing import NDArray
 from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerBase
 
-from distilnlp.data import DataConfig
+from distilnlp.data import DataConfig, Layout
 from distilnlp.data.parts import Part, map_in_parts
-from distilnlp.data.rows import Layout
 from distilnlp.errors import DistillationError
-from distilnlp.tasks.text_rows import TextRows, encode_texts
+from distilnlp.signals.names import TEXT, TEXT_PAIR
+from distilnlp.tasks.text_rows import TextRows
 
 
 class MaskedLMRows(TextRows):
@@ -24,6 +24,7 @@ class MaskedLMRows(TextRows):
 
     task = "masked language modelling"
     needs_labels = False
+    features: ClassVar[Mapping[str, Any]] = {TEXT: Value("string"), TEXT_PAIR: Value("string")}
     own_keys = frozenset({"mask_probability"})
 
     def read_labels(
@@ -45,6 +46,7 @@ class MaskedLMRows(TextRows):
         *,
         config: DataConfig,
         for_evaluation: bool = False,
+        **options: Any,
     ) -> Dataset:
         """Tokenise; long texts are cut. Each evaluation row has a mask of its own, the same for every model."""
         if tokenizer.mask_token is None:
@@ -52,7 +54,8 @@ class MaskedLMRows(TextRows):
                 f"masked language modelling needs a tokenizer with a mask token, but this {type(tokenizer).__name__} "
                 "has none. Choose the tokenizer of a masked language model."
             )
-        encoded = encode_texts(rows, tokenizer, max_length, desc, return_special_tokens_mask=True)
+        marks = {"return_special_tokens_mask": True}
+        encoded = super().encode(rows, tokenizer, max_length, desc, config=config, **marks)
         return _mask(encoded, tokenizer, config, desc) if for_evaluation else encoded
 
 

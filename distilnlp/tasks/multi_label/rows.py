@@ -9,10 +9,9 @@ import numpy as np
 from datasets import Dataset, List, Value
 from numpy.typing import NDArray
 
-from distilnlp.data.columns import is_label_list
-from distilnlp.data.label_names import LabelColumn, agree_on_labels
+from distilnlp.data import Layout
 from distilnlp.data.parts import Part, values_of
-from distilnlp.data.rows import Layout, has_type
+from distilnlp.data.source_columns import LabelColumn, agreed_names, may_be_label_list
 from distilnlp.errors import DistillationError, shown
 from distilnlp.signals.names import LABEL, NO_LABEL
 from distilnlp.tasks.text_rows import TextRows
@@ -35,15 +34,13 @@ class MultiLabelRows(TextRows):
     has_label_names = True
     own_keys = frozenset({"label_names"})
     features: ClassVar[Mapping[str, Any]] = {**TextRows.features, LABEL: List(Value("float32"))}
-
-    def check_label_column(self, dataset: Dataset, column: str) -> None:
-        """Raise a `DistillationError` if the column does not hold lists."""
-        feature = dataset.features[column]
-        if not has_type(feature, is_label_list(feature)):
-            raise DistillationError(
-                f"label column {column!r} must hold a list of labels a row, but it holds {shown(feature)}. "
-                f"{HOW_TO_WRITE} A CSV file cannot hold lists; a JSON lines file can."
-            )
+    label_checks = (
+        (
+            may_be_label_list,
+            f"must hold a list of labels a row, but it holds %s. {HOW_TO_WRITE} A CSV file cannot hold lists; a JSON "
+            "lines file can.",
+        ),
+    )
 
     def find_label_names(
         self, column: LabelColumn, given: Sequence[str] | None, teacher_names: Sequence[str] | None
@@ -57,7 +54,7 @@ class MultiLabelRows(TextRows):
                 "data.label_names, or write the labels of a row as a list of their names."
             )
         is_closed = given is not None or column.names is not None
-        names = agree_on_labels(data_names, teacher_names, given, is_closed)
+        names = agreed_names(data_names, teacher_names, given, is_closed)
         if not names:
             raise DistillationError(f"the data has no labels. Check {column.name!r}.")
         return names

@@ -8,11 +8,10 @@ from typing import Any, ClassVar
 from datasets import ClassLabel, Dataset, List, Value
 from transformers import PreTrainedTokenizerBase
 
-from distilnlp.data import DataConfig, RowFormat
-from distilnlp.data.columns import find_text_columns, find_text_list, is_text, is_text_list, require_column
-from distilnlp.data.label_names import LabelColumn
+from distilnlp.data import DataConfig, Layout, RowFormat
 from distilnlp.data.parts import Part, map_in_parts
-from distilnlp.data.rows import Layout
+from distilnlp.data.source_checks import check_text_columns, require_column
+from distilnlp.data.source_columns import LabelColumn, candidates, find_text_columns, is_text, is_text_list
 from distilnlp.errors import DistillationError, shown
 from distilnlp.signals.names import CHOICES, LABEL, NO_LABEL, TEXT, TEXT_PAIR
 
@@ -36,25 +35,28 @@ class ChoiceRows(RowFormat):
         CHOICES: List(Value("string")),
         LABEL: Value("int64"),
     }
+    label_checks = (
+        *RowFormat.label_checks,
+        (
+            lambda feature: isinstance(feature, ClassLabel) or feature.dtype.startswith(LABEL_TYPES),
+            f"holds %s, which names no choice. {HOW_TO_WRITE}",
+        ),
+    )
     own_keys = frozenset({"choice_columns"})
-
-    def check_label_column(self, dataset: Dataset, column: str) -> None:
-        """Raise a `DistillationError` if the column holds neither numbers nor text."""
-        super().check_label_column(dataset, column)
-        feature = dataset.features[column]
-        if not isinstance(feature, ClassLabel) and not feature.dtype.startswith(LABEL_TYPES):
-            raise DistillationError(
-                f"label column {column!r} holds {shown(feature)}, which names no choice. {HOW_TO_WRITE}"
-            )
 
     def find_layout(self, dataset: Dataset, config: DataConfig, label: str) -> Layout:
         """Return the prompt columns and those of the choices."""
-        if config.choice_columns is not None:
-            choices = tuple(config.choice_columns)
-        else:
-            taken = [label, *(config.text_columns or [])]
-            choices = (_find_choices(dataset, taken),)
-        return Layout(tuple(find_text_columns(dataset, config.text_columns, label, choices)), label, choices)
+        choices = config.choice_columns
+        if choices is None:
+            choices = candidates(dataset, is_text_list, USUAL_CHOICES, [label, *(config.text_columns or [])])
+            if len(choices) != 1:
+                raise DistillationError(
+                    f"expected one column of lists of choices, but the data has {shown(dataset.features, 300)}. Name "
+                    "the columns of the choices in data.choice_columns, such as [ending0, ending1]."
+                )
+        texts = find_text_columns(dataset, config.text_columns, label, choices)
+        check_text_columns(dataset, texts, label, choices)
+        return Layout(texts, label, tuple(choices))
 
     def check_layout(self, dataset: Dataset, layout: Layout) -> None:
         """Raise a `DistillationError` if a column is missing, is used twice, or is not text."""
@@ -74,8 +76,7 @@ class ChoiceRows(RowFormat):
         columns = [part.rows[name][:] for name in layout.choices]
         rows = columns[0] if len(columns) == 1 else zip(*columns, strict=True)
         choices = [_choices(values, row) for row, values in enumerate(rows, part.first)]
-        prompts = {target: part.rows[name][:] for target, name in zip((TEXT, TEXT_PAIR), layout.texts, strict=False)}
-        return {**prompts, CHOICES: choices}
+        return {**super().read_inputs(part, layout), CHOICES: choices}
 
     def read_labels(
         self, part: Part, layout: Layout, inputs: Mapping[str, list[Any]], survey: None
@@ -106,16 +107,6 @@ class ChoiceRows(RowFormat):
 
         texts = [name for name in self.inputs if name in rows.column_names]
         return map_in_parts(rows, encode, remove_columns=texts, desc=desc)
-
-
-def _find_choices(dataset: Dataset, taken: Sequence[str]) -> str:
-    found = find_text_list(dataset, USUAL_CHOICES, taken)
-    if found is None:
-        raise DistillationError(
-            f"expected one column of lists of choices, but the data has {shown(dataset.features, 300)}. Name the "
-            "columns of the choices in data.choice_columns, such as [ending0, ending1]."
-        )
-    return found
 
 
 def _choices(values: Sequence[str | None] | None, row: int) -> list[str]:

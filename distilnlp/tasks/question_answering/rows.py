@@ -9,13 +9,13 @@ from datasets import Dataset, List, Value
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from distilnlp.data import DataConfig, RowFormat, word_numbers
-from distilnlp.data.columns import is_list
+from distilnlp.data import DataConfig, Layout, RowFormat, word_numbers
 from distilnlp.data.parts import Part, map_in_parts, numbers_of, values_of
-from distilnlp.data.rows import Layout, has_type, require_fast
+from distilnlp.data.two_tokenizers import require_fast
 from distilnlp.errors import DistillationError, shown
 from distilnlp.signals.names import CONTEXT, END, EXAMPLE, FOLD, NO_LABEL, OFFSETS, QUESTION, START, WORD_IDS
-from distilnlp.tasks.question_answering.squad import ANSWERS, as_columns, flatten_squad
+from distilnlp.tasks.question_answering.squad import ANSWERS, as_columns, flatten_squad, is_answers
+from distilnlp.tasks.question_answering.windows import same_windows, shown_windows
 
 logger = logging.getLogger(__name__)
 
@@ -41,22 +41,19 @@ class QuestionRows(RowFormat):
         ANSWER_STARTS: List(Value("int64")),
     }
     usual_labels = (ANSWERS,)
+    label_checks = (
+        (
+            is_answers,
+            "must hold answers in the form of SQuAD, {'text': ['…'], 'answer_start': [0]}, but it holds %s. Convert "
+            "it, or set data.label_column.",
+        ),
+    )
     own_keys = frozenset({"stride"})
     are_windows = True
 
     def unfold(self, dataset: Dataset) -> Dataset:
         """Return one row a question of SQuAD's nested files."""
         return flatten_squad(dataset)
-
-    def check_label_column(self, dataset: Dataset, column: str) -> None:
-        """Raise a `DistillationError` if the column does not hold answers as SQuAD writes them."""
-        feature = dataset.features[column]
-        parts = feature.feature if is_list(feature) else feature
-        if not has_type(feature, isinstance(parts, dict) and {"text", "answer_start"} <= set(parts)):
-            raise DistillationError(
-                f"label column {column!r} must hold answers in the form of SQuAD, {{'text': ['…'], 'answer_start': "
-                f"[0]}}, but it holds {shown(feature)}. Convert it, or set data.label_column."
-            )
 
     def has_labels(self, dataset: Dataset, column: str) -> bool:
         """Whether some question has an answer."""
@@ -71,10 +68,6 @@ class QuestionRows(RowFormat):
                 " Name both, the question first."
             )
         return Layout(tuple(texts), label)
-
-    def read_inputs(self, part: Part, layout: Layout) -> dict[str, list[Any]]:
-        """Return `question` and `context`."""
-        return {target: part.rows[name][:] for target, name in zip(self.inputs, layout.texts, strict=True)}
 
     def survey_labels(self, dataset: Dataset, layout: Layout) -> None:
         """Warn of questions without an answer."""
@@ -137,6 +130,18 @@ class QuestionRows(RowFormat):
             return _windows(encoded, batch, numbers, for_evaluation, words)
 
         return map_in_parts(rows, encode, with_indices=True, remove_columns=rows.column_names, desc=desc)
+
+    def are_same_rows(self, student_rows: Dataset, teacher_rows: Dataset) -> bool:
+        """Whether windows hold the same parts of a context: all of it, what the student's show, or the same tokens."""
+        own, other = numbers_of(student_rows, EXAMPLE), numbers_of(teacher_rows, EXAMPLE)
+        one_each, are_shown = len(np.unique(own)) == len(own), START not in teacher_rows.column_names
+        return np.array_equal(own, other) and (one_each or are_shown or same_windows(student_rows, teacher_rows))
+
+    def as_shown(
+        self, shown: Dataset, own: Dataset, rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int
+    ) -> Dataset:
+        """Return the second tokenizer's own windows, if they are of the same tokens, or what the first one's show."""
+        return own if same_windows(shown, own) else shown_windows(shown, rows, tokenizer, max_length)
 
 
 def _answers(value: Any) -> tuple[list[str], list[int]]:

@@ -5,8 +5,8 @@ from typing import Any
 
 from datasets import Dataset, Features, List, Value
 
-from distilnlp.data.columns import is_list
 from distilnlp.data.parts import Part, read_in_parts
+from distilnlp.data.source_columns import is_empty, is_list
 from distilnlp.errors import DistillationError
 from distilnlp.signals.names import CONTEXT, QUESTION
 
@@ -58,6 +58,12 @@ def _questions(dataset: Dataset) -> Iterator[dict[str, Any]]:
                         CONTEXT: paragraph["context"],
                         ANSWERS: as_columns(question.get("answers")),
                     }
+
+
+def is_answers(feature: Any) -> bool:
+    """Whether a column holds answers, in a form that `as_columns` reads, or nothing."""
+    parts = feature.feature if is_list(feature) else feature
+    return is_empty(feature) or (isinstance(parts, dict) and parts.keys() >= ANSWER_TYPE.keys())
 
 
 def as_columns(answers: Any) -> dict[str, list[Any]] | None:

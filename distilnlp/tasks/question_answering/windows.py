@@ -6,11 +6,17 @@ import numpy as np
 from datasets import Dataset, concatenate_datasets
 from transformers import PreTrainedTokenizerBase
 
-from distilnlp.data.parts import map_in_parts
-from distilnlp.data.rows import require_fast
-from distilnlp.data.words import words_of_pieces
+from distilnlp.data.parts import map_in_parts, values_of
+from distilnlp.data.two_tokenizers import require_fast, words_of_pieces
 from distilnlp.errors import DistillationError
-from distilnlp.signals.names import CONTEXT, EXAMPLE, FOLD, OFFSETS, QUESTION, WORD_IDS
+from distilnlp.signals.names import CONTEXT, END, EXAMPLE, FOLD, OFFSETS, QUESTION, START, WORD_IDS
+
+
+def same_windows(student_rows: Dataset, teacher_rows: Dataset) -> bool:
+    """Whether two tokenizers made windows of the same tokens, with the same answers."""
+    names = (EXAMPLE, "length", START, END, "context_mask")
+    both = zip(values_of(student_rows, *names), values_of(teacher_rows, *names), strict=False)
+    return len(student_rows) == len(teacher_rows) and all(own == other for own, other in both)
 
 
 def shown_windows(windows: Dataset, rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Dataset:

@@ -5,8 +5,8 @@ from typing import Any
 
 from distilnlp.labels import align_dataset_labels
 from distilnlp.tasks.collators import class_ids
+from distilnlp.tasks.single_label.rows import SINGLE_LABEL_ROWS
 from distilnlp.tasks.single_label.scores import SINGLE_LABEL_EVALUATION
-from distilnlp.tasks.text_rows import SINGLE_LABEL_ROWS
 from distilnlp.tasks.whole_rows import TextTask
 
 

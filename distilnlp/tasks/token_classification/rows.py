@@ -7,25 +7,17 @@ from itertools import accumulate
 from typing import Any, ClassVar
 
 import numpy as np
-from datasets import Dataset, List, Value
+from datasets import Dataset, List, Value, concatenate_datasets
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from distilnlp.data import DataConfig, RowFormat
-from distilnlp.data.columns import (
-    find_text_columns,
-    find_text_list,
-    is_label_list,
-    is_text,
-    is_text_list,
-    require_column,
-)
-from distilnlp.data.label_names import LabelColumn, find_label_names
+from distilnlp.data import DataConfig, Layout, RowFormat
 from distilnlp.data.parts import Part, map_in_parts, values_of
-from distilnlp.data.rows import Layout, has_type, require_fast
-from distilnlp.data.words import first_pieces
+from distilnlp.data.source_checks import require_column
+from distilnlp.data.source_columns import candidates, find_text_columns, is_text, is_text_list, may_be_label_list
+from distilnlp.data.two_tokenizers import require_fast
 from distilnlp.errors import DistillationError, shown
-from distilnlp.signals.names import LABEL, NO_LABEL, WORD_IDS, WORDS
+from distilnlp.signals.names import LABEL, NO_LABEL, TEACHER, WORD_IDS, WORDS
 
 USUAL_WORDS = ("tokens", WORDS)
 
@@ -43,24 +35,21 @@ class TokenRows(RowFormat):
     inputs = (WORDS,)
     features: ClassVar[Mapping[str, Any]] = {WORDS: List(Value("string")), LABEL: List(Value("int64"))}
     usual_labels = ("ner_tags", "tags", "labels", LABEL)
+    label_checks = (
+        (
+            may_be_label_list,
+            "must hold a list of tags a row, one a word, but it holds %s. Convert it, for example to JSON lines, or "
+            "set data.label_column.",
+        ),
+    )
     has_label_names = True
     own_keys = frozenset({"label_names"})
     are_words = True
 
-    def check_label_column(self, dataset: Dataset, column: str) -> None:
-        """Raise a `DistillationError` if the column does not hold lists."""
-        feature = dataset.features[column]
-        if not has_type(feature, is_label_list(feature)):
-            raise DistillationError(
-                f"label column {column!r} must hold a list of tags a row, one a word, but it holds {shown(feature)}. "
-                "Convert it, for example to JSON lines, or set data.label_column."
-            )
-
     def find_layout(self, dataset: Dataset, config: DataConfig, label: str) -> Layout:
         """Return the named column, the only column of lists of words, or the only text column."""
         if config.text_columns is None:
-            found = find_text_list(dataset, USUAL_WORDS, [label])
-            return Layout((found or find_text_columns(dataset, None, label)[0],), label)
+            return Layout(_find_words(dataset, label), label)
         if len(config.text_columns) > 1:
             raise DistillationError(
                 f"token classification reads one column of words, but data.text_columns names {config.text_columns}. "
@@ -83,14 +72,7 @@ class TokenRows(RowFormat):
         """Return the same column, or the only one of words or text."""
         if set(layout.texts) <= set(dataset.column_names):
             return layout
-        found = find_text_list(dataset, USUAL_WORDS, [layout.label])
-        return replace(layout, texts=(found or find_text_columns(dataset, None, layout.label)[0],))
-
-    def find_label_names(
-        self, column: LabelColumn, given: Sequence[str] | None, teacher_names: Sequence[str] | None
-    ) -> list[str]:
-        """Return the names of the tags."""
-        return find_label_names(column, given, teacher_names)
+        return replace(layout, texts=_find_words(dataset, layout.label))
 
     def read_inputs(self, part: Part, layout: Layout) -> dict[str, list[Any]]:
         """Return `words`; text is split at white space."""
@@ -99,10 +81,6 @@ class TokenRows(RowFormat):
     def as_texts(self, value: list[str]) -> list[str]:
         """Return the words joined by one space: so they are tokenised."""
         return [" ".join(value)]
-
-    def survey_labels(self, dataset: Dataset, layout: Layout) -> dict[Any, int]:
-        """Return what each value means."""
-        return LabelColumn(dataset, layout.label).ids(layout.given_names, layout.label_names)
 
     def read_labels(
         self, part: Part, layout: Layout, inputs: Mapping[str, list[Any]], survey: dict[Any, int] | None
@@ -146,6 +124,40 @@ class TokenRows(RowFormat):
 
         return map_in_parts(rows, encode, remove_columns=[WORDS], desc=desc)
 
+    def with_common_labels(self, first: Dataset, second: Dataset) -> tuple[Dataset, Dataset]:
+        """Return both with marks and labels at those words alone that both have room for."""
+
+        def label(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
+            starts = list(map(_common_starts, rows[WORD_IDS], rows[TEACHER + WORD_IDS]))
+            labels = [np.where(start, own, NO_LABEL) for start, own in zip(starts, rows[LABEL], strict=True)]
+            return {"word_starts": starts, LABEL: labels}
+
+        def restricted(own: Dataset, other: Dataset) -> Dataset:
+            others = other.select_columns([WORD_IDS]).rename_column(WORD_IDS, TEACHER + WORD_IDS)
+            both = concatenate_datasets([own, others], axis=1)
+            return map_in_parts(both, label, remove_columns=others.column_names, desc="Pairing words")
+
+        return restricted(first, second), restricted(second, first)
+
+    def with_common_marks(self, both: Dataset) -> Dataset:
+        """Return the rows with marks at those words alone that both encodings have room for."""
+        if not {WORD_IDS, TEACHER + WORD_IDS, "word_starts"} <= set(both.column_names):
+            return both
+
+        def mark(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
+            own, other = rows[WORD_IDS], rows[TEACHER + WORD_IDS]
+            return {
+                "word_starts": list(map(_common_starts, own, other)),
+                TEACHER + "word_starts": list(map(_common_starts, other, own)),
+            }
+
+        return map_in_parts(both, mark, desc="Pairing words")
+
+
+def _find_words(dataset: Dataset, label: str) -> tuple[str, ...]:
+    found = candidates(dataset, is_text_list, USUAL_WORDS, [label])
+    return tuple(found) if len(found) == 1 else find_text_columns(dataset, None, label)
+
 
 def _words(value: str | list[str] | None) -> list[str]:
     if isinstance(value, str):
@@ -177,7 +189,7 @@ def _word_of_each_token(words: Sequence[str], offsets: Sequence[tuple[int, int]]
 
 
 def _per_token(words_of: list[list[int]], tags: list[list[int]]) -> dict[str, list[NDArray]]:
-    starts = [first_pieces(words) for words in words_of]
+    starts = [_first_pieces(words) for words in words_of]
     labels = [
         [own[word] if start else NO_LABEL for word, start in zip(words, first, strict=True)]
         for words, first, own in zip(words_of, starts, tags, strict=True)
@@ -187,6 +199,23 @@ def _per_token(words_of: list[list[int]], tags: list[list[int]]) -> dict[str, li
         "word_starts": starts,
         WORD_IDS: [np.asarray(words, dtype=np.int32) for words in words_of],
     }
+
+
+def _first_pieces(words: Sequence[int]) -> NDArray[np.int8]:
+    """Return 1 for every token that is the first of a word, else 0.
+
+    Args:
+        words: the index of each token's word, -1 = none.
+    """
+    first = np.zeros(len(words), dtype=np.int8)
+    first[np.unique(words, return_index=True)[1]] = 1
+    return first * (np.asarray(words) >= 0)
+
+
+def _common_starts(own: Sequence[int], other: Sequence[int]) -> NDArray[np.int8]:
+    """Mark the words that both encodings have: one may have no room for a word, or no piece."""
+    common = {*own} & {*other}
+    return _first_pieces([word if word in common else -1 for word in own])
 
 
 TOKEN_ROWS = TokenRows()

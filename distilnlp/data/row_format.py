@@ -5,19 +5,28 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any, ClassVar
 
 import numpy as np
-from datasets import ClassLabel, Dataset, Features, Value
+from datasets import Dataset, Features, Value
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from distilnlp.data.columns import AnswerReader, answer_reader, check_text_columns, is_empty, is_text, joined_texts
 from distilnlp.data.config import DataConfig
-from distilnlp.data.label_names import LabelColumn
-from distilnlp.data.parts import Part, numbers_of, read_in_parts, values_of
-from distilnlp.errors import DistillationError, shown
-from distilnlp.signals.names import ANSWER, LABEL, NO_LABEL, SOURCE_ROW, TEACHER_TEXT, TEACHER_TEXT_PAIR
+from distilnlp.data.parts import PART, Part, numbers_of, read_in_parts, values_of
+from distilnlp.data.source_checks import check_text_columns
+from distilnlp.data.source_columns import LabelCheck, LabelColumn, find_class_names, may_be_label
+from distilnlp.data.teacher_columns import GivenAnswers, joined_texts
+from distilnlp.signals.names import (
+    ANSWER,
+    LABEL,
+    NO_LABEL,
+    SOURCE_ROW,
+    TEACHER_TEXT,
+    TEACHER_TEXT_PAIR,
+    TEXT_PAIR,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +63,9 @@ class RowFormat(ABC):
     Attributes:
         task: as messages call it.
         inputs: normalised columns that a model reads; a row in which one is blank is left out.
-        features: the types of the normalised columns, as far as a source has them.
+        features: the types of the normalised columns, in their order; `text_pair` is there for pairs alone.
         usual_labels: what the label column is called, where the recipe does not say it.
+        label_checks: what the label column's type must be, and the message of another type.
         has_label_names: whether the labels are classes with names.
         needs_labels: whether rows can be without a label; if not, every row counts as labelled.
         own_keys: keys of the `data` section that only some tasks read, and this is one of them.
@@ -68,6 +78,12 @@ class RowFormat(ABC):
     inputs: ClassVar[tuple[str, ...]]
     features: ClassVar[Mapping[str, Any]]
     usual_labels: ClassVar[tuple[str, ...]] = (LABEL,)
+    label_checks: ClassVar[tuple[LabelCheck, ...]] = (
+        (
+            may_be_label,
+            "must hold one label a row, a name or an id, but it holds %s. Convert it, or set data.label_column.",
+        ),
+    )
     has_label_names: ClassVar[bool] = False
     needs_labels: ClassVar[bool] = True
     own_keys: ClassVar[frozenset[str]] = frozenset()
@@ -75,24 +91,15 @@ class RowFormat(ABC):
     are_windows: ClassVar[bool] = False
     are_words: ClassVar[bool] = False
 
-    # ---- From a source to normalised rows ----
+    # ---- What a source's columns are ----
 
     def unfold(self, dataset: Dataset) -> Dataset:
         """Return one row an example, where a file nests several in one."""
         return dataset
 
-    def check_label_column(self, dataset: Dataset, column: str) -> None:
-        """Raise a `DistillationError` if a label column has the wrong type: here, not one value a row."""
-        if not isinstance(dataset.features[column], ClassLabel | Value):
-            raise DistillationError(
-                f"label column {column!r} must hold one label a row, a name or an id, but it holds "
-                f"{shown(dataset.features[column])}. Convert it, or set data.label_column."
-            )
-
     def has_labels(self, dataset: Dataset, column: str) -> bool:
         """Whether some row has a label, hidden ones (null, -100) aside."""
-        labels = LabelColumn(dataset, column)
-        return any(value == value for value in labels.distinct - labels.hidden)  # NaN is not a label
+        return any(value == value for value in LabelColumn(dataset, column).labels)  # NaN is no label
 
     @abstractmethod
     def find_layout(self, dataset: Dataset, config: DataConfig, label: str) -> Layout:
@@ -104,8 +111,7 @@ class RowFormat(ABC):
 
     def check_layout(self, dataset: Dataset, layout: Layout) -> None:
         """Raise a `DistillationError` if a split lacks a column of the layout, or has another type there."""
-        candidates = [name for name, feature in dataset.features.items() if is_text(feature)]
-        check_text_columns(dataset, layout.texts, layout.label, candidates)
+        check_text_columns(dataset, layout.texts, layout.label, layout.choices)
 
     def unlabelled_layout(self, dataset: Dataset, layout: Layout) -> Layout | None:
         """Return the columns of a transfer set, whose names may differ; None if it lacks some."""
@@ -124,7 +130,9 @@ class RowFormat(ABC):
         Raises:
             DistillationError: the data and the teacher do not agree.
         """
-        return []
+        return find_class_names(column, given, teacher_names) if self.has_label_names else []
+
+    # ---- From a source to normalised rows ----
 
     def normalise(self, dataset: Dataset, layout: Layout, split: str) -> Dataset:
         """Return normalised rows: checked, with blank texts left out; in a file, if the source's rows are in files.
@@ -138,17 +146,20 @@ class RowFormat(ABC):
             DistillationError: a column or a label that does not fit.
         """
         self.check_layout(dataset, layout)
-        survey = self.survey_labels(dataset, layout) if layout.label in dataset.column_names else None
-        nothing = Part(dataset.select(range(0)), 0)
-        types: dict[str, Any] = {**self.features, SOURCE_ROW: Value("int64")}
-        answers = answer_reader(dataset, layout.answers, split) if _has(dataset, layout.answers) else None
-        if answers is not None:
-            types[ANSWER] = answers.kind.type
-        names = self._read(nothing, layout, survey, answers)
+        columns = set(dataset.column_names)
+        survey = self.survey_labels(dataset, layout) if layout.label in columns else None
+        types = {name: kind for name, kind in self.features.items() if name != TEXT_PAIR or len(layout.texts) == 2}
+        if layout.teacher_texts and columns.issuperset(layout.teacher_texts):
+            names = (TEACHER_TEXT, TEACHER_TEXT_PAIR)[: len(layout.teacher_texts)]
+            types |= dict.fromkeys(names, Value("string"))
+        answers = None
+        if layout.answers and columns.issuperset(layout.answers):
+            answers = GivenAnswers(dataset, layout.answers, split)
+            types |= {ANSWER: answers.type, SOURCE_ROW: Value("int64")}
         rows = read_in_parts(
             dataset,
-            partial(self._read, layout=layout, survey=survey, answers=answers),
-            Features({name: types.get(name, Value("string")) for name in names}),
+            partial(self._read, layout=layout, survey=survey, types=types, answers=answers),
+            Features(types),
             key=[type(self).__qualname__, layout],
             desc=f"Reading the {split} data",
         )
@@ -156,28 +167,40 @@ class RowFormat(ABC):
             logger.warning("%d empty texts of the %s data were left out", len(dataset) - len(rows), split)
         return rows
 
-    def _read(self, part: Part, layout: Layout, survey: Any, answers: AnswerReader | None) -> dict[str, list[Any]]:
+    def _read(
+        self, part: Part, layout: Layout, survey: Any, types: Mapping[str, Any], answers: GivenAnswers | None
+    ) -> dict[str, list[Any]]:
         """Return the normalised columns of some rows."""
         content = self.read_inputs(part, layout)
         content |= self.read_labels(part, layout, content, survey)
-        inputs = [content[name] for name in self.inputs if name in content]
-        keep = [index for index, row in enumerate(zip(*inputs, strict=True)) if not any(map(_is_blank, row))]
-        if _has(part.rows, layout.teacher_texts):
+        blank: set[int] = set()
+        for name in self.inputs:
+            for index, value in enumerate(content.get(name, ())):
+                text = value if isinstance(value, str) else "".join(value or ())
+                if not text or text.isspace():
+                    blank.add(index)
+        keep = [index for index in range(len(part.rows)) if index not in blank]
+        if TEACHER_TEXT in types:
             texts = joined_texts(part.rows, layout.teacher_texts)
             content |= dict(zip((TEACHER_TEXT, TEACHER_TEXT_PAIR), texts, strict=False))
-        kept = {name: [values[index] for index in keep] for name, values in content.items()}
+        if blank:
+            content = {name: [values[index] for index in keep] for name, values in content.items()}
         if answers is not None:
-            kept[ANSWER] = answers.read(part, keep)
-            kept[SOURCE_ROW] = [part.first + index for index in keep]
-        return kept
+            content[ANSWER] = answers.read(part, keep)
+            content[SOURCE_ROW] = [part.first + index for index in keep]
+        return content
 
     def survey_labels(self, dataset: Dataset, layout: Layout) -> Any:
-        """Return what only all labels together tell; `read_labels` gets it, or None for rows without the column."""
-        return None
+        """Return what only all labels together tell; `read_labels` gets it, or None for rows without the column.
 
-    @abstractmethod
+        Of labels with names it is what each value that occurs means.
+        """
+        names = layout.label_names
+        return LabelColumn(dataset, layout.label).ids(layout.given_names, names) if self.has_label_names else None
+
     def read_inputs(self, part: Part, layout: Layout) -> dict[str, list[Any]]:
-        """Return the normalised columns of `inputs`, one entry a row."""
+        """Return the normalised columns of `inputs`, one entry a row: here, those of the texts as they are."""
+        return {target: part.rows[name][:] for target, name in zip(self.inputs, layout.texts, strict=False)}
 
     @abstractmethod
     def read_labels(
@@ -197,8 +220,8 @@ class RowFormat(ABC):
 
     def keys(self, rows: Dataset) -> Iterator[int]:
         """Yield a hash of what a model reads of each normalised row: equal rows have equal keys."""
-        for row in values_of(rows, *(name for name in self.inputs if name in rows.column_names)):
-            yield hash(tuple(tuple(value) if isinstance(value, list) else value for value in row))
+        names = [name for name in self.inputs if name in rows.column_names]
+        return chain.from_iterable(map(_hashes, rows.with_format(None).select_columns(names).iter(batch_size=PART)))
 
     def texts(self, rows: Dataset) -> Iterable[str]:
         """Return every text of normalised rows, as a tokenizer gets it, to be read as often as wanted."""
@@ -235,24 +258,45 @@ class RowFormat(ABC):
             DistillationError: the tokenizer or `max_length` does not do for this task.
         """
 
+    # ---- The same rows, tokenised for a student and for a teacher with a tokenizer of its own ----
 
-def require_fast(tokenizer: PreTrainedTokenizerBase, task: str) -> None:
-    """Raise a `DistillationError` if a tokenizer cannot say which characters a token stands for."""
-    if not tokenizer.is_fast:
-        raise DistillationError(
-            f"{task} needs to know which characters a token stands for, and only a fast tokenizer tells, but "
-            f"this is a {type(tokenizer).__name__}. Put the model's tokenizer.json into its folder."
-        )
+    def are_same_rows(self, student_rows: Dataset, teacher_rows: Dataset) -> bool:
+        """Whether two encodings of normalised rows have one row for each, of the same content."""
+        return len(student_rows) == len(teacher_rows)
 
+    def with_common_labels(self, first: Dataset, second: Dataset) -> tuple[Dataset, Dataset]:
+        """Return two encodings of normalised rows without the labels of items that only one has room for."""
+        return first, second
 
-def has_type(feature: Any, expected: bool) -> bool:
-    """Whether a label column's type is as expected; a column of nothing but nulls fits every task."""
-    return expected or is_empty(feature)
+    def with_common_marks(self, both: Dataset) -> Dataset:
+        """Return the rows of `pair_encodings` without the marks of items that only one encoding has room for."""
+        return both
 
+    def as_shown(
+        self, shown: Dataset, own: Dataset, rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int
+    ) -> Dataset:
+        """Return what a second tokenizer makes of the parts of the rows that the first one's encoding shows.
 
-def _has(dataset: Dataset, columns: Sequence[str]) -> bool:
-    """Whether rows have these columns, if there are any."""
-    return bool(columns) and set(columns) <= set(dataset.column_names)
+        Args:
+            shown: the first encoding.
+            own: the second tokenizer's own encoding of the whole rows.
+            rows: normalised.
+            tokenizer: the second one.
+            max_length: what its model reads, in tokens.
+        """
+        return own
+
+    def with_words(
+        self, encoded: Dataset, rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int
+    ) -> Dataset:
+        """Return tokenised rows with the number of each token's word as `word_ids`, if they can have it.
+
+        Args:
+            encoded: what `encode` made of the rows.
+            rows: normalised.
+            tokenizer, max_length: with which it did.
+        """
+        return encoded
 
 
 @dataclass(frozen=True)
@@ -269,7 +313,5 @@ class _Texts(Iterable[str]):
                     yield from self.row_format.as_texts(value)
 
 
-def _is_blank(value: Any) -> bool:
-    if isinstance(value, list):
-        return all(map(_is_blank, value))
-    return not (value and value.strip())
+def _hashes(part: Mapping[str, list[Any]]) -> Iterator[int]:
+    return map(hash, zip(*(map(tuple, own) if isinstance(own[0], list) else own for own in part.values()), strict=True))
