@@ -21,6 +21,7 @@ from distilnlp.signals.names import (
     TEACHER,
     WORD_IDS,
 )
+from distilnlp.signals.views import prefixed_columns
 
 
 def pair_encodings(student_rows: Dataset, teacher_rows: Dataset, words: bool = False) -> Dataset:
@@ -45,8 +46,7 @@ def pair_encodings(student_rows: Dataset, teacher_rows: Dataset, words: bool = F
     inputs = teacher_rows.select_columns(
         [name for name in teacher_rows.column_names if name in MODEL_INPUTS or name.startswith(MEMBER)]
     )
-    named = inputs.rename_columns({name: TEACHER + name for name in inputs.column_names})
-    both = concatenate_datasets([student_rows, named], axis=1)
+    both = concatenate_datasets([student_rows, prefixed_columns(TEACHER, inputs)], axis=1)
     numbers = [name for name in (WORD_IDS, TEACHER + WORD_IDS) if name in both.column_names]
     if len(numbers) == 2 and "word_starts" in both.column_names:
         both = map_in_parts(both, _words_of_both, desc="Pairing words")

@@ -1,6 +1,5 @@
 """Prepare a run's data: normalised splits, the transfer set joined in, and a fingerprint of the content."""
 
-import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -28,6 +27,7 @@ from distilnlp.data.splits import (
     wanted_splits,
 )
 from distilnlp.errors import DistillationError, did_you_mean, shown
+from distilnlp.files import digest
 from distilnlp.signals.names import ANSWER, SOURCE_ROW
 
 logger = logging.getLogger(__name__)
@@ -147,10 +147,8 @@ def labelled_rows(dataset: Dataset, rows: RowFormat) -> Dataset:
 
 def fingerprint(rows: Dataset | None) -> str:
     """Return a hash of the content of rows: the same for the same rows, wherever they came from."""
-    digest = hashlib.blake2b(digest_size=16)
-    for batch in rows.with_format(None).iter(batch_size=1000) if rows is not None else ():
-        digest.update(json.dumps(batch, ensure_ascii=False).encode())
-    return digest.hexdigest()
+    batches = () if rows is None else rows.with_format(None).iter(batch_size=1000)
+    return digest(json.dumps(batch, ensure_ascii=False).encode() for batch in batches).hex()
 
 
 def _check_keys(config: DataConfig, rows: RowFormat) -> None:

@@ -12,9 +12,9 @@ from distilnlp.runs.members import Member
 from distilnlp.runs.models import collator_of
 from distilnlp.runs.plan import Plan
 from distilnlp.signals.names import MODEL_INPUTS, NO_LABEL, TEACHER_TEXT
-from distilnlp.signals.views import student_view, teacher_view
-from distilnlp.tasks.collators import AllEncodings
+from distilnlp.signals.views import prefixed_columns, student_view, teacher_view
 from distilnlp.tasks.question_answering.rows import QuestionRows
+from distilnlp.teachers import DistillationCollator
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class EncodedRows:
         return replace(
             self,
             tokenizers=self.tokenizers | {prefix: rows.tokenizer for prefix, rows in others.items()},
-            collate=AllEncodings(self.collate, {prefix: rows.collate for prefix, rows in others.items()}),
+            collate=DistillationCollator(self.collate, {prefix: rows.collate for prefix, rows in others.items()}),
             **{part: all_of(part) for part in ("train", "test", "validation")},
         )
 
@@ -102,7 +102,7 @@ def _joined(first: Dataset, others: dict[str, Dataset]) -> Dataset:
     parts = [first]
     for prefix, rows in others.items():
         inputs = rows.select_columns([name for name in MODEL_INPUTS if name in rows.column_names])
-        parts.append(inputs.rename_columns({name: prefix + name for name in inputs.column_names}))
+        parts.append(prefixed_columns(prefix, inputs))
     return concatenate_datasets(parts, axis=1)
 
 

@@ -33,7 +33,7 @@ from distilnlp.runs.teacher import FinishedTeacher
 from distilnlp.runs.training import FINISHED, distil, learn_labels
 from distilnlp.signals.names import FOLD, TEACHER
 from distilnlp.tasks import profile_of
-from distilnlp.training.keeping import AUTO, OFF, Questions, keep_answers, reads_again
+from distilnlp.training.keeping import Keeping, Questions, decide_keeping, keep_answers, obstacle_in_rows
 
 logger = logging.getLogger(__name__)
 
@@ -74,8 +74,7 @@ def _pipeline(recipe: Recipe, overwrite: bool, keeps_answers: bool = False) -> I
         if state.is_main_process:
             logger.info("plan\n%s", describe(plan))
         pipeline = Pipeline(plan)  # it tokenises; nothing is deleted or written before the last check
-        if keeps_answers or pipeline.student_args.teacher_cache not in (AUTO, OFF):
-            pipeline.refuse_what_cannot_be_kept()
+        pipeline.refuse_what_cannot_be_kept(keeps_answers)
         state.wait_for_everyone()
         with claimed(recipe, overwrite) if state.is_main_process else nullcontext():
             state.wait_for_everyone()
@@ -158,30 +157,37 @@ class Pipeline:
         stage.run(make)
         return stage
 
-    def refuse_what_cannot_be_kept(self) -> None:
-        """Raise a `DistillationError` if the teacher's answers cannot be kept on disk."""
-        if reason := self._why_not_kept():
+    def refuse_what_cannot_be_kept(self, is_wanted: bool) -> None:
+        """Raise a `DistillationError` if the teacher's answers cannot be kept on disk although that is asked for."""
+        keeping = self._keeping(is_wanted)
+        if keeping.is_refused:
             raise DistillationError(
-                f"the teacher's answers cannot be kept: {reason.rstrip('.')}. Leave out distilnlp cache, and a folder "
-                "in training.teacher_cache."
+                f"the teacher's answers cannot be kept: {keeping.why_live.rstrip('.')}. Leave out distilnlp cache, and "
+                "a folder in training.teacher_cache."
             )
 
-    def _why_not_kept(self) -> str | None:
-        if self.recipe.teacher.columns:
-            return "they stand in the data already"
-        return self._questions().why_not_kept()
+    def _keeping(self, is_wanted: bool) -> Keeping:
+        plan, datasets = self.plan, self._questions().datasets
+        known = "they stand in the data already" if self.recipe.teacher.columns else None
+        return decide_keeping(
+            self.student_args,
+            plan.task,
+            self.objective,
+            plan.teacher_profile.num_labels,
+            len(datasets[0]),
+            self.folder / CACHE,
+            obstacle=known or obstacle_in_rows(plan.task, datasets),
+            is_asked_for=is_wanted,
+        )
 
     def _keep_answers(self, teacher: FinishedTeacher, is_wanted: bool = False) -> Path | None:
         """Write the teacher's answers to disk where that is wanted, or faster than to ask it in every epoch."""
         args, objective, questions = self.student_args, self.objective, self._questions()
-        is_named = objective.needs_teacher and args.teacher_cache not in (AUTO, OFF)
-        is_faster = (
-            objective.needs_teacher and args.teacher_cache == AUTO and reads_again(args, len(questions.datasets[0]))
-        )
-        if self._why_not_kept() or not (is_wanted or is_named or is_faster):
+        keeping = self._keeping(is_wanted)
+        if keeping.folder is None:
             return None
-        if args.teacher_cache not in (AUTO, OFF):
-            return self._write_answers(Path(args.teacher_cache).expanduser(), teacher, is_own=False)
+        if keeping.is_named:
+            return self._write_answers(keeping.folder, teacher, is_own=False)
         inputs = {
             "teacher": teacher.identity,
             "signals": [sorted(objective.teacher_request.hidden_states), sorted(objective.teacher_request.qkv)],

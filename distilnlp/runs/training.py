@@ -14,8 +14,7 @@ from distilnlp.runs.encoding import EncodedRows
 from distilnlp.runs.folder import HISTORY
 from distilnlp.runs.plan import Plan
 from distilnlp.signals.names import TEACHER
-from distilnlp.tasks.collators import AllEncodings
-from distilnlp.teachers import Teacher
+from distilnlp.teachers import DistillationCollator, Teacher
 from distilnlp.training.checkpoints import forget_newer, last_complete_checkpoint
 from distilnlp.training.history import HistoryCallback, keep_logs
 from distilnlp.training.keeping import OFF
@@ -79,7 +78,7 @@ def distil(
     values = {**plan.trainings["student"], "teacher_cache": OFF}
     data: dict[str, Any] = {"train_dataset": train, "eval_dataset": validation, "data_collator": student.collate}
     if plan.has_two_views:
-        data["data_collator"] = AllEncodings(student.collate, {TEACHER: read_by_teacher.collate})
+        data["data_collator"] = DistillationCollator(student.collate, {TEACHER: read_by_teacher.collate})
         data["teacher_processing_class"] = read_by_teacher.tokenizer
     return _train(plan, "student", work, student, values, model=model, teacher_model=teacher, **data)
 
