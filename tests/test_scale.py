@@ -99,7 +99,7 @@ def by_hand(objective: str) -> dict[str, Tensor]:
     projections = {
         name: weight.clone().requires_grad_()
         for name, weight in one_batch(objective)["weights"].items()
-        if name.startswith("distillation_projections")
+        if name.startswith("projections")
     }
     rows = tiny_data(LABELLED, UNLABELLED)
     tokens = sum(len(row["input_ids"]) for row in rows)

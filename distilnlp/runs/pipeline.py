@@ -215,8 +215,8 @@ class Pipeline:
         prefix = TEACHER if self.plan.has_two_views else ""
         parts = [self.train, *([self.validation] if self.student_args.eval_soft_loss and self.validation else [])]
         asked = [part.select_columns([n for n in part.column_names if n.startswith(prefix)]) for part in parts]
-        rows, request = self.teacher_rows, self.objective.teacher_request
-        return Questions(self.plan.task, request, asked, rows.collate, rows.tokenizers, prefix)
+        rows = self.teacher_rows
+        return Questions(self.plan.task, self.objective, asked, rows.collate, rows.tokenizers, prefix)
 
     def _build_student(self, teacher: FinishedTeacher) -> Stage:
         student, plan = self.recipe.student, self.plan

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,7 @@ def decide_keeping(
     """
     named = named_folder(args.teacher_cache)
     is_wanted = is_asked_for or named is not None
-    cut, read_at = left_out(args, task, num_labels), asked_temperatures(args, objective)
+    cut, read_at = _left_out(args, task, num_labels), asked_temperatures(args, objective)
     why = obstacle or _why_impossible(objective.teacher_request, read_at if cut else frozenset())
     if why and is_wanted:
         return Keeping(None, named is not None, why, is_refused=True)
@@ -101,7 +101,7 @@ def obstacle_in_rows(task: Task, datasets: list[Any]) -> str | None:
     return None
 
 
-def left_out(args: DistillationTrainingArguments, task: Task, num_labels: int) -> int:
+def _left_out(args: DistillationTrainingArguments, task: Task, num_labels: int) -> int:
     """Return how many of a teacher's logits are not kept: those of a vocabulary beyond the largest."""
     return max(num_labels - args.teacher_cache_top_k, 0) if task is MASKED_LM else 0
 
@@ -143,23 +143,19 @@ class Questions:
 
     Attributes:
         task: of the teacher.
-        request: the signals that the objective reads beside the logits.
+        objective: reads the answers.
         datasets: the rows; the training rows first.
         collate: makes the teacher's batches.
         tokenizers: the teacher's, or those of an ensemble's members by the prefix of their columns.
         prefix: of the teacher's columns, where rows carry an encoding of its own beside the student's.
-        temperatures: at which its logits are read, None = as they are; see `Objective.teacher_temperatures`.
-        left_out: how many of a vocabulary's logits are not kept.
     """
 
     task: Task
-    request: SignalRequest
+    objective: Objective
     datasets: list[Any]
     collate: Callable[[list[Any]], dict[str, Any]]
-    tokenizers: Mapping[str, Any] = field(default_factory=dict)
-    prefix: str = ""
-    temperatures: frozenset[float | None] = frozenset()
-    left_out: int = 0
+    tokenizers: Mapping[str, Any]
+    prefix: str
 
 
 def keep_answers(
@@ -200,19 +196,20 @@ def keep_answers(
         for prefix, own in questions.tokenizers.items()
     }
     identity = {"teacher": fingerprint, "tokenizer": tokenizers, **(further or {})}
-    temperature = next(iter(questions.temperatures), None) or 1.0
+    read_at = asked_temperatures(args, questions.objective)
+    temperature = next(iter(read_at), None) or 1.0
     settings = CacheSettings(args.teacher_cache_dtype, args.teacher_cache_top_k, args.eval_batch_size, temperature)
-    writer = CacheWriter(
-        folder, rows, questions.collate, questions.task, teacher, questions.request, identity, settings
-    )
+    request = questions.objective.teacher_request
+    writer = CacheWriter(folder, rows, questions.collate, questions.task, teacher, request, identity, settings)
     writer.write(overwrite=overwrite)
     logger.info("teacher: asked once, every epoch reads its answers from %s (%s)", folder, settings.dtype)
-    if questions.left_out and questions.temperatures:
+    cut = _left_out(args, questions.task, teacher.profile.num_labels)
+    if cut and read_at:
         logger.warning(
             "teacher: %s logits a token are kept and %s are not; these hold %.1f%% of its probability at temperature "
             "%g, which the student is taught as if they shared it evenly",
             args.teacher_cache_top_k,
-            questions.left_out,
+            cut,
             100 * AnswerStore(folder, verify=False).rest_share(),
             temperature,
         )

@@ -29,14 +29,7 @@ from distilnlp.teachers import (
 )
 from distilnlp.training.arguments import DistillationTrainingArguments
 from distilnlp.training.checks import check_own_encoding
-from distilnlp.training.keeping import (
-    Questions,
-    asked_temperatures,
-    decide_keeping,
-    keep_answers,
-    left_out,
-    obstacle_in_rows,
-)
+from distilnlp.training.keeping import Questions, decide_keeping, keep_answers, obstacle_in_rows
 
 logger = logging.getLogger(__name__)
 
@@ -158,16 +151,7 @@ class TeacherSide:
             raise DistillationError(f"{reason}. Set teacher_cache to auto or off.")
         why_live = keeping.why_live
         if keeping.folder is not None:
-            questions = Questions(
-                task,
-                objective.teacher_request,
-                datasets,
-                own_collate,
-                self._tokenizers,
-                self.prefix,
-                asked_temperatures(args, objective),
-                left_out(args, task, num_labels),
-            )
+            questions = Questions(task, objective, datasets, own_collate, self._tokenizers, self.prefix)
             try:
                 keep_answers(keeping.folder, args, self.given, questions, overwrite=not keeping.is_named)
                 self._answer_from(CachedTeacher(keeping.folder, verify=False))  # verified while it was written

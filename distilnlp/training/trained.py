@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
 
 from distilnlp.models.captures import eager_attention
@@ -48,13 +49,17 @@ class Trained(nn.Module):
         states = outputs.get("hidden_states")
         return outputs, {} if states is None else self.projections(states)
 
+    def is_in(self, model: nn.Module) -> bool:
+        """Whether a model is this module, possibly wrapped for parallel training or compilation."""
+        return extract_model_from_parallel(model, keep_torch_compile=False) is self
+
     def signals(
         self, model: nn.Module, batch: Batch, is_training: bool, whole_head: bool = False
     ) -> tuple[Signals, Any]:
         """Run the student on a batch.
 
         Args:
-            model: this module, or what wraps it.
+            model: this module or the student, possibly wrapped.
             batch: may have further entries than the student's inputs.
             is_training: also give what the objective reads beside the logits.
             whole_head: see `forward` of the tasks.
@@ -62,11 +67,14 @@ class Trained(nn.Module):
         Returns:
             The signals, and the student's own outputs.
         """
-        projected: dict[str, Tensor] = {}
+        running = self if model is self.student else model
+        has_all, projected = self.is_in(running), {}
 
         def run(**inputs: Any) -> Any:
-            outputs, states = model(**inputs)
-            projected.update(states)
+            outputs = running(**inputs)
+            if has_all:  # an evaluation may wrap the student alone
+                outputs, states = outputs
+                projected.update(states)
             return outputs
 
         request = self._request if is_training else SignalRequest()
@@ -81,9 +89,9 @@ class Trained(nn.Module):
         with eager_attention(self.student) if self._request.attentions else nullcontext():
             yield
 
-    def of_student(self, state: dict[str, Any] | None) -> dict[str, Any] | None:
-        """Return the student's part of a state dict of this module; None for None."""
-        return None if state is None else under("student.", state)
+    def of_student(self, state: dict[str, Any]) -> dict[str, Any]:
+        """Return the student's part of a state dict of this module; one of the student alone as it is."""
+        return under("student.", state) or state
 
     def save(self, folder: str | Path) -> None:
         """Write what a checkpoint has beside the student."""

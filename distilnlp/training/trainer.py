@@ -1,7 +1,6 @@
 """DistillationTrainer: the Trainer of transformers, with a teacher and an objective. Glue only."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from distilnlp.models.hub import hub_errors
-from distilnlp.objective import HardLoss, LossBalance, Objective
+from distilnlp.objective import HardLoss, Objective
 from distilnlp.signals import SignalRequest
 from distilnlp.signals.names import LABEL_INPUTS
 from distilnlp.students.tokenizer import giving_only
@@ -20,7 +19,7 @@ from distilnlp.teachers import Teacher
 from distilnlp.training import checks as checks
 from distilnlp.training.arguments import DistillationTrainingArguments
 from distilnlp.training.checkpoints import checkpoint_to_resume, seal_checkpoint
-from distilnlp.training.component_log import ComponentLog
+from distilnlp.training.component_log import RunningLosses
 from distilnlp.training.evaluation_log import EvaluationLog
 from distilnlp.training.keeping import asked_temperatures
 from distilnlp.training.sampling import SeededByEpoch, own_rows, without_repeated
@@ -111,9 +110,7 @@ class DistillationTrainer(Trainer):
         self.distillation_objective = self.args.build_objective(self.task, profile, its)
         checks.check_temperatures(asked_temperatures(self.args, self.distillation_objective), its)
         self.trained = Trained(self.model, self.task, self.distillation_objective)
-        names = self.distillation_objective.names
-        self._component_log = ComponentLog(names, self.accelerator)
-        self._balance = LossBalance(len(names), self.accelerator) if self.args.balance_losses else None
+        self._losses = RunningLosses(self.distillation_objective, self.args.balance_losses, self.accelerator)
         self._eval_log = EvaluationLog(self.task, self.args, self.accelerator)
 
     # ---- Data ----
@@ -172,9 +169,7 @@ class DistillationTrainer(Trainer):
         batches[-1] = without_repeated(batches[-1], own_rows(self.accelerator, batches[-1], self.args))
         counts = torch.stack([self.distillation_objective.count(batch) for batch in batches]).sum(dim=0).to(device)
         num_items = self.accelerator.reduce(counts, reduction="sum")
-        self._component_log.weigh((num_items > 0).float())
-        if self._balance is not None:
-            self._balance.begin_step(num_items)
+        self._losses.begin_step(num_items)
         return batches, num_items
 
     # ---- Loss ----
@@ -190,11 +185,10 @@ class DistillationTrainer(Trainer):
             return_outputs: return `(loss, outputs)`.
             num_items_in_batch: `[components]` counts from `get_batch_samples`; None = the counts of this batch.
         """
-        is_training, running = model.training, self.trained if model is self.trained.student else model
-        if is_training:
-            loss, outputs = self._training_loss(running, inputs, num_items_in_batch)
+        if model.training:
+            loss, outputs = self._training_loss(model, inputs, num_items_in_batch)
         else:
-            loss, outputs = self._evaluation_loss(running, inputs, whole_head=return_outputs and self._wants_logits)
+            loss, outputs = self._evaluation_loss(model, inputs, whole_head=return_outputs and self._wants_logits)
         return (loss, outputs) if return_outputs else loss
 
     def _training_loss(self, model: nn.Module, inputs: dict[str, Any], num_items: Tensor | None) -> tuple[Tensor, Any]:
@@ -202,10 +196,7 @@ class DistillationTrainer(Trainer):
         teacher = self.teacher(inputs, objective.teacher_request) if objective.needs_teacher else None
         student, outputs = self.trained.signals(model, inputs, is_training=True)
         values = objective(student, teacher, inputs, num_items, progress)
-        self._component_log.add(values, self.state.global_step + 1)
-        if self._balance is not None:
-            self._balance.add(values)
-        total = objective.total(values, progress, None if self._balance is None else self._balance.factors)
+        total = self._losses.total(values, self.state.global_step + 1, progress)
         # DDP averages gradients over the processes; the counts are global, so the sum is what is wanted.
         return total * (1 if num_items is None else self.accelerator.num_processes), outputs
 
@@ -237,8 +228,7 @@ class DistillationTrainer(Trainer):
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluate the student: the loss is the hard loss over the labelled rows. See also `eval_soft_loss`."""
         self._eval_log.clear()
-        with self._running_what_trains():
-            output: Any = super().evaluation_loop(*args, **kwargs)
+        output: Any = super().evaluation_loop(*args, **kwargs)
         prefix = kwargs.get("metric_key_prefix", "eval")
         output.metrics.pop(f"{prefix}_loss", None)  # the mean of the batches' means
         output.metrics.update({f"{prefix}_{name}": value for name, value in self._eval_log.read().items()})
@@ -247,45 +237,23 @@ class DistillationTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log, with the mean of every component since the last log beside the loss."""
         if "loss" in logs or "train_loss" in logs:
-            components = self._component_log.read()
-            self._component_log.clear()
+            components = self._losses.take(self._progress_after(self.state.global_step - 1))  # of the step just done
             if "loss" in logs:
-                logs.update({**components, **self._weights_to_log()})
+                logs.update(components)
         super().log(logs, start_time)
-
-    def _weights_to_log(self) -> dict[str, float]:
-        """Return the components' effective weights, where they change."""
-        objective = self.distillation_objective
-        if self._balance is None and not objective.changes_weights:
-            return {}
-        factors = [1.0] * len(objective.components) if self._balance is None else self._balance.factors.tolist()
-        weights = objective.weights(self._progress_after(self.state.global_step - 1))  # of the step just done
-        return {
-            f"{name}_weight": weight * factor
-            for name, weight, factor in zip(objective.names, weights, factors, strict=True)
-        }
 
     # ---- What trains, and its checkpoints ----
 
-    @contextmanager
-    def _running_what_trains(self) -> Iterator[None]:
-        """Let the Trainer wrap and run `self.trained` in the block; to users, `self.model` is the student."""
-        student = self.trained.student
-        if self.model is student:
-            self.model = self.trained
+    def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
+        """Wrap and optimise what trains as the model; to users and callbacks, `self.model` is the student."""
+        student, self.model = self.model, self.trained
+        if not self.trained.is_in(self.model_wrapped):
+            self.model_wrapped = self.trained
         try:
-            yield
+            return super()._prepare_for_training(*args, **kwargs)
         finally:
             if self.model is self.trained:  # where it is sharded, the Trainer put the wrapped one there
-                self.model = student
-
-    def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
-        if self.model_wrapped is self.model:
-            self.model_wrapped = self.trained
-        with self._running_what_trains():
-            prepared = super()._prepare_for_training(*args, **kwargs)
-        self.callback_handler.model = self.model
-        return prepared
+                self.callback_handler.model = self.model = student
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """Train as the Trainer does; `resume_from_checkpoint=True` passes over a checkpoint that is not whole."""
@@ -296,9 +264,7 @@ class DistillationTrainer(Trainer):
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
         if self.model_init is not None:
             self._fit_to_student()
-        self._component_log.clear()  # of what a failed or interrupted run left
-        if self._balance is not None:
-            self._balance.clear()
+        self._losses.clear()
         try:
             self.teacher.start(self.distillation_objective, self._answered_datasets(), self.data_collator)
             with self.trained.ready():
@@ -307,18 +273,18 @@ class DistillationTrainer(Trainer):
             self.teacher.end()
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        self._component_log.read()  # a NaN must not replace the last good checkpoint
-        if self._balance is not None:
-            self._balance.end_step()
+        self._losses.end_step()
         super()._save_checkpoint(model, trial)
         seal_checkpoint(self._get_output_dir(trial), self.state.global_step)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         checks.check_weights_finite(self.trained, self.state.global_step)
-        running, self.model = self.model, self.trained.student
+        running = self.model
+        if state_dict is not None:  # gathered from the parts of what trains, which is then the model
+            self.model, state_dict = self.trained.student, self.trained.of_student(state_dict)
         try:
             with giving_only(self.trained.inputs, self.processing_class):
-                super()._save(output_dir, self.trained.of_student(state_dict))
+                super()._save(output_dir, state_dict)
         finally:
             self.model = running
 
@@ -326,16 +292,14 @@ class DistillationTrainer(Trainer):
         super()._save_optimizer_and_scheduler(output_dir)
         if self.args.should_save:
             self.trained.save(output_dir)
-            if self._balance is not None:
-                self._balance.save(output_dir)
+            self._losses.save(output_dir)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is None:
             return
         checks.check_resumable(checkpoint)
         self.trained.load(checkpoint)
-        if self._balance is not None:
-            self._balance.load(checkpoint)
+        self._losses.load(checkpoint)
         super()._load_optimizer_and_scheduler(checkpoint)
 
     # ---- Hub ----
