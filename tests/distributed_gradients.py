@@ -63,7 +63,11 @@ class Recorder(TrainerCallback):
 
 
 def gradients(
-    objective: str, per_device_batch: int, accumulation: int, collator: Callable[..., Any] | None = None
+    objective: str,
+    per_device_batch: int,
+    accumulation: int,
+    collator: Callable[..., Any] | None = None,
+    evaluates_first: bool = False,
 ) -> dict[str, Any]:
     """Run two epochs of one optimizer step each over the same rows, with a learning rate of zero."""
     with tempfile.TemporaryDirectory() as folder:
@@ -86,6 +90,8 @@ def gradients(
             data_collator=collator,
         )
         recorder = Recorder(trainer)
+        if evaluates_first:
+            trainer.evaluate(tiny_data(4))
         trainer.train()
     return {
         "processes": trainer.accelerator.num_processes,
@@ -123,6 +129,7 @@ def _attempt(run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 def main(out: str) -> None:
     """Measure every objective at four rows a process, and write the results of the first process."""
     results = {name: _attempt(lambda name=name: gradients(name, 4, 1)) for name in OBJECTIVES}
+    results["evaluated first"] = _attempt(lambda: gradients("all", 4, 1, evaluates_first=True))
     results["evaluation"] = _attempt(lambda: evaluation(2))
     world_size = torch.distributed.get_world_size()
     assert world_size == 2, f"this must run in two processes, but it runs in {world_size}"

@@ -39,9 +39,11 @@ class Trained(nn.Module):
         try:
             return super().__getattr__(name)
         except AttributeError:
-            if name == "student":  # of a copy that is being made
+            student = self.__dict__["_modules"].get("student")  # none in a copy that is being made
+            # Accelerate marks what it prepared, and takes a student that was only evaluated for what trains.
+            if student is None or (name.startswith("_") and not hasattr(type(student), name)):
                 raise
-            return getattr(self.student, name)
+            return getattr(student, name)
 
     def forward(self, **inputs: Any) -> tuple[Any, dict[str, Tensor]]:
         """Return the student's own outputs, and its projected hidden states by projection key."""
