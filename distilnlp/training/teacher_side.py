@@ -154,18 +154,15 @@ class TeacherSide:
             questions = Questions(task, objective, datasets, own_collate, self._tokenizers, self.prefix)
             try:
                 keep_answers(keeping.folder, args, self.given, questions, overwrite=not keeping.is_named)
-                self._answer_from(CachedTeacher(keeping.folder, verify=False))  # verified while it was written
+                self.given.to(torch.device("cpu"))  # out of the way of the student
+                self.given = CachedTeacher(keeping.folder, verify=False)  # it was verified while it was written
+                self._asked = self._fitted(self.given)
             except NotKeptError as error:
                 if keeping.is_named:
                     raise
                 why_live = str(error)
         if why_live:
             logger.info("teacher: runs beside the student, for %s", why_live)
-
-    def _answer_from(self, kept: CachedTeacher) -> None:
-        assert self.given is not None
-        self.given.to(torch.device("cpu"))  # out of the way of the student
-        self.given, self._asked = kept, self._fitted(kept)
 
     def __call__(self, batch: Batch, request: SignalRequest) -> Signals:
         """Return the teacher's signals for a batch."""

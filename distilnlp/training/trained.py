@@ -39,7 +39,7 @@ class Trained(nn.Module):
         try:
             return super().__getattr__(name)
         except AttributeError:
-            student = self.__dict__["_modules"].get("student")  # none in a copy that is being made
+            student = self.__dict__.get("_modules", {}).get("student")  # none in a copy that is being made
             # Accelerate marks what it prepared, and takes a student that was only evaluated for what trains.
             if student is None or (name.startswith("_") and not hasattr(type(student), name)):
                 raise
