@@ -13,7 +13,6 @@ import statistics
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,9 @@ from transformers import BertForSequenceClassification
 from benchmarks import machine
 from benchmarks.training_step import LABELS, VOCABULARY, make_model
 from distilnlp import DistillationTrainingArguments, LiveTeacher
-from distilnlp.models.captures import eager_attention
 from distilnlp.objective import LOSSES
-from distilnlp.objective.projections import attached
-from distilnlp.signals import named_inputs
 from distilnlp.tasks import profile_of, task_of
-from distilnlp.tasks.forward import forward
+from distilnlp.training.trained import Trained
 
 ROWS, LENGTH = 32, 128
 LOGITS = "logits alone"
@@ -40,24 +36,21 @@ class Step:
     def __init__(self, loss: str, teacher: LiveTeacher, shape: str, device: torch.device) -> None:
         losses = [] if loss == LOGITS else [{"name": loss}]
         self.teacher, self.student = teacher, make_model(shape, seed=1).to(device).train()
-        self.task = task_of(self.student)
+        task = task_of(self.student)
         args = DistillationTrainingArguments(
             "out/losses", losses=losses, use_cpu=device.type == "cpu", report_to="none"
         )
-        self.objective = args.build_objective(self.task, profile_of(self.student), teacher.profile)
+        self.objective = args.build_objective(task, profile_of(self.student), teacher.profile)
         self.optimizer = torch.optim.AdamW(self.student.parameters(), fused=True)
-        self.device, self.names = device, named_inputs(self.student)
+        self.device, self.trained = device, Trained(self.student, task, self.objective)
 
     def __call__(self, batch: dict[str, torch.Tensor]) -> float:
         """Take a step and return its seconds."""
-        with ExitStack() as stack:
-            stack.enter_context(attached(self.objective.projections, self.student))
-            if self.objective.student_request.attentions:
-                stack.enter_context(eager_attention(self.student))
+        with self.trained.ready():
             start = self._now()
             teacher = self.teacher(batch, self.objective.teacher_request)
             with torch.autocast(self.device.type, torch.bfloat16):
-                signals, _ = forward(self.student, self.task, batch, self.names, self.objective.student_request)
+                signals, _ = self.trained.signals(self.trained, batch, is_training=True)
             self.objective.total(self.objective(signals, teacher, batch)).backward()
             self.optimizer.step()
             self.optimizer.zero_grad()

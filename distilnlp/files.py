@@ -5,7 +5,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,16 +73,29 @@ def remove(path: Path) -> None:
 # ---- Checksums ----
 
 
-def checksum(path: Path) -> str:
-    """Return the BLAKE2b of a file, 16 bytes as text, at about 1 GB a second."""
+def digest(parts: Iterable[bytes | memoryview]) -> bytes:
+    """Return the BLAKE2b of bytes that come in parts, 16 bytes: what tells one content from another, everywhere."""
+    whole = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        whole.update(part)
+    return whole.digest()
+
+
+def blocks(path: Path) -> Iterator[bytes]:
+    """Yield the bytes of a file, one MB at a time."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        while block := file.read(1 << 20):
+            yield block
+
+
+def checksum(path: Path) -> str:
+    """Return the digest of a file as text, at about 1 GB a second."""
+    return digest(blocks(path)).hex()
 
 
 def content_checksum(content: Any) -> str:
-    """Return the BLAKE2b of JSON values, 16 bytes as text; anything else counts as its text."""
-    text = json.dumps(content, sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    """Return the digest of JSON values as text; anything else counts as its text."""
+    return digest([json.dumps(content, sort_keys=True, default=str).encode()]).hex()
 
 
 def checksums(root: Path) -> Checksums:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from transformers import PreTrainedModel, TrainerCallback
+from torch import Tensor, nn
+from transformers import TrainerCallback
 
 from distilnlp import DistillationTrainer
 from tests.conftest import tiny_arguments, tiny_data, tiny_student, tiny_teacher
@@ -41,25 +41,35 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
 
 
 class Recorder(TrainerCallback):
-    """Keeps the weights at the start and the gradients of every optimizer step."""
+    """Keeps the weights at the start and the gradients of every optimizer step of what a trainer trains."""
 
-    def __init__(self) -> None:
+    def __init__(self, trainer: DistillationTrainer) -> None:
+        self.trained = trainer.trained
         self.weights: dict[str, Tensor] = {}
         self.steps: list[dict[str, Tensor | None]] = []
 
-    def on_train_begin(self, *args: Any, model: PreTrainedModel, **kwargs: Any) -> None:
-        self.weights = {name: value.detach().clone() for name, value in model.named_parameters()}
+        trainer.add_callback(self)
 
-    def on_pre_optimizer_step(self, *args: Any, model: PreTrainedModel, **kwargs: Any) -> None:
-        gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+    def _parameters(self) -> dict[str, nn.Parameter]:
+        """The student's by their own names, with the projections beside them."""
+        return {name.removeprefix("student."): value for name, value in self.trained.named_parameters()}
+
+    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+        self.weights = {name: value.detach().clone() for name, value in self._parameters().items()}
+
+    def on_pre_optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        gradients = {name: parameter.grad for name, parameter in self._parameters().items()}
         self.steps.append({name: None if grad is None else grad.clone() for name, grad in gradients.items()})
 
 
 def gradients(
-    objective: str, per_device_batch: int, accumulation: int, collator: Callable[..., Any] | None = None
+    objective: str,
+    per_device_batch: int,
+    accumulation: int,
+    collator: Callable[..., Any] | None = None,
+    evaluates_first: bool = False,
 ) -> dict[str, Any]:
     """Run two epochs of one optimizer step each over the same rows, with a learning rate of zero."""
-    recorder = Recorder()
     with tempfile.TemporaryDirectory() as folder:
         arguments = tiny_arguments(
             Path(folder),
@@ -78,8 +88,10 @@ def gradients(
             train_dataset=tiny_data(LABELLED, UNLABELLED),
             processing_class=tiny_tokenizer(),
             data_collator=collator,
-            callbacks=[recorder],
         )
+        recorder = Recorder(trainer)
+        if evaluates_first:
+            trainer.evaluate(tiny_data(4))
         trainer.train()
     return {
         "processes": trainer.accelerator.num_processes,
@@ -117,6 +129,7 @@ def _attempt(run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 def main(out: str) -> None:
     """Measure every objective at four rows a process, and write the results of the first process."""
     results = {name: _attempt(lambda name=name: gradients(name, 4, 1)) for name in OBJECTIVES}
+    results["evaluated first"] = _attempt(lambda: gradients("all", 4, 1, evaluates_first=True))
     results["evaluation"] = _attempt(lambda: evaluation(2))
     world_size = torch.distributed.get_world_size()
     assert world_size == 2, f"this must run in two processes, but it runs in {world_size}"

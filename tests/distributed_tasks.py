@@ -75,11 +75,10 @@ def _trainer(task: str, folder: str, labelled: int, unlabelled: int, **options: 
 def task_gradients(objective: str, per_device_batch: int, accumulation: int) -> dict[str, Any]:
     """Run one optimizer step over the same rows."""
     task, options = OBJECTIVES[objective]
-    recorder = Recorder()
     with tempfile.TemporaryDirectory() as folder:
         sizes = {"per_device_train_batch_size": per_device_batch, "gradient_accumulation_steps": accumulation}
         trainer = _trainer(task, folder, LABELLED, UNLABELLED, max_steps=1, learning_rate=0.0, **sizes, **options)
-        trainer.add_callback(recorder)
+        recorder = Recorder(trainer)
         trainer.train()
     return {
         "gradients": recorder.steps[0],

@@ -13,7 +13,7 @@ from torch import Tensor
 from distilnlp.data import pair_encodings
 from distilnlp.errors import DistillationError
 from distilnlp.tasks import QUESTION_ROWS, TASKS, shown_windows
-from distilnlp.tasks.collators import AllEncodings
+from distilnlp.teachers import DistillationCollator
 from tests.naive_features import numbers
 from tests.test_data import config
 from tests.test_data_questions import normalised, questions, row
@@ -37,7 +37,7 @@ def question_rows(
 
 def answer_batch(rows: Dataset, students: Any = STUDENT, teachers: Any = TEACHER) -> Batch:
     names = [name for name in rows.column_names if name.removeprefix("teacher_") not in ("example", "length")]
-    return AllEncodings(TASK.collator(students), {"teacher_": TASK.collator(teachers)})(
+    return DistillationCollator(TASK.collator(students), {"teacher_": TASK.collator(teachers)})(
         list(rows.select_columns(names))
     )
 

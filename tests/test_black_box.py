@@ -12,13 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from distilnlp.answers import LookupCollator
 from distilnlp.errors import DistillationError
 from distilnlp.objective import Objective
 from distilnlp.signals import SignalProfile, SignalRequest, named_inputs
 from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION, TASKS, profile_of
 from distilnlp.tasks.forward import forward
-from distilnlp.teachers import ColumnTeacher, LookupTeacher, as_teacher, in_label_order
+from distilnlp.teachers import ColumnTeacher, DistillationCollator, LookUp, LookupTeacher, as_teacher, in_label_order
 from tests.conftest import tiny_data, tiny_student
 from tests.tiny import TOPICS, tiny_tokenizer
 
@@ -302,7 +301,8 @@ def answered(count: int = 6) -> Dataset:
 def collated(teacher: LookupTeacher, dataset: Dataset) -> dict[str, Tensor]:
     student_columns = named_inputs(tiny_student()) | {"label"}
     rows = [{name: row[name] for name in row if name in student_columns | teacher.columns} for row in dataset]
-    return LookupCollator(SINGLE_LABEL_CLASSIFICATION.collator(tiny_tokenizer()), teacher, student_columns)(rows)
+    collate = SINGLE_LABEL_CLASSIFICATION.collator(tiny_tokenizer())
+    return DistillationCollator(collate, look_up=LookUp(teacher, student_columns))(rows)
 
 
 def test_the_answers_of_a_column_come_with_the_batch() -> None:

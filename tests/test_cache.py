@@ -20,7 +20,6 @@ from distilnlp.answers import (
     CachedTeacher,
     CacheSettings,
     CacheWriter,
-    LookupCollator,
     read_manifest,
     records,
     store,
@@ -31,7 +30,7 @@ from distilnlp.errors import DistillationError
 from distilnlp.losses import forward_kl
 from distilnlp.signals import SignalRequest, Signals
 from distilnlp.tasks import TASKS
-from distilnlp.teachers import LiveTeacher
+from distilnlp.teachers import DistillationCollator, LiveTeacher, LookUp
 from tests.distributed_cache import train_from
 from tests.tiny import tiny_tokenizer
 from tests.tiny_tasks import task_data, task_rows, task_teacher
@@ -69,7 +68,7 @@ def answers(folder: Path, task: str, rows: list[dict[str, Any]], request: Signal
     """What the cache and the teacher itself say of a batch."""
     teacher, live = CachedTeacher(folder), LiveTeacher(task_teacher(task))
     columns = live.columns | TASKS[task].loss_inputs | {"label", "labels", "length"}
-    batch = LookupCollator(TASKS[task].collator(tiny_tokenizer()), teacher, columns)(rows)
+    batch = DistillationCollator(TASKS[task].collator(tiny_tokenizer()), look_up=LookUp(teacher, columns))(rows)
     return teacher(batch, request), live(batch, request), batch
 
 

@@ -28,7 +28,6 @@ from tests.conftest import tiny_arguments, tiny_data, tiny_student, tiny_teacher
 from tests.test_cache import flip_a_byte
 from tests.tiny import tiny_tokenizer
 from tests.trainer_tools import (
-    ATTACHED_AS,
     FEATURES,
     MakeTrainer,
     RecordingTeacher,
@@ -72,32 +71,50 @@ def test_the_state_of_the_student_can_be_put_back_amid_training(make_trainer: Ma
     assert str(watcher.seen[0]) == "<All keys matched successfully>"
 
 
-def test_the_student_has_no_extra_part_after_training(make_trainer: MakeTrainer) -> None:
-    trainer = make_trainer(losses=FEATURES)
-    modules = [name for name, _ in trainer.model.named_modules()]
-    amid = Watcher("on_step_end", lambda model: hasattr(model, ATTACHED_AS))
-    trainer.add_callback(amid)
+def parts_of(model: PreTrainedModel) -> tuple[list[str], int]:
+    return [name for name, _ in model.named_modules()], len(model._forward_hooks)
+
+
+def test_the_student_never_has_an_extra_part(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(losses=FEATURES, eval_strategy="steps", eval_steps=1, eval_dataset=tiny_data(4))
+    student, parts = trainer.model, parts_of(trainer.model)
+    watchers = [Watcher(event, lambda model: (model, parts_of(model))) for event in ("on_step_end", "on_evaluate")]
+    for watcher in watchers:
+        trainer.add_callback(watcher)
     trainer.train()
-    assert amid.seen == [True, True]
-    assert [name for name, _ in trainer.model.named_modules()] == modules
-    assert not trainer.model._forward_hooks
+    seen = [one for watcher in watchers for one in watcher.seen]
+    assert len(seen) == 4
+    assert all(model is student and found == parts for model, found in seen)
+    assert trainer.model is student
+    assert parts_of(student) == parts
 
 
-def test_the_student_has_no_extra_part_after_an_error(make_trainer: MakeTrainer) -> None:
+def test_after_an_error_the_student_is_the_model_again(make_trainer: MakeTrainer) -> None:
     def stumble(model: PreTrainedModel) -> None:
         raise KeyError("stop")
 
-    trainer = make_trainer(losses=FEATURES, callbacks=[Watcher("on_step_end", stumble)])
-    with pytest.raises(KeyError):
-        trainer.train()
-    assert not hasattr(trainer.model, ATTACHED_AS)
-    assert not trainer.model._forward_hooks
+    for event in ("on_step_end", "on_prediction_step"):
+        watcher = Watcher(event, stumble)
+        trainer = make_trainer(losses=FEATURES, callbacks=[watcher], eval_dataset=tiny_data(4))
+        student = trainer.model
+        with pytest.raises(KeyError):
+            trainer.train() if event == "on_step_end" else trainer.evaluate()
+        assert trainer.model is student
+
+
+def test_the_state_of_all_that_trains_is_saved_as_the_student_alone(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    """What the Trainer does where the weights are gathered from several places."""
+    trainer = make_trainer(losses=FEATURES)
+    trainer._save(str(tmp_path / "given"), state_dict=trainer.trained.state_dict())
+    trainer.save_model(str(tmp_path / "own"))
+    for name in ("model.safetensors", "config.json"):
+        assert (tmp_path / "given" / name).read_bytes() == (tmp_path / "own" / name).read_bytes()
 
 
 def test_projections_count_in_the_norm_that_is_clipped(make_trainer: MakeTrainer) -> None:
     def norms(model: PreTrainedModel) -> tuple[float, float]:
-        gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-        added = [value for name, value in gradients.items() if name.startswith(ATTACHED_AS)]
+        gradients = {name: p.grad for name, p in trainer.trained.named_parameters() if p.grad is not None}
+        added = [value for name, value in gradients.items() if name.startswith("projections.")]
         assert len(added) == 6  # three layers
         return (
             torch.cat([value.flatten() for value in gradients.values()]).norm().item(),
@@ -105,7 +122,8 @@ def test_projections_count_in_the_norm_that_is_clipped(make_trainer: MakeTrainer
         )
 
     watcher = Watcher("on_pre_optimizer_step", norms)
-    make_trainer(losses=FEATURES, callbacks=[watcher], max_steps=1, max_grad_norm=1e-3).train()
+    trainer = make_trainer(losses=FEATURES, callbacks=[watcher], max_steps=1, max_grad_norm=1e-3)
+    trainer.train()
     assert watcher.seen[0][0] == pytest.approx(1e-3, rel=1e-3)
     assert watcher.seen[0][1] > 1e-5
 

@@ -11,9 +11,8 @@ from distilnlp.errors import DistillationError
 from distilnlp.objective import HardLoss
 from distilnlp.signals import SignalRequest, token_mask
 from distilnlp.tasks import TASKS
-from distilnlp.tasks.collators import AllEncodings
 from distilnlp.tasks.masked_lm.head import MaskingCollator
-from distilnlp.teachers import LiveTeacher, OwnEncodingTeacher
+from distilnlp.teachers import DistillationCollator, LiveTeacher, OwnEncodingTeacher
 from tests.tiny import tiny_tokenizer
 from tests.tiny_tasks import (
     CLS,
@@ -274,9 +273,9 @@ def with_teacher_columns(rows: list[Row], more: int) -> list[Row]:
     return [{**row, **{f"teacher_{name}": longer(row[name]) for name in names}} for row in rows]
 
 
-def both(task: str, **same_tokens: str | None) -> AllEncodings:
+def both(task: str, **same_tokens: str | None) -> DistillationCollator:
     student, teacher = (TASKS[task].collator(tiny_tokenizer()) for _ in range(2))
-    return AllEncodings(student, {"teacher_": teacher}, same_tokens)
+    return DistillationCollator(student, {"teacher_": teacher}, same_tokens)
 
 
 @pytest.mark.parametrize("task", [task for task in TASKS if task != "masked_lm"])

@@ -15,11 +15,17 @@ from sklearn.multioutput import ClassifierChain, MultiOutputClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
-from distilnlp.answers import LookupCollator
 from distilnlp.errors import DistillationError
 from distilnlp.signals import SignalProfile, SignalRequest
 from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION, TASKS
-from distilnlp.teachers import ColumnTeacher, EstimatorTeacher, LookupTeacher, predicted_column
+from distilnlp.teachers import (
+    ColumnTeacher,
+    DistillationCollator,
+    EstimatorTeacher,
+    LookUp,
+    LookupTeacher,
+    predicted_column,
+)
 from tests.conftest import tokenised
 from tests.tiny import TOPICS, tiny_rows, tiny_tokenizer
 
@@ -212,7 +218,8 @@ def test_a_stream_passes() -> None:
 def test_answers_come_with_the_batch_and_the_text_stays_out() -> None:
     teacher, data = EstimatorTeacher(classifier(), SINGLE, TOPICS, "text"), tokenised(ROWS)
     inputs = frozenset(tiny_tokenizer().model_input_names) | {"label"}
-    batch = LookupCollator(SINGLE_LABEL_CLASSIFICATION.collator(tiny_tokenizer()), teacher, inputs)(list(data))
+    collate = SINGLE_LABEL_CLASSIFICATION.collator(tiny_tokenizer())
+    batch = DistillationCollator(collate, look_up=LookUp(teacher, inputs))(list(data))
     expected = near(logarithms(classifier().predict_proba(TEXTS)))
     assert "text" not in batch
     assert teacher(batch, SignalRequest()).logits.tolist() == expected

@@ -91,7 +91,7 @@ def test_a_shared_projection_is_one_map_and_is_kept(tmp_path: Path, loss: str, k
     after = copy_of(dict(trainer.distillation_objective.projections.named_parameters()))
     assert all((after[name] != weight).any() for name, weight in before.items()), "each is trained"
     states = tuple(torch.ones(1, 1, 8) for _ in range(3))
-    first, second = trainer.distillation_objective.projections(states)
+    first, second = trainer.distillation_objective.projections(states).values()
     assert torch.equal(first, second) == (kind == "shared")
     assert_same(load_file(tmp_path / "checkpoint-4" / "projections.safetensors"), after)
     resumed = trainer_of(tmp_path, losses, **options)

@@ -21,7 +21,7 @@ from tests.tiny import tiny_model, tiny_tokenizer
 from tests.tiny_tasks import task_data, task_model, task_rows, task_student, task_teacher
 from tests.trainer_tools import Watcher, losses_logged
 
-PROJECTIONS = "distillation_projections"
+PROJECTIONS = "projections"
 MORE_THAN_TWO_CLASSES = ("dkd", "dist", "standardized_kl")
 RESPONSES = ("forward_kl", "reverse_kl", "jensen_shannon", "logit_mse", *MORE_THAN_TWO_CLASSES)
 ON_STATES = [name for name in LOSSES if name not in RESPONSES]
@@ -59,8 +59,7 @@ def trainer_of(
 
 def gradients_of(trainer: DistillationTrainer) -> dict[str, Tensor]:
     """Train, and return the gradients of the first step that are not all zero."""
-    recorder = Recorder()
-    trainer.add_callback(recorder)
+    recorder = Recorder(trainer)
     trainer.train()
     gradients = {name: gradient for name, gradient in recorder.steps[0].items() if gradient is not None}
     assert all(gradient.isfinite().all() for gradient in gradients.values())

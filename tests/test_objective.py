@@ -143,7 +143,7 @@ def test_each_loss_projects_the_states_it_reads() -> None:
     assert sorted(made.states.values()) == [0, 1, 2, 2]
     assert len(made) == 4
     projected = made(signals(NARROW).hidden_states)
-    assert {value.shape for value in projected} == {(3, 4, 16)}
+    assert {value.shape for value in projected.values()} == {(3, 4, 16)}
 
 
 def test_equal_widths_need_no_projection() -> None:

@@ -70,6 +70,11 @@ def test_two_processes_change_nothing(objective: str, two_processes: dict[str, A
     assert two_processes[objective]["processes"] == 2
 
 
+def test_two_processes_learn_together_after_an_evaluation(two_processes: dict[str, Any]) -> None:
+    """An evaluation leaves a mark on the student, by which accelerate would not let the processes average gradients."""
+    assert_same_gradients(two_processes["evaluated first"], one_batch("all"))
+
+
 class PaddedCollator(RowCollator):
     """Pads seven tokens further than needed."""
 
@@ -99,7 +104,7 @@ def by_hand(objective: str) -> dict[str, Tensor]:
     projections = {
         name: weight.clone().requires_grad_()
         for name, weight in one_batch(objective)["weights"].items()
-        if name.startswith("distillation_projections")
+        if name.startswith("projections")
     }
     rows = tiny_data(LABELLED, UNLABELLED)
     tokens = sum(len(row["input_ids"]) for row in rows)

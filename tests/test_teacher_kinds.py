@@ -206,9 +206,9 @@ def test_a_teacher_answers_word_by_word_in_pieces_of_its_own(tmp_path: Path, cac
         processing_class=tiny_tokenizer(),
         teacher_processing_class=tiny_tokenizer(),
     )
-    with trainer._answers_kept():
-        batches = list(trainer.get_train_dataloader())
-        answers = [trainer.teacher(batch, SignalRequest()).logits for batch in batches]
+    trainer.teacher.start(trainer.distillation_objective, trainer._answered_datasets(), trainer.data_collator)
+    batches = list(trainer.get_train_dataloader())
+    answers = [trainer.teacher(batch, SignalRequest()).logits for batch in batches]
     seen = 0
     for batch, logits in zip(batches, answers, strict=True):
         for index in range(len(logits)):

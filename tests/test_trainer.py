@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import (
     AutoModelForSequenceClassification,
+    PreTrainedModel,
 )
 
 from distilnlp import (
@@ -25,7 +26,6 @@ from distilnlp.signals import SignalProfile
 from tests.conftest import tiny_arguments, tiny_data, tiny_student, tiny_teacher, tokenised
 from tests.tiny import TOPICS, tiny_tokenizer
 from tests.trainer_tools import (
-    ATTACHED_AS,
     FEATURES,
     STILL,
     MakeTrainer,
@@ -78,7 +78,6 @@ def test_training_twice_in_a_row_goes_on(make_trainer: MakeTrainer) -> None:
     trainer.train()
     assert trainer.state.global_step == 3
     assert any((first[name] != value).any() for name, value in projections_of(trainer).items())
-    assert not hasattr(trainer.model, ATTACHED_AS)
 
 
 def test_model_init_makes_a_new_student_for_every_run(make_trainer: MakeTrainer) -> None:
@@ -141,6 +140,17 @@ def test_the_teacher_stays_frozen_and_in_eval_mode(make_trainer: MakeTrainer) ->
     assert torch.equal(teacher.logits[0], teacher.logits[2])  # the same rows, an epoch later
     assert_same(before, model.state_dict())
     assert all(parameter.grad is None and not parameter.requires_grad for parameter in model.parameters())
+
+
+def test_a_teacher_may_follow_its_student_step_by_step(make_trainer: MakeTrainer) -> None:
+    class Follower(RecordingTeacher):
+        def after_step(self, student: PreTrainedModel) -> None:
+            seen.append((student, len(self.batches)))
+
+    seen: list[tuple[PreTrainedModel, int]] = []
+    trainer = make_trainer(teacher=Follower(), max_steps=3, gradient_accumulation_steps=2)
+    trainer.train()
+    assert seen == [(trainer.model, 2), (trainer.model, 4), (trainer.model, 6)]
 
 
 def test_the_teacher_is_neither_optimised_nor_saved(make_trainer: MakeTrainer, tmp_path: Path) -> None:

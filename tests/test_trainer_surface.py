@@ -31,13 +31,22 @@ METHODS = {
     "_get_train_sampler",
     "_inner_training_loop",
     "_load_optimizer_and_scheduler",
+    "_prepare_for_training",
     "_save",
     "_save_checkpoint",
     "_save_optimizer_and_scheduler",
     "_set_signature_columns_if_needed",
 }
 # Attributes of the Trainer that an instance of ours sets anew, to what the Trainer makes of them.
-ATTRIBUTES = {"data_collator", "eval_dataset", "model_accepts_loss_kwargs", "train_dataset", "_signature_columns"}
+ATTRIBUTES = {
+    "data_collator",
+    "eval_dataset",
+    "model",
+    "model_accepts_loss_kwargs",
+    "model_wrapped",
+    "train_dataset",
+    "_signature_columns",
+}
 
 
 def names_of_the_trainer() -> set[str]:

@@ -84,7 +84,7 @@ def test_the_soft_loss_is_that_of_the_aligned_answers(tmp_path: Path, batch: int
     for one in batches:
         with torch.no_grad():
             own = trainer.model.eval()(one["input_ids"], one["attention_mask"], output_hidden_states=True)
-            other = trainer._given_teacher._model(
+            other = trainer.teacher.given._model(
                 one["teacher_input_ids"], one["teacher_attention_mask"], output_hidden_states=True
             )
         places = one["context_mask"][0].bool().tolist()
@@ -156,10 +156,12 @@ def test_an_ensemble_answers_questions_in_pieces_of_its_own(tmp_path: Path, cach
         processing_class=STUDENT,
         teacher_processing_class={"first_": TEACHER},
     )
-    with trainer._answers_kept():
-        assert isinstance(trainer._given_teacher, CachedTeacher) == (cache == "auto")
-        batch = next(iter(trainer.get_train_dataloader()))
-        answer = trainer.teacher(batch, SignalRequest()).logits.masked_fill(~TASK.class_mask(batch), -math.inf)
+    trainer.teacher.start(trainer.distillation_objective, trainer._answered_datasets(), trainer.data_collator)
+    assert isinstance(trainer.teacher.given, CachedTeacher) == (cache == "auto")
+    batch = next(iter(trainer.get_train_dataloader()))
+    answer = trainer.teacher(batch, SignalRequest()).logits.masked_fill(~TASK.class_mask(batch), -math.inf)
+    trainer.teacher.end()
+    assert isinstance(trainer.teacher.given, EnsembleTeacher)
     whole = answer_batch(rows)
     own = {name.removeprefix("teacher_"): value for name, value in whole.items() if name.startswith("teacher_")}
     with torch.no_grad():

@@ -14,7 +14,7 @@ from distilnlp.objective import Objective, parse_losses
 from distilnlp.objective.words import common_words
 from distilnlp.signals import SignalProfile, Signals
 from distilnlp.tasks import TASKS
-from distilnlp.tasks.collators import AllEncodings
+from distilnlp.teachers import DistillationCollator
 from tests.naive_features import mean, numbers
 from tests.test_data_tokens import LETTERS, byte_tokenizer, letter_tokenizer
 
@@ -85,7 +85,7 @@ def encoded_rows(texts: list[str]) -> list[dict[str, Any]]:
 
 def collated(rows: list[dict[str, Any]], task: str = "single_label_classification") -> Batch:
     collate = TASKS[task].collator
-    return AllEncodings(collate(STUDENT), {"teacher_": collate(TEACHER)})(rows)
+    return DistillationCollator(collate(STUDENT), {"teacher_": collate(TEACHER)})(rows)
 
 
 def random_states(batch: Batch, prefix: str, layers: int, seed: int, width: int = 4) -> list[Tensor]:

@@ -20,7 +20,6 @@ from tests.conftest import tiny_data, tiny_student, tiny_teacher
 
 MakeTrainer = Callable[..., DistillationTrainer]
 FEATURES = [{"name": "hidden_state_mse", "weight": 0.5}, {"name": "hidden_state_cosine", "layer_mapping": [[2, 4]]}]
-ATTACHED_AS = "distillation_projections"
 STILL = {"learning_rate": 0.0, "train_sampling_strategy": "sequential"}  # the student stays as it is
 
 

@@ -1,6 +1,5 @@
 """A teacher's answers on disk: written once, found again by the content of each row."""
 
-from distilnlp.answers.lookup import LookupCollator
 from distilnlp.answers.manifest import Manifest, read_manifest
 from distilnlp.answers.store import AnswerStore, damaged_shards
 from distilnlp.answers.teacher import CachedTeacher
@@ -21,7 +20,6 @@ __all__ = [
     "CacheWriter",
     "CachedTeacher",
     "DiskFullError",
-    "LookupCollator",
     "Manifest",
     "NoSpaceError",
     "check_cache_folder",

@@ -1,7 +1,7 @@
 """Keys of rows: a hash of what the teacher reads of a row, so that no order of the rows can mispair an answer."""
 
-import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from datasets import Dataset
 from numpy.typing import NDArray
 
 from distilnlp.errors import NotKeptError, shown
+from distilnlp.files import digest
 
 KEY_BYTES = 16
 
@@ -22,23 +23,20 @@ def row_key(row: Mapping[str, Any], columns: Iterable[str]) -> bytes:
         row: tokenised, not padded; lists, arrays or tensors of whole numbers.
         columns: what the teacher reads, in an order that is always the same.
     """
-    digest = hashlib.blake2b(digest_size=KEY_BYTES)
-    for name in columns:
-        value = row.get(name)
-        if value is not None:
-            digest.update(name.encode() + b"=")
-            _add(digest, value)
-    return digest.digest()
+    values = ((name, row.get(name)) for name in columns)
+    return digest(
+        part for name, value in values if value is not None for part in chain([name.encode() + b"="], _parts(value))
+    )
 
 
-def _add(digest: Any, value: Any) -> None:
-    """Add a number or a list, whose length goes first, so that [[1], [2, 3]] is not [[1, 2], [3]]."""
+def _parts(value: Any) -> Iterator[bytes]:
+    """Yield a number or a list, whose length goes first, so that [[1], [2, 3]] is not [[1, 2], [3]]."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, list) and value and hasattr(value[0], "__len__"):
-        digest.update(b"[%d" % len(value))
+        yield b"[%d" % len(value)
         for part in value:
-            _add(digest, part)
+            yield from _parts(part)
         return
     numbers = np.asarray(value)
     if numbers.size and numbers.dtype.kind not in "biu":
@@ -47,8 +45,8 @@ def _add(digest: Any, value: Any) -> None:
             f"{shown(value, 60)}. Set teacher_cache to off."
         )
     numbers = numbers.astype(np.int64)
-    digest.update(b"(%d" % numbers.size)
-    digest.update(numbers.tobytes())
+    yield b"(%d" % numbers.size
+    yield numbers.tobytes()
 
 
 def dataset_keys(dataset: Dataset, columns: Iterable[str]) -> Keys:

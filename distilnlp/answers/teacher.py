@@ -85,7 +85,7 @@ class CachedTeacher:
         fields = {name: batch[ENTRY + name] for name in self._fields if ENTRY + name in batch}
         if len(fields) < len(self._fields):
             raise DistillationError(
-                "the batch has no answers of the cached teacher. Collate its rows with LookupCollator, as "
+                "the batch has no answers of the cached teacher. Collate its rows with DistillationCollator, as "
                 "DistillationTrainer does."
             )
         return as_signals(self._task, batch, fields, self.profile, kept)

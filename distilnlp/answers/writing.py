@@ -1,6 +1,5 @@
 """Write a teacher's answers to disk: each process its own shards, and after a kill only those that are missing."""
 
-import hashlib
 import logging
 import shutil
 from collections.abc import Callable, Mapping
@@ -32,7 +31,7 @@ from distilnlp.answers.records import (
 from distilnlp.answers.store import AnswerStore, damaged_shards, write_shard
 from distilnlp.data.parts import spread
 from distilnlp.errors import DistillationError, NotKeptError
-from distilnlp.files import UNFINISHED, is_failed_write
+from distilnlp.files import UNFINISHED, digest, is_failed_write
 from distilnlp.signals import SignalRequest
 from distilnlp.signals.names import LABEL_INPUTS
 from distilnlp.tasks import Task
@@ -118,7 +117,7 @@ class CacheWriter:
         most = MOST_ROWS if not (request.hidden_states or request.qkv) else MOST_ROWS // 8  # a shard is held in memory
         per_shard = int(np.clip(-(-len(first) // 64), FEWEST_ROWS, most))
         self.manifest = Manifest(
-            identity={**identity, "data": _hash(self._keys)},
+            identity={**identity, "data": digest([self._keys.tobytes()]).hex()},
             profile=replace(teacher.profile, task=task.name, temperature=settings.temperature if is_cut else None),
             request=request,
             columns=columns,
@@ -372,10 +371,6 @@ def key_columns(task: Task, columns: frozenset[str]) -> tuple[str, ...]:
 
 def _error(given: Tensor, kept: Tensor) -> float:
     return float((given.double() - kept.double()).abs().max()) if given.numel() else 0.0
-
-
-def _hash(keys: Keys) -> str:
-    return hashlib.blake2b(keys.tobytes(), digest_size=16).hexdigest()
 
 
 def _size(count: float) -> str:

@@ -1,6 +1,5 @@
 """Prepare a run's data: normalised splits, the transfer set joined in, and a fingerprint of the content."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +15,7 @@ from distilnlp.data.sources import load_source
 from distilnlp.data.splits import Splits, hold_out, labelled_rows, warn_of_overlap
 from distilnlp.data.teacher_columns import SCORES
 from distilnlp.errors import DistillationError, did_you_mean, shown
+from distilnlp.files import digest
 from distilnlp.signals.names import ANSWER, SOURCE_ROW
 
 
@@ -122,10 +122,8 @@ def evaluation_split(config: DataConfig, rows: RowFormat, label_names: Sequence[
 
 def fingerprint(rows: Dataset | None) -> str:
     """Return a hash of the content of rows: the same for the same rows, wherever they came from."""
-    digest = hashlib.blake2b(digest_size=16)
-    for batch in rows.with_format(None).iter(batch_size=1000) if rows is not None else ():
-        digest.update(json.dumps(batch, ensure_ascii=False).encode())
-    return digest.hexdigest()
+    batches = () if rows is None else rows.with_format(None).iter(batch_size=1000)
+    return digest(json.dumps(batch, ensure_ascii=False).encode() for batch in batches).hex()
 
 
 def _find_layout(splits: Splits, names: Sequence[str], teacher_names: Sequence[str] | None) -> Layout:

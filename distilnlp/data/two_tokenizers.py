@@ -13,6 +13,7 @@ from distilnlp.data.row_format import RowFormat
 from distilnlp.errors import DistillationError
 from distilnlp.signals.modality import TOKENS
 from distilnlp.signals.names import MARKS, MEMBER, MODEL_INPUTS, TEACHER, WORD_IDS
+from distilnlp.signals.views import prefixed_columns
 
 
 def pair_encodings(rows: RowFormat, student_rows: Dataset, teacher_rows: Dataset, words: bool = False) -> Dataset:
@@ -37,8 +38,7 @@ def pair_encodings(rows: RowFormat, student_rows: Dataset, teacher_rows: Dataset
     inputs = teacher_rows.select_columns(
         [name for name in teacher_rows.column_names if name in MODEL_INPUTS or name.startswith(MEMBER)]
     )
-    named = inputs.rename_columns({name: TEACHER + name for name in inputs.column_names})
-    both = rows.with_common_marks(concatenate_datasets([student_rows, named], axis=1))
+    both = rows.with_common_marks(concatenate_datasets([student_rows, prefixed_columns(TEACHER, inputs)], axis=1))
     return both if words else both.remove_columns([n for n in (WORD_IDS, TEACHER + WORD_IDS) if n in both.features])
 
 

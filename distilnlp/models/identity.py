@@ -1,7 +1,8 @@
 """Fingerprints: by content, so that a copied file is the same and a changed one is not."""
 
-import hashlib
 import json
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from distilnlp.files import content_checksum
+from distilnlp.files import blocks, content_checksum, digest
 
 FILES = ("*.json", "*.safetensors", "*.bin", "*.txt", "*.model", "*.py")  # Python: where its code is trusted
 # Of a config: where it came from and how it runs, which change no answer.
@@ -21,24 +22,21 @@ def model_fingerprint(name: str, model: PreTrainedModel) -> str:
     folder = Path(name)
     if not folder.is_dir():
         return f"{name}@{getattr(model.config, '_commit_hash', None)}"
-    digest = hashlib.blake2b(digest_size=16)
-    for path in sorted({path for pattern in FILES for path in folder.glob(pattern)}):
-        digest.update(path.name.encode())
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
+    files = sorted({path for pattern in FILES for path in folder.glob(pattern)})
+    return digest(part for path in files for part in chain([path.name.encode()], blocks(path))).hex()
 
 
 def weights_fingerprint(model: PreTrainedModel) -> str:
     """Return the hash of a loaded model's config, and of the numbers and dtypes of its weights."""
-    config = {name: value for name, value in model.config.to_dict().items() if name not in NOT_CONTENT}
-    text = json.dumps([type(model).__name__, config], sort_keys=True, default=str)
-    digest = hashlib.blake2b(text.encode(), digest_size=16)
-    for name, tensor in sorted(nn.Module.state_dict(model).items()):
-        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+
+    def parts() -> Iterator[bytes | memoryview]:
+        config = {name: value for name, value in model.config.to_dict().items() if name not in NOT_CONTENT}
+        yield json.dumps([type(model).__name__, config], sort_keys=True, default=str).encode()
+        for name, tensor in sorted(nn.Module.state_dict(model).items()):
+            yield f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode()
+            yield tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
+
+    return digest(parts()).hex()
 
 
 def joint_fingerprint(*parts: Any) -> str | None:

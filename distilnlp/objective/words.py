@@ -7,6 +7,7 @@ from torch import Tensor
 from distilnlp.losses.reduction import at_least_float32, ignore_masked
 from distilnlp.signals import Batch, token_mask
 from distilnlp.signals.names import TEACHER, WORD_IDS
+from distilnlp.signals.views import under
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def common_words(batch: Batch) -> CommonWords | None:
     if not {WORD_IDS, TEACHER + WORD_IDS} <= batch.keys():
         return None
     own = _numbers(batch)
-    other = _numbers({n.removeprefix(TEACHER): value for n, value in batch.items() if n.startswith(TEACHER)})
+    other = _numbers(under(TEACHER, batch))
     mine, its = (own.unsqueeze(-1) == side.unsqueeze(-2) for side in (own, other))
     is_first = ~mine.tril(-1).any(dim=-1)
     mask = (own >= 0) & is_first & its.any(dim=-1)

@@ -172,22 +172,17 @@ def tokenised(rows: RunRows) -> None:
     _ = rows.train, rows.validation
 
 
-def kept(rows: RunRows) -> None:
+def refuse_what_cannot_be_kept(rows: RunRows, is_asked_for: bool = False) -> None:
     """Whether answers that are to be kept can be."""
-    if rows.plan.named_cache is not None:
-        refuse_what_cannot_be_kept(rows)
-
-
-def refuse_what_cannot_be_kept(rows: RunRows) -> None:
-    """Raise a `DistillationError` if the teacher's answers cannot be kept on disk."""
-    if reason := rows.plan.why_not_kept:
+    keeping = rows.plan.keeping_if_asked(is_asked_for)
+    if keeping.is_refused:
         raise DistillationError(
-            f"the teacher's answers cannot be kept: {reason.rstrip('.')}. Leave out distilnlp cache, and a folder "
-            "in training.teacher_cache."
+            f"the teacher's answers cannot be kept: {keeping.why_live.rstrip('.')}. Leave out distilnlp cache, and a "
+            "folder in training.teacher_cache."
         )
 
 
-ROW_CHECKS: tuple[Check[RunRows], ...] = (tokenised, kept)
+ROW_CHECKS: tuple[Check[RunRows], ...] = (tokenised, refuse_what_cannot_be_kept)
 
 
 def _rehearse(values: Mapping[str, Any], plan: Plan) -> None:

@@ -16,12 +16,12 @@ from distilnlp.files import PARTIAL, failed_write, remove, write_text
 from distilnlp.recipe.sections import Recipe
 from distilnlp.recipe.text import read_yaml, write_yaml
 from distilnlp.runs.stages import WORK
-from distilnlp.training.keeping import AUTO, OFF
+from distilnlp.training.keeping import AUTO, named_folder
 
 MARK = ".distilnlp"  # an empty file that says whose folder it is, there before anything else
 LOCK = "lock"
 RECIPE_FILE = "recipe.yaml"
-CACHE = "cache"
+CACHE = "cache"  # the teacher's answers
 FOLDS = "teacher_folds"
 MEMBERS = "teachers"
 HISTORY = "history"  # of runs of version 0.1: now it lies beside each model
@@ -179,10 +179,8 @@ def _named_cache(recipe: Recipe) -> Path | None:
         DistillationError: it is in the home of a user that there is not.
     """
     kept = recipe.training.get("teacher_cache", AUTO)
-    if kept in (AUTO, OFF):
-        return None
     try:
-        return Path(kept).expanduser()
+        return named_folder(kept)
     except RuntimeError as error:
         raise DistillationError(f"training.teacher_cache must be a folder, but it is {kept}: {error}.") from error
 

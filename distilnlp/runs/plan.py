@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from distilnlp.answers import check_request
 from distilnlp.data import PreparedData, assign_folds, prepare_data
 from distilnlp.errors import DistillationError
 from distilnlp.metrics import ExtraMetric, load_metrics
@@ -18,6 +17,7 @@ from distilnlp.objective import Objective
 from distilnlp.recipe.defaults import baseline_values, build_arguments, distill_values, finetune_values
 from distilnlp.recipe.sections import Recipe
 from distilnlp.runs.augmenting import augmented
+from distilnlp.runs.folder import CACHE
 from distilnlp.runs.lengths import readable_length
 from distilnlp.runs.members import Member, in_labels_of_data, make_members
 from distilnlp.runs.models import find_task, label_list, shape_of_finished, shape_of_new_head, shape_of_student
@@ -27,7 +27,7 @@ from distilnlp.signals.names import FOLD, NO_FOLD, TEACHER_TEXT
 from distilnlp.students import trim_vocabulary
 from distilnlp.tasks import Task, profile_of
 from distilnlp.training.arguments import DistillationTrainingArguments
-from distilnlp.training.keeping import AUTO, OFF, reads_again
+from distilnlp.training.keeping import Keeping, decide_keeping, obstacle_in_rows
 from distilnlp.training.stopping import (
     HELD_OUT,
     OWN_LENGTH,
@@ -39,7 +39,6 @@ from distilnlp.training.stopping import (
 )
 
 USUAL_WIDTH = 768  # of an encoder whose config does not say it
-KEPT, LIVE = "kept", "live"  # answers
 
 
 class Plan:
@@ -236,31 +235,24 @@ class Plan:
         return [self.max_length, *(member.max_length for member in self.members)]
 
     @settled
-    def why_not_kept(self) -> str | None:
-        """Why the teacher's answers cannot be kept on disk; None if they can."""
-        if self.recipe.teacher.columns:
-            return "they stand in the data already"
-        if self.task.draws_its_items:
-            return "tokens are masked anew in every epoch"
-        try:
-            check_request(self.objective.teacher_request)
-        except DistillationError as error:
-            return str(error)
-        return None
+    def keeping(self) -> Keeping:
+        """Whether the student learns from answers that are kept on disk, and where these lie."""
+        return self.keeping_if_asked(False)
 
-    @settled
-    def answers(self) -> str:
-        """Whether the student learns from answers `KEPT` on disk or from a `LIVE` teacher: decided here alone."""
-        args = self.student_args
-        if self.why_not_kept or not self.objective.needs_teacher or args.teacher_cache == OFF:
-            return LIVE
-        return KEPT if args.teacher_cache != AUTO or reads_again(args, len(self.data.train)) else LIVE
-
-    @property
-    def named_cache(self) -> Path | None:
-        """The folder that `training.teacher_cache` names, if it does."""
-        kept = self.student_args.teacher_cache
-        return None if kept in (AUTO, OFF) else Path(kept).expanduser()
+    def keeping_if_asked(self, is_asked_for: bool) -> Keeping:
+        """Return the decision; `is_asked_for` says that the answers themselves are wanted."""
+        args, rows = self.student_args, self.data.train
+        given = "they stand in the data already" if self.recipe.teacher.columns else None
+        return decide_keeping(
+            args,
+            self.task,
+            self.objective,
+            self.teacher_profile.num_labels,
+            len(rows),
+            Path(self.recipe.output) / CACHE,
+            obstacle=given or obstacle_in_rows(self.task, [rows]),
+            is_asked_for=is_asked_for,
+        )
 
 
 def evaluates(values: Mapping[str, Any]) -> bool:

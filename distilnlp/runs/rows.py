@@ -15,8 +15,9 @@ from distilnlp.runs.models import collator_of
 from distilnlp.runs.plan import Plan
 from distilnlp.runs.settled import settled
 from distilnlp.signals.names import FOLD, MODEL_INPUTS, NO_LABEL, TEACHER, TEACHER_TEXT, WORD_IDS
-from distilnlp.signals.views import student_view, teacher_view
-from distilnlp.tasks.collators import AllEncodings, other_tokens
+from distilnlp.signals.views import prefixed_columns, student_view, teacher_view
+from distilnlp.tasks.collators import other_tokens
+from distilnlp.teachers import DistillationCollator
 from distilnlp.training.keeping import Questions
 
 
@@ -59,7 +60,7 @@ class EncodedRows:
         return replace(
             self,
             tokenizers=self.tokenizers | {prefix: rows.tokenizer for prefix, rows in others.items()},
-            collate=AllEncodings(self.collate, {prefix: rows.collate for prefix, rows in others.items()}),
+            collate=DistillationCollator(self.collate, {prefix: rows.collate for prefix, rows in others.items()}),
             **{part: all_of(part) for part in ("train", "test", "validation")},
         )
 
@@ -209,8 +210,7 @@ class RunRows:
         plan, prefix = self.plan, TEACHER if self.plan.has_two_views else ""
         parts = [self.train, *([self.validation] if plan.student_args.eval_soft_loss and self.validation else [])]
         asked = [part.select_columns([n for n in part.column_names if n.startswith(prefix)]) for part in parts]
-        request = plan.objective.teacher_request
-        return Questions(plan.task, request, asked, self.teacher.collate, self.teacher.tokenizers, prefix)
+        return Questions(plan.task, plan.objective, asked, self.teacher.collate, self.teacher.tokenizers, prefix)
 
     @property
     def folds(self) -> dict[str, Any]:
@@ -226,7 +226,7 @@ def _joined(first: Dataset, others: dict[str, Dataset]) -> Dataset:
     parts = [first]
     for prefix, rows in others.items():
         inputs = rows.select_columns([name for name in MODEL_INPUTS if name in rows.column_names])
-        parts.append(inputs.rename_columns({name: prefix + name for name in inputs.column_names}))
+        parts.append(prefixed_columns(prefix, inputs))
     return concatenate_datasets(parts, axis=1)
 
 

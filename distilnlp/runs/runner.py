@@ -59,7 +59,7 @@ def cache(recipe: Recipe, overwrite: bool = False) -> Path:
         check_folder(recipe, overwrite)
         steps = Steps(Plan(recipe))
         _check(steps)
-        refuse_what_cannot_be_kept(steps.rows)
+        refuse_what_cannot_be_kept(steps.rows, is_asked_for=True)
         with _claimed(recipe, overwrite):
             return steps.kept_answers()
 

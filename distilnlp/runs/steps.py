@@ -21,7 +21,7 @@ from distilnlp.runs.graph import Step
 from distilnlp.runs.measurement import measure_run
 from distilnlp.runs.model_card import CARD, write_model_card
 from distilnlp.runs.models import cut_student, load_labelled, new_head
-from distilnlp.runs.plan import KEPT, Plan
+from distilnlp.runs.plan import Plan
 from distilnlp.runs.rows import RunRows
 from distilnlp.runs.teacher import RunTeacher
 from distilnlp.runs.teacher_worth import warn_of_teacher
@@ -94,8 +94,9 @@ class Steps:
         Raises:
             NotKeptError: they cannot be kept.
         """
-        if self.plan.named_cache is not None:
-            return self.keep_answers(self.plan.named_cache)
+        keeping = self.plan.keeping_if_asked(True)
+        if keeping.is_named and keeping.folder is not None:
+            return self.keep_answers(keeping.folder)
         folder, mark = self.answers.result, self.answers.result / LIVE_MARK
         if mark.is_file():
             raise NotKeptError(f"{mark.read_text(encoding='utf-8').strip()} Delete {folder} to try again.")
@@ -140,7 +141,7 @@ class Steps:
 
         def key() -> dict[str, Any]:
             rows = plan.data.labelled if name == "baseline" else plan.data.train
-            answers = {} if name == "baseline" else {"answers": plan.answers}
+            answers = {} if name == "baseline" else {"answers": "kept" if plan.keeping.folder else "live"}
             start = {"initial_student": self.initial_student.digest, "arguments": plan.trainings[name]}
             return {**start, **answers, **self._data_key(rows)}
 
@@ -151,9 +152,9 @@ class Steps:
         return learn_labels(self.plan, "baseline", work, model, labelled, self.rows.student)
 
     def _distil(self, work: Path) -> Path:
-        plan, kept = self.plan, None
-        if plan.answers == KEPT:
-            kept = self.answers.result if plan.named_cache is None else self.keep_answers(plan.named_cache)
+        plan, kept = self.plan, self.plan.keeping.folder
+        if kept is not None:
+            kept = self.keep_answers(kept) if plan.keeping.is_named else self.answers.result
         if self.state.is_main_process and self.trainings[:-1]:
             self._judge_teacher()
         if kept is None or (kept / LIVE_MARK).is_file():

@@ -15,8 +15,7 @@ from distilnlp.runs.plan import Plan
 from distilnlp.runs.rows import EncodedRows, RunRows
 from distilnlp.runs.stages import HISTORY
 from distilnlp.signals.names import TEACHER
-from distilnlp.tasks.collators import AllEncodings
-from distilnlp.teachers import Teacher
+from distilnlp.teachers import DistillationCollator, Teacher
 from distilnlp.training.checkpoints import forget_newer, last_complete_checkpoint
 from distilnlp.training.history import HistoryCallback, keep_logs
 from distilnlp.training.keeping import OFF
@@ -69,7 +68,7 @@ def distil(plan: Plan, work: Path, model: PreTrainedModel, teacher: Teacher, row
     data: dict[str, Any] = {"train_dataset": rows.train, "eval_dataset": rows.validation}
     data["data_collator"] = student.collate
     if plan.has_two_views:
-        data["data_collator"] = AllEncodings(student.collate, {TEACHER: rows.teacher.collate})
+        data["data_collator"] = DistillationCollator(student.collate, {TEACHER: rows.teacher.collate})
         data["teacher_processing_class"] = rows.teacher.tokenizer
     return _train(plan, "student", work, student, values, model=model, teacher_model=teacher, **data)
 

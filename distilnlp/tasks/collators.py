@@ -10,7 +10,6 @@ from transformers import PreTrainedTokenizerBase, default_data_collator
 
 from distilnlp.errors import DistillationError, shown
 from distilnlp.labels import label_of, marked_ids, marked_numbers
-from distilnlp.signals import token_mask
 from distilnlp.signals.modality import TOKENS
 from distilnlp.signals.names import END, LABEL_COLUMNS, NO_LABEL, OFFSETS, START, WORD_IDS
 
@@ -167,61 +166,6 @@ def refuse_outside(name: str, ids: Iterable[int | None], limit: int, where: str)
             f"{name} must hold {ways}, because the model has {limit}, but {where} holds {outside[:3]}. Use the model's "
             + ("own label order." if name == "labels" else "own tokenizer.")
         )
-
-
-class CheckedCollator:
-    """Collates rows, and refuses ids beyond what the models have: rows of a stream are seen here for the first time.
-
-    Args:
-        collate: makes the batch.
-        limits: by entry of the batch, how many ids there are.
-    """
-
-    def __init__(self, collate: Callable[[list[Row]], dict[str, Tensor]], limits: Mapping[str, int]) -> None:
-        self.collate, self.limits = collate, dict(limits)
-
-    def __call__(self, rows: list[Row]) -> dict[str, Tensor]:
-        """Return the batch of the rows."""
-        batch = self.collate(rows)
-        for name, limit in self.limits.items():
-            ids = batch.get(name)
-            if isinstance(ids, Tensor) and ids.numel():
-                refuse_outside(name, ids[(ids < 0) | (ids >= limit)].tolist(), limit, "a batch")
-        return batch
-
-
-class AllEncodings:
-    """Makes batches of rows that carry several encodings of their text: the student's, and each teacher's by prefix.
-
-    Args:
-        student: collates the student's rows, with the labels.
-        teachers: by the prefix of a teacher's columns, mostly `teacher_`, what collates them.
-        same_tokens: the losses that need the same tokens on both sides, by name, each with the column that does instead
-            where both encodings have it (None = nothing does); a batch without either is refused.
-    """
-
-    def __init__(
-        self,
-        student: Callable[..., dict[str, Tensor]],
-        teachers: Mapping[str, Callable[..., dict[str, Tensor]]],
-        same_tokens: Mapping[str, str | None] | None = None,
-    ) -> None:
-        self.student, self.teachers, self.same_tokens = student, dict(teachers), dict(same_tokens or {})
-
-    def __call__(self, rows: list[Row]) -> dict[str, Tensor]:
-        """Return the student's batch with the teachers' inputs beside it."""
-        prefixes = tuple(self.teachers)
-        batch = self.student([{name: row[name] for name in row if not name.startswith(prefixes)} for row in rows])
-        for prefix, collate in self.teachers.items():
-            own = [{n.removeprefix(prefix): value for n, value in row.items() if n.startswith(prefix)} for row in rows]
-            if not any(own):  # rows to evaluate the student on need no teacher
-                continue
-            its = collate(own)
-            refused = [name for name, column in self.same_tokens.items() if column not in batch.keys() & its.keys()]
-            if refused and not torch.equal(token_mask(batch), token_mask(its)):
-                raise other_tokens({name: self.same_tokens[name] for name in refused}, "a text of this batch", prefix)
-            batch |= {prefix + name: value for name, value in its.items()}
-        return batch
 
 
 def other_tokens(losses: Mapping[str, str | None], which: str, prefix: str) -> DistillationError:

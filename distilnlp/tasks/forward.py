@@ -1,5 +1,6 @@
 """One forward pass of a student or a teacher, and the signals that it gives."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -19,6 +20,7 @@ def forward(
     names: frozenset[str],
     request: SignalRequest,
     whole_head: bool = False,
+    run: Callable[..., Any] | None = None,
 ) -> tuple[Signals, Any]:
     """Run a model on a batch.
 
@@ -29,6 +31,7 @@ def forward(
         names: the inputs that the model names.
         request: the signals that are wanted beside the logits.
         whole_head: run the head on every token, also where the task needs it on some only.
+        run: calls what has the model inside of it, and gives the model's outputs; None = the model itself.
 
     Returns:
         The signals, and the model's own outputs.
@@ -42,7 +45,7 @@ def forward(
         nullcontext() if positions is None else head_on(model, positions),
     ):
         inputs = select_inputs(batch, names)
-        outputs = model(**inputs, output_hidden_states=bool(request.hidden_states), return_dict=True)
+        outputs = (run or model)(**inputs, output_hidden_states=bool(request.hidden_states), return_dict=True)
     mask = token_mask(batch, task.modality)
     signals = Signals(
         logits=task.read_logits(outputs, batch),

@@ -7,6 +7,7 @@ from transformers import PreTrainedModel
 
 from distilnlp.errors import DistillationError, shown
 from distilnlp.teachers.averaged import AveragedModel
+from distilnlp.teachers.collator import DistillationCollator, LookUp
 from distilnlp.teachers.columns import ColumnTeacher
 from distilnlp.teachers.cross_fitted import CrossFittedTeacher
 from distilnlp.teachers.ensemble import EnsembleTeacher
@@ -20,9 +21,11 @@ __all__ = [
     "AveragedModel",
     "ColumnTeacher",
     "CrossFittedTeacher",
+    "DistillationCollator",
     "EnsembleTeacher",
     "EstimatorTeacher",
     "LiveTeacher",
+    "LookUp",
     "LookupTeacher",
     "OwnEncodingTeacher",
     "Teacher",

@@ -8,6 +8,7 @@ from distilnlp.errors import DistillationError
 from distilnlp.models.identity import joint_fingerprint
 from distilnlp.signals import Batch, SignalRequest, Signals
 from distilnlp.signals.names import TEACHER, WORD_IDS
+from distilnlp.signals.views import under
 from distilnlp.tasks import task_named
 from distilnlp.teachers.protocol import Teacher
 
@@ -44,7 +45,7 @@ class OwnEncodingTeacher:
         Raises:
             DistillationError: the batch has no such encoding.
         """
-        own = {n.removeprefix(self._prefix): value for n, value in batch.items() if n.startswith(self._prefix)}
+        own = under(self._prefix, batch)
         if not own:
             raise DistillationError(
                 "the teacher has a tokenizer of its own, but the rows have no encoding for it. Give them the columns "

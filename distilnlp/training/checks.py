@@ -18,7 +18,7 @@ from distilnlp.signals.names import TEACHER
 from distilnlp.tasks import Task
 from distilnlp.tasks.checks import require_ids, token_ids_of
 from distilnlp.tasks.collators import refuse_outside
-from distilnlp.teachers import LookupTeacher, Teacher
+from distilnlp.teachers import Teacher
 from distilnlp.training.arguments import DistillationTrainingArguments
 from distilnlp.training.checkpoints import absent_parts
 
@@ -209,14 +209,6 @@ def _columns_of(dataset: Any) -> list[str] | None:
     is_made_when_read = isinstance(dataset, Dataset) and dataset.format["type"] == "custom"
     is_known = isinstance(dataset, Dataset | IterableDataset) and not is_made_when_read
     return dataset.column_names if is_known else None
-
-
-def check_answers(teacher: Teacher | None, has_own_encoding: bool, train_dataset: Any, *evaluated: Any) -> None:
-    """Refuse data for whose rows a teacher whose answers are looked up, by the student's encoding, has none."""
-    if isinstance(teacher, LookupTeacher) and not has_own_encoding:
-        teacher.check_rows(train_dataset, "training")
-        for rows in evaluated:
-            teacher.check_rows(rows, "evaluation")
 
 
 def check_resumable(checkpoint: str) -> None:

@@ -1,12 +1,14 @@
 """The components' running values: summed on the device, read only when somebody looks."""
 
 import math
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
 from distilnlp.errors import NonFiniteLossError
+from distilnlp.objective import LossBalance, Objective
 
 
 class ComponentLog:
@@ -62,3 +64,76 @@ class ComponentLog:
         """Start a new window."""
         self._sums = self._weights = torch.zeros(len(self._names), device=self._accelerator.device)
         self._broken_since = torch.full_like(self._sums, math.inf)
+
+
+class RunningLosses:
+    """The components of the objective in the course of a training: weighed, balanced if that is wanted, and logged.
+
+    Args:
+        objective: gives the weights.
+        is_balanced: see `LossBalance`.
+        accelerator: sums over the processes.
+    """
+
+    def __init__(self, objective: Objective, is_balanced: bool, accelerator: Accelerator) -> None:
+        self._objective, self._log = objective, ComponentLog(objective.names, accelerator)
+        self._balance = LossBalance(len(objective.names), accelerator) if is_balanced else None
+
+    def clear(self) -> None:
+        """Begin anew, without what a failed or interrupted run left."""
+        self._log.clear()
+        if self._balance is not None:
+            self._balance.clear()
+
+    def begin_step(self, num_items: Tensor) -> None:
+        """Begin an optimizer step in which the components count so many items `[components]`, over all processes."""
+        self._log.weigh((num_items > 0).float())
+        if self._balance is not None:
+            self._balance.begin_step(num_items)
+
+    def total(self, values: Tensor, step: int, progress: float) -> Tensor:
+        """Add a micro-batch's values `[components]` to those of an optimizer step, and return their weighted sum."""
+        self._log.add(values, step)
+        if self._balance is None:
+            return self._objective.total(values, progress)
+        self._balance.add(values)
+        return self._objective.total(values, progress, self._balance.factors)
+
+    def take(self, progress: float) -> dict[str, float]:
+        """Return the components' means since the last time, with their effective weights where these change.
+
+        Raises:
+            NonFiniteLossError: see `ComponentLog.read`.
+        """
+        means = self._log.read()
+        self._log.clear()
+        objective, balance = self._objective, self._balance
+        if balance is None and not objective.changes_weights:
+            return means
+        factors = [1.0] * len(objective.components) if balance is None else balance.factors.tolist()
+        weights = zip(objective.names, objective.weights(progress), factors, strict=True)
+        return {**means, **{f"{name}_weight": weight * factor for name, weight, factor in weights}}
+
+    def end_step(self) -> None:
+        """End an optimizer step after which a checkpoint is written: a NaN must not replace the last good one.
+
+        Raises:
+            NonFiniteLossError: see `ComponentLog.read`.
+        """
+        self._log.read()
+        if self._balance is not None:
+            self._balance.end_step()
+
+    def save(self, folder: str | Path) -> None:
+        """Write what a checkpoint has of the losses."""
+        if self._balance is not None:
+            self._balance.save(folder)
+
+    def load(self, folder: str | Path) -> None:
+        """Read what a checkpoint has of the losses.
+
+        Raises:
+            DistillationError: see `LossBalance.load`.
+        """
+        if self._balance is not None:
+            self._balance.load(folder)
