@@ -139,7 +139,7 @@ def test_what_cannot_be_is_refused_before_training(folder: Path, changes: dict[s
     ("row", "message"),
     [
         ([0.5, 0.4, 0.4], "adds up to 1.3"),
-        ([-0.2, 0.6, 0.6], "no probability"),
+        ([-0.2, 0.6, 0.6], "not a probability"),
         ([0.5, 0.5], "2"),
         (None, "null"),
         ([0.5, 0.5, float("nan")], "NaN"),

@@ -119,7 +119,7 @@ def _load_files(files: list[str]) -> Dataset:
     with naming_the_cache(
         lambda error: DistillationError(
             f"cannot read {shown(files)} as {kind}: {shortened(str(error.__cause__ or error), 300)}. Expected a file "
-            "of UTF-8 text (or Parquet) with at least one row; convert or mend it."
+            "of UTF-8 text (or Parquet) with at least one row; convert or repair it."
         )
     ):
         options = csv_options(paths, "\t" if suffix == ".tsv" else ",") if kind == "csv" else {}

@@ -140,7 +140,10 @@ def new_head(
 def shape_of_finished(name: str, task: Task, trusted: Collection[str] = ()) -> PreTrainedModel:
     """Return the shape, without weights, of what `load_finished` loads."""
     _check_saved_head(name, task, trusted)
-    return _shape(load_pretrained(AutoConfig, name, trusted), name, task, trusted)
+    config = load_pretrained(AutoConfig, name, trusted)
+    if task.has_label_names:
+        label_names_of(config)  # refuses names with a gap
+    return _shape(config, name, task, trusted)
 
 
 def shape_of_new_head(
