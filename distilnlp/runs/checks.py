@@ -4,6 +4,7 @@ import logging
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from distilnlp.errors import DistillationError, did_you_mean, shown
 from distilnlp.recipe.defaults import LABELS_ALONE, baseline_values, build_arguments, distill_values, finetune_values
 from distilnlp.runs.findings import Check
 from distilnlp.runs.lengths import warn_of_misfit
-from distilnlp.runs.members import column_teacher, with_weights
-from distilnlp.runs.models import load_finished, new_head
+from distilnlp.runs.members import column_teacher
+from distilnlp.runs.models import load_finished, load_labelled, new_head
 from distilnlp.runs.plan import Plan, evaluates
 from distilnlp.runs.rows import RunRows
 from distilnlp.runs.teacher_worth import check_finished_teacher
@@ -51,8 +52,8 @@ def finished_teacher(plan: Plan) -> None:
     """The tokenizers and weights of a teacher that is not trained here."""
     config = plan.recipe.teacher
     _ = plan.tokenizers
-    if not config.finetune:
-        plan.loaded = [load_finished(name, plan.task, plan.recipe.trust_remote_code) for name in config.models]
+    for name in config.models if not config.finetune else ():
+        load_finished(name, plan.task, plan.recipe.trust_remote_code)
 
 
 def data(plan: Plan) -> None:
@@ -144,9 +145,14 @@ def metrics(plan: Plan) -> None:
 
 def teacher_worth(plan: Plan) -> None:
     """What a finished teacher answers to some labelled rows."""
-    if plan.loaded and PartialState().is_main_process:
-        check_finished_teacher(plan.task, plan.data, with_weights(plan.members, plan.loaded), plan.recipe.data)
-    plan.loaded = []
+    recipe, names = plan.recipe, plan.data.label_names
+    if recipe.teacher.finetune or not plan.members or not PartialState().is_main_process:
+        return
+    members = [
+        replace(member, model=load_labelled(member.source, plan.task, names, recipe.trust_remote_code))
+        for member in plan.members
+    ]
+    check_finished_teacher(plan.task, plan.data, members, recipe.data)
 
 
 PLAN_CHECKS: tuple[Check[Plan], ...] = (

@@ -12,48 +12,35 @@ MOST_LABELS = 10  # that a plan names
 
 def describe(plan: Plan) -> str:
     """Return the plan as text for a person."""
-    recipe, data = plan.recipe, plan.data
-    student = plan.student
-    lines = [
-        *_teacher_lines(plan),
-        f"student   {_shape(student)}{_times_smaller(plan)}",
-        f"task      {plan.task.name}{labels_text(data)}",
-        f"train     {len(data.train):,} rows, {len(data.labelled):,} of them with a label",
-        f"test      {len(data.test):,} rows",
-        f"text      cut after {plan.max_length} tokens" + (_teachers_view(plan) if plan.has_two_views else ""),
-        f"baseline  {'the same student on the labels alone' if recipe.baseline else 'none (baseline: true adds it)'}",
-        f"output    {recipe.output}",
-    ]
-    first = plan.members[0].model if plan.members else None
-    cost = estimate_cost(student, first, length=plan.max_length)
-    return "\n".join([*lines, "", str(cost)])
-
-
-def _teacher_lines(plan: Plan) -> list[str]:
-    """Return a line for each model of the teacher, or one for the columns of its answers."""
-    config = plan.recipe.teacher
+    recipe, config, data, student, members = plan.recipe, plan.recipe.teacher, plan.data, plan.student, plan.members
     if config.columns:
         names = config.columns
         if len(names) > 1:  # in which order they are meant is seen here alone
-            names = tuple(f"{name} = {label}" for name, label in zip(names, plan.data.label_names, strict=False))
-        return [f"teacher   the column {', '.join(names)} of the data ({config.form})"]
-    training = (", to be fine-tuned first" if config.finetune else "") + (
-        f", once without each of {config.folds} folds" if config.folds else ""
-    )
-    return [f"teacher   {member.source}: {_shape(member.model)}{training}" for member in plan.members]
-
-
-def _times_smaller(plan: Plan) -> str:
-    whole = sum(member.model.num_parameters() for member in plan.members)
-    return f", {whole / plan.student.num_parameters():.1f} times smaller" if whole else ""
-
-
-def _teachers_view(plan: Plan) -> str:
-    """Return how the teacher reads the rows."""
-    reads = ", ".join(plan.recipe.teacher.text_columns or ["text"])
-    has_own = any(member.tokenizer is not plan.tokenizer for member in plan.members)
-    lengths = ", ".join(str(length) for length in dict.fromkeys(member.max_length for member in plan.members))
-    return f"; the teacher reads {reads} {'by its own tokenizer ' if has_own else ''}cut after {lengths}"
+            names = tuple(f"{name} = {label}" for name, label in zip(names, data.label_names, strict=False))
+        teachers = [f"the column {', '.join(names)} of the data ({config.form})"]
+    else:
+        training = ", to be fine-tuned first" if config.finetune else ""
+        training += f", once without each of {config.folds} folds" if config.folds else ""
+        teachers = [f"{member.source}: {_shape(member.model)}{training}" for member in members]
+    whole = sum(member.model.num_parameters() for member in members)
+    times = f", {whole / student.num_parameters():.1f} times smaller" if whole else ""
+    view = ""
+    if plan.has_two_views:
+        own = "by its own tokenizer " if any(member.tokenizer is not plan.tokenizer for member in members) else ""
+        lengths = ", ".join(map(str, dict.fromkeys(member.max_length for member in members)))
+        view = f"; the teacher reads {', '.join(config.text_columns or ['text'])} {own}cut after {lengths}"
+    lines = [
+        *(f"teacher   {teacher}" for teacher in teachers),
+        f"student   {_shape(student)}{times}",
+        f"task      {plan.task.name}{labels_text(data)}",
+        f"train     {len(data.train):,} rows, {len(data.labelled):,} of them with a label",
+        f"test      {len(data.test):,} rows",
+        f"text      cut after {plan.max_length} tokens{view}",
+        f"baseline  {'the same student on the labels alone' if recipe.baseline else 'none (baseline: true adds it)'}",
+        f"output    {recipe.output}",
+    ]
+    cost = estimate_cost(student, members[0].model if members else None, length=plan.max_length)
+    return "\n".join([*lines, "", str(cost)])
 
 
 def labels_text(data: PreparedData) -> str:

@@ -1,17 +1,17 @@
-"""A run as a graph of steps: each is made when another step, or the user, asks for it, and only if it must be."""
+"""What is asked for on demand: the steps of a run, each made only if it must be, and the parts of its plan."""
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from accelerate.utils import broadcast_object_list
 
+from distilnlp.errors import DistillationError
 from distilnlp.runs.stages import Stage
 
-logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 @dataclass(eq=False)
@@ -75,3 +75,22 @@ Reference = str | Step  # of a model: its folder, its Hub id, or the step that m
 def folder_of(model: Reference) -> Path | str:
     """Return where a model lies: a path if a step made it, which it does now unless that is up to date."""
     return model.result if isinstance(model, Step) else model
+
+
+# ---- Parts of a plan ----
+
+
+class settled(cached_property[T]):
+    """A cached property that, where it cannot be, fails the same way each time, without trying again."""
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        if instance is None:
+            return self
+        failures = vars(instance).setdefault("_failures", {})
+        if self.attrname in failures:
+            raise failures[self.attrname]
+        try:
+            return super().__get__(instance, owner)
+        except DistillationError as error:
+            failures[self.attrname] = error
+            raise

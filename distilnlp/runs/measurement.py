@@ -1,7 +1,11 @@
 """Measure models on labelled rows, each as it reads them; `distilnlp evaluate` does it for a saved student."""
 
+import os
+import platform
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import replace
+from importlib.metadata import version
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -10,32 +14,18 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from distilnlp.data import DataConfig, evaluation_split
 from distilnlp.data.parts import numbers_of
-from distilnlp.evaluation import CUT_TEACHER, ModelReport, SpeedPlan, TextLength, evaluate_models, verdict
+from distilnlp.evaluation import CUT_TEACHER, ModelReport, SpeedPlan, evaluate_models, verdict
 from distilnlp.metrics import MetricConfig, load_metrics
 from distilnlp.models.loading import load_pretrained
-from distilnlp.runs.environment import describe_environment
 from distilnlp.runs.lengths import readable_length, warn_of_misfit
-from distilnlp.runs.models import collator_of, find_task, label_list, load_finished, same_vocabulary
+from distilnlp.runs.models import find_task, label_list, load_finished
 from distilnlp.runs.plan import Plan
+from distilnlp.runs.reading import Reader, Reading, same_vocabulary
 from distilnlp.runs.rows import EncodedRows, RunRows
 from distilnlp.signals.views import student_view, teacher_view
 from distilnlp.tasks import Task
 
-UNCUT = 10**9  # tokens: more than any text has
-
-
-class Reading(NamedTuple):
-    """The rows of an evaluation as one model reads them.
-
-    Attributes:
-        rows: tokenised.
-        collate: makes batches.
-        text: how much is read of them.
-    """
-
-    rows: Dataset
-    collate: Any
-    text: TextLength
+PACKAGES = ("distilnlp", "torch", "transformers", "datasets", "accelerate")  # whose versions a result names
 
 
 def evaluate_saved(
@@ -73,16 +63,15 @@ def evaluate_saved(
     if kind.draws_its_items:  # what is masked depends on the length
         lengths = dict.fromkeys(lengths, min(lengths.values()))
     rows = evaluation_split(data, kind.rows, label_list(next(iter(models.values())), kind))
-    for role, tokenizer in tokenizers.items():
-        warn_of_misfit(tokenizer, lengths[role], kind.rows.texts(rows))
-    own = reading(kind, rows, tokenizers["student"], lengths["student"], data)
-    readings = {"student": own}
+    readers = {role: Reader(kind, data, tokenizers[role], length) for role, length in lengths.items()}
+    for reader in readers.values():
+        warn_of_misfit(reader.tokenizer, reader.max_length, kind.rows.texts(rows))
+    readings = {role: reader.read(rows) for role, reader in readers.items()}
     if teacher:
-        whole = reading(kind, rows, tokenizers["teacher"], lengths["teacher"], data)
-        if kind.rows.are_words:  # of words, those that both have room for
-            common = kind.rows.with_common_labels(own.rows, whole.rows)
-            own, whole = (one._replace(rows=shared) for one, shared in zip((own, whole), common, strict=True))
-        cut = cut_as_students(kind, rows, tokenizers["teacher"], whole, own, tokenizers["student"], data)
+        whole, own = readings.values()
+        common = kind.rows.with_common_labels(own.rows, whole.rows)
+        own, whole = (one._replace(rows=shared) for one, shared in zip((own, whole), common, strict=True))
+        cut = _cut_as_students(readers["teacher"], readers["student"].tokenizer, rows, whole, own)
         readings = {"teacher": whole, **cut, "student": own}
     return measure({**models, CUT_TEACHER: models.get("teacher")}, readings, kind, metrics=further)
 
@@ -110,9 +99,19 @@ def measure_run(plan: Plan, rows: RunRows, models: Mapping[str, Any]) -> dict[st
         "models": reports,
         "verdict": verdict(reports),
         "rows": {"train": len(data.train), "labelled": len(data.labelled), "test": len(data.test)},
-        "environment": describe_environment(),
+        "environment": _environment(),
         "processes": state.num_processes,
     }
+
+
+def _environment() -> dict[str, str]:
+    """Return the versions and the hardware that a result was measured with."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} CPU"
+    if not torch.cuda.is_available():
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        device += f", {cores} cores, {torch.get_num_threads()} threads"
+    versions = {package: version(package) for package in PACKAGES}
+    return {**versions, "python": platform.python_version(), "device": device}
 
 
 def readings_of_run(plan: Plan, student: EncodedRows, teacher: EncodedRows | None) -> dict[str, Reading]:
@@ -123,28 +122,19 @@ def readings_of_run(plan: Plan, student: EncodedRows, teacher: EncodedRows | Non
         student: what the student reads, and the baseline.
         teacher: what the teacher reads; None where it is not measured.
     """
-    data, config = plan.data.test, plan.recipe.data
-    cut = text_length(plan.task, student_view(data), plan.tokenizer, plan.max_length, config)
     assert student.test is not None
-    own = Reading(student.test, student.collate, cut)
+    own = plan.reader.read(student_view(plan.data.test), student.test)
     readings = {"student": own} | ({"baseline": own} if plan.recipe.baseline else {})
     if teacher is None or teacher.test is None:
         return readings
-    tokenizer, rows = teacher.tokenizer, teacher_view(data)
-    length = _own_length(plan)
-    if length == teacher.max_length:
-        whole = Reading(teacher.test, teacher.collate, text_length(plan.task, rows, tokenizer, length, config))
+    rows, reader = teacher_view(plan.data.test), replace(plan.reader_of(plan.members[0]), max_length=_own_length(plan))
+    if reader.max_length == teacher.max_length:
+        whole = reader.read(rows, teacher.test)._replace(collate=teacher.collate)
     else:
-        whole = reading(plan.task, rows, tokenizer, length, config)
-        if plan.task.rows.are_words:
-            whole = whole._replace(rows=plan.task.rows.with_common_labels(whole.rows, own.rows)[0])
-    if _reads_as_student(plan):
-        return {
-            "teacher": whole,
-            **cut_as_students(plan.task, rows, tokenizer, whole, own, plan.tokenizer, config),
-            **readings,
-        }
-    return {"teacher": whole, **readings}
+        whole = reader.read(rows)
+        whole = whole._replace(rows=plan.task.rows.with_common_labels(whole.rows, own.rows)[0])
+    cut = _cut_as_students(reader, plan.tokenizer, rows, whole, own) if _reads_as_student(plan) else {}
+    return {"teacher": whole, **cut, **readings}
 
 
 def _own_length(plan: Plan) -> int:
@@ -154,12 +144,9 @@ def _own_length(plan: Plan) -> int:
     is_of_other_words = plan.task.rows.are_words and first.tokenizer is not plan.tokenizer
     if is_settled or is_of_other_words or not _reads_as_student(plan):
         return first.max_length
-    # A member may share the student's tokenizer, which tells how much the student reads.
-    tokenizers = [load_pretrained(AutoTokenizer, own.source, recipe.trust_remote_code) for own in plan.members]
-    return min(
-        readable_length(recipe.data.max_length, tokenizer, own.model)
-        for tokenizer, own in zip(tokenizers, plan.members, strict=True)
-    )
+    # A member may share the student's tokenizer, which tells how much the student reads: its own one is asked.
+    own = zip(plan.tokenizers, plan.members, strict=True)
+    return min(readable_length(recipe.data.max_length, tokenizer, member.model) for tokenizer, member in own)
 
 
 def _reads_as_student(plan: Plan) -> bool:
@@ -190,52 +177,22 @@ def measure(models: Mapping[str, Any], readings: Mapping[str, Reading], task: Ta
     )
 
 
-def reading(
-    task: Task, rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int, config: DataConfig
-) -> Reading:
-    """Tokenise normalised rows for an evaluation, cut after `max_length` tokens."""
-    encoded = task.rows.encode(rows, tokenizer, max_length, "Tokenising", config=config, for_evaluation=True)
-    return Reading(
-        encoded, collator_of(task, tokenizer, config), text_length(task, rows, tokenizer, max_length, config)
-    )
-
-
-def text_length(
-    task: Task, rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int, config: DataConfig
-) -> TextLength:
-    """Return how many tokens of a text a model reads, and the share of the normalised rows that are longer."""
-    if task.rows.are_windows:  # read to the end, in windows
-        return TextLength(max_length=max_length, cut=None)
-    whole = task.rows.encode(rows, tokenizer, UNCUT, "Counting tokens", config=config)
-    return TextLength(max_length=max_length, cut=float((numbers_of(whole, "length") > max_length).mean()))
-
-
-def cut_as_students(
-    task: Task,
-    rows: Dataset,
-    tokenizer: PreTrainedTokenizerBase,
-    whole: Reading,
-    student: Reading,
-    student_tokenizer: PreTrainedTokenizerBase,
-    config: DataConfig,
+def _cut_as_students(
+    reader: Reader, students: PreTrainedTokenizerBase, rows: Dataset, whole: Reading, own: Reading
 ) -> dict[str, Reading]:
     """Return the teacher's reading of texts that are cut at the student's length, where that is another than its own.
 
     Args:
-        task: of both.
+        reader: the teacher's, at its own length.
+        students: the student's tokenizer.
         rows: normalised, as the teacher reads them.
-        tokenizer: the teacher's.
-        whole: the teacher's reading at its own length.
-        student: the student's reading.
-        student_tokenizer: the student's.
-        config: the `data` section.
+        whole: its reading at that length.
+        own: the student's reading.
     """
-    length = student.text["max_length"]
-    is_of_words = task.rows.are_words
-    if length >= whole.text["max_length"] or (is_of_words and not same_vocabulary(tokenizer, student_tokenizer)):
+    length, task_rows = own.text["max_length"], reader.task.rows
+    if length >= reader.max_length or (task_rows.are_words and not same_vocabulary(reader.tokenizer, students)):
         return {}  # other tokenizers have room for other words, and the figures would be of other words
-    cut = reading(task, rows, tokenizer, length, config)
-    lengths = [numbers_of(own.rows, "length").tolist() for own in (cut, whole)]
-    if lengths[0] == lengths[1]:
+    cut = replace(reader, max_length=length).read(rows)
+    if numbers_of(cut.rows, "length").tolist() == numbers_of(whole.rows, "length").tolist():
         return {}
-    return {CUT_TEACHER: cut._replace(rows=task.rows.with_common_labels(cut.rows, student.rows)[0])}
+    return {CUT_TEACHER: cut._replace(rows=task_rows.with_common_labels(cut.rows, own.rows)[0])}

@@ -1,7 +1,7 @@
 """The models that a run's teacher is made of, each with a tokenizer and an order of the labels of its own."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -9,7 +9,8 @@ from distilnlp.errors import DistillationError
 from distilnlp.labels import label_order
 from distilnlp.recipe.sections import Recipe
 from distilnlp.runs.lengths import readable_length
-from distilnlp.runs.models import named, same_vocabulary
+from distilnlp.runs.models import named
+from distilnlp.runs.reading import same_vocabulary
 from distilnlp.signals import label_names_of
 from distilnlp.signals.names import ANSWER, MEMBER
 from distilnlp.tasks import Task
@@ -131,15 +132,3 @@ def in_labels_of_data(
         named(first, label_names),
         *(model if has_names else named(model, label_names) for model, has_names in zip(others, is_named, strict=True)),
     ]
-
-
-def with_weights(members: Sequence[Member], models: Sequence[PreTrainedModel]) -> list[Member]:
-    """Return the members with models that have weights, whose labels get the members' names.
-
-    Args:
-        members: shapes.
-        models: of the same, in order.
-    """
-    for member, model in zip(members, models, strict=True):
-        model.config.id2label, model.config.label2id = member.model.config.id2label, member.model.config.label2id
-    return [replace(member, model=model) for member, model in zip(members, models, strict=True)]

@@ -7,15 +7,15 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import AutoConfig, PreTrainedModel, set_seed
 
-from distilnlp.data import DataConfig
 from distilnlp.data.parts import spread
 from distilnlp.errors import DistillationError
 from distilnlp.models.families import find_family
 from distilnlp.models.loading import load_pretrained
 from distilnlp.models.shapes import IN_CHUNKS
-from distilnlp.recipe.sections import Recipe, StudentConfig
+from distilnlp.recipe.sections import StudentConfig
+from distilnlp.runs.reading import Reader
 from distilnlp.signals import label_names_of
 from distilnlp.signals.names import ANSWER, EXAMPLE, FOLD, OFFSETS, WORD_IDS
 from distilnlp.signals.views import student_view
@@ -206,29 +206,26 @@ def shape_of_student(config: StudentConfig, teacher: PreTrainedModel) -> PreTrai
 
 
 def cut_student(
-    recipe: Recipe,
-    teacher: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    task: Task,
-    train: Dataset,
-    max_length: int,
+    config: StudentConfig, teacher: PreTrainedModel, reader: Reader, train: Dataset, seed: int
 ) -> PreTrainedModel:
     """Return the student that is cut from a teacher.
 
     Args:
-        recipe: its `student` section says what is cut.
+        config: says what is cut.
         teacher: what it is cut from.
-        tokenizer: the teacher's.
-        task: of both.
+        reader: how it reads.
         train: normalised training rows: the text that importance is measured on and a vocabulary must cover.
-        max_length: of that text, in tokens.
+        seed: of what the task draws.
     """
-    config = recipe.student
     options = _cut(config, teacher)
     if config.changes_width:
-        options["sample"] = sample_of(recipe, tokenizer, task, train, max_length)
+        set_seed(seed)
+        encoded = reader.encode(student_view(spread(train, SAMPLE_ROWS)), "Tokenising a sample")
+        examples = list(encoded.remove_columns([name for name in NOT_FOR_MODELS if name in encoded.column_names]))
+        options["sample"] = [reader.collate(examples[start : start + 8]) for start in range(0, len(examples), 8)]
     student = build_student(teacher, **options)
-    return trim_vocabulary(student, tokenizer, task.rows.texts(train))[0] if config.trim_vocabulary else student
+    texts = reader.task.rows.texts(train)
+    return trim_vocabulary(student, reader.tokenizer, texts)[0] if config.trim_vocabulary else student
 
 
 def _cut(config: StudentConfig, teacher: PreTrainedModel) -> dict[str, Any]:
@@ -236,29 +233,3 @@ def _cut(config: StudentConfig, teacher: PreTrainedModel) -> dict[str, Any]:
     if not options.keys() & {"num_layers", "layers"}:
         options["num_layers"] = max(1, teacher.config.num_hidden_layers // 2)
     return options
-
-
-def sample_of(
-    recipe: Recipe, tokenizer: PreTrainedTokenizerBase, task: Task, train: Dataset, max_length: int
-) -> list[dict[str, torch.Tensor]]:
-    """Return some training rows as batches, spread evenly over the data."""
-    set_seed(recipe.seed)  # a masked language model's collator draws
-    chosen = student_view(spread(train, SAMPLE_ROWS))
-    encoded = task.rows.encode(chosen, tokenizer, max_length, "Tokenising a sample", config=recipe.data)
-    collate = collator_of(task, tokenizer, recipe.data)
-    examples = list(encoded.remove_columns([name for name in NOT_FOR_MODELS if name in encoded.column_names]))
-    return [collate(examples[start : start + 8]) for start in range(0, len(examples), 8)]
-
-
-def collator_of(task: Task, tokenizer: PreTrainedTokenizerBase, config: DataConfig) -> Any:
-    """Return the task's collator, with what the recipe says for it."""
-    return task.collator(tokenizer, **{key: getattr(config, key) for key in task.collator_keys})
-
-
-def same_vocabulary(first: PreTrainedTokenizerBase, second: PreTrainedTokenizerBase) -> bool:
-    """Whether two tokenizers give the same ids for the same text, as far as their vocabularies and marks tell."""
-
-    def rules(tokenizer: PreTrainedTokenizerBase) -> tuple[Any, ...]:
-        return type(tokenizer), tokenizer.get_vocab(), tokenizer.special_tokens_map
-
-    return first is second or rules(first) == rules(second)

@@ -18,10 +18,11 @@ from distilnlp.recipe.defaults import baseline_values, build_arguments, distill_
 from distilnlp.recipe.sections import Recipe
 from distilnlp.runs.augmenting import augmented
 from distilnlp.runs.folder import CACHE
+from distilnlp.runs.graph import settled
 from distilnlp.runs.lengths import readable_length
 from distilnlp.runs.members import Member, in_labels_of_data, make_members
 from distilnlp.runs.models import find_task, label_list, shape_of_finished, shape_of_new_head, shape_of_student
-from distilnlp.runs.settled import settled
+from distilnlp.runs.reading import Reader
 from distilnlp.signals import SignalProfile
 from distilnlp.signals.names import FOLD, NO_FOLD, TEACHER_TEXT
 from distilnlp.students import trim_vocabulary
@@ -47,8 +48,6 @@ class Plan:
     Args:
         recipe: says what it says, and leaves the rest open.
     """
-
-    loaded: list[PreTrainedModel] = []  # noqa: RUF012  # a finished teacher's models, between two checks
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
@@ -138,6 +137,15 @@ class Plan:
         asked, (student, tokenizer) = self.recipe.data.max_length, self._untrimmed
         lengths = [readable_length(asked, self.tokenizers[0], self.shapes[0])] if self.shapes else []
         return min([*lengths, readable_length(asked, tokenizer, student)])
+
+    @property
+    def reader(self) -> Reader:
+        """How the student reads the rows."""
+        return self.reader_of(self)
+
+    def reader_of(self, model: "Plan | Member") -> Reader:
+        """Return how a model reads the rows."""
+        return Reader(self.task, self.recipe.data, model.tokenizer, model.max_length)
 
     # ---- The trainings ----
 

@@ -10,10 +10,10 @@ from transformers import PreTrainedTokenizerBase
 
 from distilnlp.data import PreparedData, pair_encodings, same_positions
 from distilnlp.errors import DistillationError
+from distilnlp.runs.graph import settled
 from distilnlp.runs.lengths import longest_text
-from distilnlp.runs.models import collator_of
 from distilnlp.runs.plan import Plan
-from distilnlp.runs.settled import settled
+from distilnlp.runs.reading import Reader
 from distilnlp.signals.names import FOLD, MODEL_INPUTS, NO_LABEL, TEACHER, TEACHER_TEXT, WORD_IDS
 from distilnlp.signals.views import prefixed_columns, student_view, teacher_view
 from distilnlp.tasks.collators import other_tokens
@@ -80,7 +80,7 @@ class RunRows:
 
     @settled
     def _alone(self) -> EncodedRows:
-        return self._encode(self.plan.tokenizer, self.plan.max_length, student_view)
+        return self._encode(self.plan.reader, student_view)
 
     @settled
     def members(self) -> list[EncodedRows]:
@@ -89,33 +89,27 @@ class RunRows:
         by_view = {} if plan.has_two_views else {(plan.tokenizer, plan.max_length): self._alone}
         for member in plan.members:
             if member.view not in by_view:
-                by_view[member.view] = self._encode(member.tokenizer, member.max_length, teacher_view)
+                by_view[member.view] = self._encode(plan.reader_of(member), teacher_view)
         return [by_view[member.view] for member in plan.members]
 
-    def _encode(
-        self, tokenizer: PreTrainedTokenizerBase, max_length: int, view: Callable[[Dataset], Dataset]
-    ) -> EncodedRows:
-        plan, rows, data, config = self.plan, self.plan.task.rows, self.data, self.plan.recipe.data
+    def _encode(self, reader: Reader, view: Callable[[Dataset], Dataset]) -> EncodedRows:
+        plan, data = self.plan, self.data
+        options = {}
+        if plan.task.rows.are_windows and view is student_view and plan.has_two_views:
+            options["with_characters"] = True  # they tell what the teacher is to read, and where
 
-        def encode(part: Dataset, name: str, for_evaluation: bool = False) -> Dataset:
-            desc = f"Tokenising the {name} data"
-            options: dict[str, Any] = {"config": config, "for_evaluation": for_evaluation}
-            if rows.are_windows and view is student_view and plan.has_two_views:
-                options["with_characters"] = True  # they tell what the teacher is to read, and where
-            return rows.encode(view(part), tokenizer, max_length, desc, **options)
+        def encode(part: Dataset | None, name: str, for_evaluation: bool = False) -> Any:
+            lacks_text = view is teacher_view and plan.recipe.teacher.text_columns is not None
+            if part is None or (lacks_text and TEACHER_TEXT not in part.column_names):
+                return None
+            return reader.encode(view(part), f"Tokenising the {name} data", for_evaluation, **options)
 
-        def has_all(part: Dataset) -> bool:
-            return view is student_view or plan.recipe.teacher.text_columns is None or TEACHER_TEXT in part.column_names
-
-        collate = collator_of(plan.task, tokenizer, config)  # refuses a tokenizer that the task cannot use
-        train = encode(data.train, "training")
-        test = encode(data.test, "test", True) if has_all(data.test) else None
-        validation = None
-        if data.validation is not None and has_all(data.validation):
-            validation = encode(data.validation, "validation", True)
+        collate = reader.collate  # refuses a tokenizer that the task cannot use
+        train, test = encode(data.train, "training"), encode(data.test, "test", True)
+        validation = encode(data.validation, "validation", True)
         if test is not None:
             _require_answers(test, plan)
-        return EncodedRows({"": tokenizer}, max_length, collate, encode, train, test, validation)
+        return EncodedRows({"": reader.tokenizer}, reader.max_length, collate, encode, train, test, validation)
 
     # ---- Side by side ----
 

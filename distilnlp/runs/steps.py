@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -189,8 +190,8 @@ class Steps:
             trusted = self.recipe.trust_remote_code
             made = new_head(name, plan.task, plan.data.label_names, self.recipe.seed, trusted)
         else:
-            tokenizer, train = plan.tokenizers[0], plan.data.train
-            made = cut_student(self.recipe, self.teacher.first(), tokenizer, plan.task, train, plan.max_length)
+            reader = replace(plan.reader, tokenizer=plan.tokenizers[0])
+            made = cut_student(self.recipe.student, self.teacher.first(), reader, plan.data.train, self.recipe.seed)
         if self.state.is_main_process:
             remove(work / FINISHED)  # a kill may have left half of it
             made.save_pretrained(work / FINISHED)

@@ -11,8 +11,9 @@ from distilnlp.data.parts import spread
 from distilnlp.evaluation import measure_quality, teacher_warnings
 from distilnlp.evaluation.label_order import order_that_fits
 from distilnlp.runs.members import Member
-from distilnlp.runs.models import collator_of, label_list
+from distilnlp.runs.models import label_list
 from distilnlp.runs.plan import Plan
+from distilnlp.runs.reading import Reader
 from distilnlp.runs.rows import EncodedRows, RunRows
 from distilnlp.signals.views import teacher_view
 from distilnlp.tasks import Task
@@ -39,14 +40,11 @@ def check_finished_teacher(task: Task, data: PreparedData, members: Sequence[Mem
     rows = spread(data.labelled if len(data.labelled) else data.test, SAMPLE)
     evaluation = task.evaluation
     for member in members:
-        collate = collator_of(task, member.tokenizer, config)
-        options: dict[str, Any] = {"config": config, "for_evaluation": True}
-        examples = list(
-            task.rows.encode(teacher_view(rows), member.tokenizer, member.max_length, "A sample", **options)
-        )
+        reader = Reader(task, config, member.tokenizer, member.max_length)
+        examples = list(reader.encode(teacher_view(rows), "A sample", for_evaluation=True))
         member.model.to(PartialState().device)
         labels = evaluation.read_labels(examples, member.model.config)
-        answers = evaluation.predict(member.model, examples, collate, 32, f"the teacher {member.source}")
+        answers = evaluation.predict(member.model, examples, reader.collate, 32, f"the teacher {member.source}")
         warnings = teacher_warnings(measure_quality({"teacher": answers}, labels, evaluation, resamples=RESAMPLES))
         order = order_that_fits(answers, labels, label_list(member.model, task), evaluation)
         for said in (*warnings, *([order] if order else [])):
