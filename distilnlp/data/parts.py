@@ -1,7 +1,7 @@
 """Work on rows in parts: of rows in files come rows in a file, and the memory never holds them all."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -89,12 +89,10 @@ def map_in_parts(rows: Dataset, function: Callable[..., Any], *, key: Any = None
         DistillationError: the cache cannot be written.
     """
     named = {name: value for name, value in options.items() if name != "desc"}
-    try:
-        fingerprint = Hasher.hash([rows._fingerprint, function if key is None else key, named, _code()])
-    except Exception:  # what cannot be pickled, for whatever reason, is made anew each time
-        fingerprint = generate_random_fingerprint()
-    path = None
-    if rows.cache_files and datasets.is_caching_enabled():  # if it is not, the library chooses a temporary file
+    path, fingerprint = None, generate_random_fingerprint()
+    if rows.cache_files and datasets.is_caching_enabled():  # rows in memory are not found again, and a hash takes long
+        with suppress(Exception):  # what cannot be pickled, for whatever reason, is made anew each time
+            fingerprint = Hasher.hash([rows._fingerprint, function if key is None else key, named, _code()])
         path = str(_cache() / FOLDER / f"{fingerprint}.arrow")
     with naming_the_cache():
         return rows.map(

@@ -15,6 +15,7 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_LENGTH = 256  # tokens
 SAMPLE_TEXTS = 200
+MOST_CHARACTERS = 20  # of a token, as a mean
 MOST_UNKNOWN = 0.3  # share of the tokens; text of the model's own language has hardly any
 
 
@@ -65,7 +66,8 @@ def warn_of_misfit(tokenizer: PreTrainedTokenizerBase, length: int, texts: Itera
         )
     sample = list(islice(texts, SAMPLE_TEXTS))
     options: Any = {"add_special_tokens": False, "truncation": True, "max_length": length}
-    ids = [tokenizer(text, **options)["input_ids"] for text in sample]
+    # Cut before: a tokenizer reads all of a text and then drops what is too long.
+    ids = [tokenizer(text[: MOST_CHARACTERS * length], **options)["input_ids"] for text in sample]
     tokens = sum(map(len, ids))
     unknown = sum(row.count(tokenizer.unk_token_id) for row in ids)
     if unknown > MOST_UNKNOWN * tokens:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import evaluate
 import huggingface_hub.constants
 from accelerate import PartialState
 
@@ -81,7 +80,7 @@ def dry_run(recipe: Recipe, overwrite: bool = False) -> str:
     Raises:
         DistillationError: all that does not fit, at once.
     """
-    with _without_network():
+    with _without_network(recipe):
         check_folder(recipe, overwrite)
         plan = Plan(recipe)
         try:
@@ -116,7 +115,7 @@ def _what_was_done(recipe: Recipe) -> str:
     named = recipe.data.source if isinstance(recipe.data.source, str) else ""
     metrics = [metric.name for metric in recipe.evaluation.metrics]
     code = [*(source for source in (named, *recipe.data.unlabelled) if ":" in source), *metrics]
-    copies = f", and the code of metrics in that of evaluate ({evaluate.config.HF_MODULES_CACHE})" if metrics else ""
+    copies = f", and the code of metrics in that of evaluate ({_evaluate().HF_MODULES_CACHE})" if metrics else ""
     ran = f" The Python code of {', '.join(code)} was run, whatever it does." if code else ""
     return (
         "Nothing was trained, and nothing was written but rows in the cache of the datasets library "
@@ -141,13 +140,20 @@ def _first_rows(data: PreparedData) -> PreparedData:
     return replace(data, train=train, test=test, validation=None)
 
 
+def _evaluate() -> Any:
+    """Return the settings of the evaluate library, which takes a second to import."""
+    from evaluate import config
+
+    return config
+
+
 @contextmanager
-def _without_network() -> Iterator[None]:
+def _without_network(recipe: Recipe) -> Iterator[None]:
     """Keep the Hub libraries from reaching for the network, whatever the environment says."""
     settings = [
         (huggingface_hub.constants, "HF_HUB_OFFLINE"),
         (datasets.config, "HF_HUB_OFFLINE"),
-        (evaluate.config, "HF_EVALUATE_OFFLINE"),
+        *([(_evaluate(), "HF_EVALUATE_OFFLINE")] if recipe.evaluation.metrics else []),
     ]
     before = [getattr(module, name) for module, name in settings]
     try:
