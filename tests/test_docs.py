@@ -108,6 +108,12 @@ def test_every_module_and_folder_is_on_the_map_and_nothing_else() -> None:
     assert named.keys() == {path.name + "/" * path.is_dir() for path in package}
 
 
+def test_every_behaviour_is_where_the_map_says() -> None:
+    files = [row[1].strip("`") for row in rows(section(ROOT / "CONTRIBUTING.md", "## Where a behaviour is"))]
+    assert len(files) >= 20
+    assert [file for file in files if not (ROOT / "distilnlp" / file).is_file()] == []
+
+
 # ---- Losses ----
 
 
