@@ -109,7 +109,8 @@ def test_every_module_and_folder_is_on_the_map_and_nothing_else() -> None:
 
 
 def test_every_behaviour_is_where_the_map_says() -> None:
-    files = [row[1].strip("`") for row in rows(section(ROOT / "CONTRIBUTING.md", "## Where a behaviour is"))]
+    named = [row[1] for row in rows(section(ROOT / "CONTRIBUTING.md", "## Where a behaviour is"))]
+    files = [cell.strip("`") for cell in named if cell.startswith("`")]
     assert len(files) >= 20
     assert [file for file in files if not (ROOT / "distilnlp" / file).is_file()] == []
 
