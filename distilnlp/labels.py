@@ -7,8 +7,7 @@ from typing import Any
 from datasets import ClassLabel, Dataset, IterableDataset, Value
 
 from distilnlp.errors import DistillationError, shown
-from distilnlp.signals import SignalProfile
-from distilnlp.signals.names import LABEL_COLUMNS, NO_LABEL
+from distilnlp.signals import LABEL_COLUMNS, NO_LABEL, SignalProfile
 
 
 def label_column(dataset: Any) -> str | None:

@@ -18,7 +18,7 @@ from distilnlp.data.source_checks import require_column
 from distilnlp.data.source_columns import is_text
 from distilnlp.errors import DistillationError
 from distilnlp.models.identity import weights_fingerprint
-from distilnlp.signals.names import TEXT, TEXT_PAIR
+from distilnlp.signals import TEXT, TEXT_PAIR
 
 SEEDS = 2**32  # a seed may be anything from 0 to below this
 Texts = tuple[str, ...]

@@ -10,8 +10,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from distilnlp.objective.projections import Projection
-from distilnlp.signals import Batch, SignalProfile, SignalRequest, Signals
-from distilnlp.signals.names import LABEL_INPUTS
+from distilnlp.signals import LABEL_INPUTS, Batch, SignalProfile, SignalRequest, Signals
 from distilnlp.tasks import Task
 from distilnlp.validation import Section
 

@@ -15,8 +15,7 @@ from distilnlp.objective.component import Component, LossConfig, ModelPair
 from distilnlp.objective.layer_mapping import LEARNED, LayerMapping, like_to_like, resolve_layer_mapping
 from distilnlp.objective.projections import Projection
 from distilnlp.objective.words import CommonWords, common_words
-from distilnlp.signals import Batch, SignalRequest, Signals, token_mask
-from distilnlp.signals.names import WORD_IDS
+from distilnlp.signals import WORD_IDS, Batch, SignalRequest, Signals, token_mask
 
 
 class LayersConfig(LossConfig):

@@ -12,8 +12,7 @@ from distilnlp.errors import DistillationError
 from distilnlp.objective.component import Component, HardLoss, LossConfig, ModelPair, SoftLoss
 from distilnlp.objective.projections import Projections
 from distilnlp.objective.schedule import TEMPERATURE, parse_schedules
-from distilnlp.signals import Batch, SignalProfile, SignalRequest, Signals
-from distilnlp.signals.names import REPEATED
+from distilnlp.signals import REPEATED, Batch, SignalProfile, SignalRequest, Signals
 from distilnlp.tasks import Task
 
 

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from distilnlp.losses.reduction import at_least_float32, ignore_masked
-from distilnlp.signals import Batch, token_mask
-from distilnlp.signals.names import TEACHER, WORD_IDS
-from distilnlp.signals.views import under
+from distilnlp.signals import TEACHER, WORD_IDS, Batch, token_mask, under
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from distilnlp.runs.lengths import readable_length, warn_of_misfit
 from distilnlp.runs.models import collator_of, find_task, label_list, load_finished, same_vocabulary
 from distilnlp.runs.plan import Plan
 from distilnlp.runs.rows import EncodedRows, RunRows
-from distilnlp.signals.views import student_view, teacher_view
+from distilnlp.signals import student_view, teacher_view
 from distilnlp.tasks import Task
 
 UNCUT = 10**9  # tokens: more than any text has

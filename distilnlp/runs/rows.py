@@ -14,8 +14,17 @@ from distilnlp.runs.lengths import longest_text
 from distilnlp.runs.models import collator_of
 from distilnlp.runs.plan import Plan
 from distilnlp.runs.settled import settled
-from distilnlp.signals.names import FOLD, MODEL_INPUTS, NO_LABEL, TEACHER, TEACHER_TEXT, WORD_IDS
-from distilnlp.signals.views import prefixed_columns, student_view, teacher_view
+from distilnlp.signals import (
+    FOLD,
+    MODEL_INPUTS,
+    NO_LABEL,
+    TEACHER,
+    TEACHER_TEXT,
+    WORD_IDS,
+    prefixed_columns,
+    student_view,
+    teacher_view,
+)
 from distilnlp.tasks.collators import other_tokens
 from distilnlp.teachers import DistillationCollator
 from distilnlp.training.keeping import Questions

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from distilnlp.errors import DistillationError
 from distilnlp.models.families import FAMILIES, Family
 from distilnlp.models.shapes import longest_readable, on_shapes
-from distilnlp.signals.modality import TOKENS
+from distilnlp.signals import TOKENS
 from distilnlp.students.layers import check_whole
 from distilnlp.students.loading import Source, as_model
 from distilnlp.tasks import TASKS

@@ -14,8 +14,7 @@ from distilnlp.losses import cross_entropy
 from distilnlp.losses.reduction import at_least_float32
 from distilnlp.models.families import find_family
 from distilnlp.models.running import in_eval_mode
-from distilnlp.signals import Batch, named_inputs, select_inputs, token_mask
-from distilnlp.signals.names import NO_LABEL
+from distilnlp.signals import NO_LABEL, Batch, named_inputs, select_inputs, token_mask
 from distilnlp.tasks import Task, task_of
 
 HOW_TO_SAMPLE = (
