@@ -10,7 +10,7 @@ from distilnlp.errors import DistillationError, shown
 from distilnlp.signals import LABEL_COLUMNS, NO_LABEL, SignalProfile
 
 
-def label_column(dataset: Any) -> str | None:
+def label_column(dataset: object) -> str | None:
     """Return the label column of a data set whose rows can be read more than once, or None if there is none."""
     if not isinstance(dataset, Dataset):
         return None
@@ -23,12 +23,12 @@ def label_of(row: Mapping[str, Any]) -> Any:
     return next((row[name] for name in LABEL_COLUMNS if name in row), None)
 
 
-def marked_ids(values: Iterable[Any]) -> list[Any]:
+def marked_ids(values: Iterable[int | None]) -> list[int]:
     """Return class ids with -100 in the place of null: no label."""
     return [NO_LABEL if value is None else value for value in values]
 
 
-def marked_numbers(values: Iterable[Any]) -> list[Any]:
+def marked_numbers(values: Iterable[float | None]) -> list[float]:
     """Return numbers with NaN in the place of null: no label."""
     return [math.nan if value is None else value for value in values]
 
@@ -94,11 +94,17 @@ def align_dataset_labels(dataset: Any, label_names: Sequence[str] | None, num_la
     if column is None:
         return dataset
     feature = dataset.features[column]
-    labels: Sequence[Any] = []
+    labels: Sequence[object] = []
     if isinstance(dataset, Dataset):  # a stream's labels are not known before it runs
         is_one_value = isinstance(feature, ClassLabel | Value)
         labels = dataset.unique(column) if is_one_value else dataset.with_format(None)[:5][column]
-    _check_label_ids(labels, num_labels, column, split)
+    unknown = [label for label in labels if label not in [None, NO_LABEL, *range(num_labels)]]
+    if unknown:
+        raise DistillationError(
+            f"column {column!r} of the {split} data must hold class ids from 0 to {num_labels - 1}, or null or "
+            f"{NO_LABEL} for a row without a label, but it holds {unknown[:5]}. Encode the labels as class ids, in the "
+            "order of the student's id2label."
+        )
     order = None
     if isinstance(feature, ClassLabel) and label_names is not None:
         order = label_order(feature.names, label_names, f"the {split} data", "the student")
@@ -111,7 +117,7 @@ def _renumber(dataset: Any, column: str, order: list[int]) -> Any:
     """Give the labels new ids, and null, which few collators can take, its mark."""
     new_id = {old: new for new, old in enumerate(order)}
 
-    def renumber(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    def renumber(rows: dict[str, list[Any]]) -> dict[str, list[int]]:
         return {column: marked_ids(new_id.get(label, label) for label in rows[column])}
 
     features = dataset.features.copy()
@@ -123,14 +129,3 @@ def _renumber(dataset: Any, column: str, order: list[int]) -> Any:
     return plain.with_format(
         row_format["type"], row_format["columns"], row_format["output_all_columns"], **row_format["format_kwargs"]
     )
-
-
-def _check_label_ids(labels: Sequence[Any], num_labels: int, column: str, split: str) -> None:
-    allowed = [None, NO_LABEL, *range(num_labels)]
-    unknown = [label for label in labels if label not in allowed]
-    if unknown:
-        raise DistillationError(
-            f"column {column!r} of the {split} data must hold class ids from 0 to {num_labels - 1}, or null or "
-            f"{NO_LABEL} for a row without a label, but it holds {unknown[:5]}. Encode the labels as class ids, in the "
-            "order of the student's id2label."
-        )

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 from datasets import Dataset, concatenate_datasets
@@ -26,7 +25,7 @@ Texts = tuple[str, ...]
 
 def augment(
     rows: Dataset,
-    methods: Sequence[Mapping[str, Any] | MethodConfig],
+    methods: Sequence[Mapping[str, object] | MethodConfig],
     *,
     text_columns: Sequence[str] | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
@@ -109,7 +108,7 @@ def _count_words(texts: Dataset) -> Counter[str]:
     return Counter(word for own in values_of(texts, *texts.column_names) for text in own for word in text.split())
 
 
-def _rewritten(texts: Dataset, config: MethodConfig, rewrite: Rewriter, seeds: tuple[int, int], key: Any) -> Dataset:
+def _rewritten(texts: Dataset, config: MethodConfig, rewrite: Rewriter, seeds: tuple[int, int], key: object) -> Dataset:
     """Return the copies of every row, without those that equal the row itself or another copy."""
     names = texts.column_names
 

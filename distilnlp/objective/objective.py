@@ -1,9 +1,8 @@
 """The objective: the weighted sum of hard, soft and further losses, each with its own count of valid items."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from operator import or_
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,7 +47,7 @@ class Objective:
         losses: Sequence[LossConfig],
         student: SignalProfile,
         teacher: SignalProfile | None,
-        schedules: Mapping[str, Any] | None = None,
+        schedules: Mapping[str, Mapping[str, object]] | None = None,
     ) -> None:
         if teacher is None and (soft_loss_weight > 0 or losses):
             raise DistillationError(
@@ -142,5 +141,5 @@ class Objective:
         return torch.stack([weight * value for weight, value in zip(self.weights(progress), values, strict=True)]).sum()
 
 
-def _join(requests: Any) -> SignalRequest:
+def _join(requests: Iterable[SignalRequest]) -> SignalRequest:
     return reduce(or_, requests, SignalRequest())

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -49,7 +49,7 @@ class Schedule(Section):
         return value + (self.end - value) * done
 
 
-def parse_schedules(entries: Mapping[str, Any], names: list[str]) -> dict[str, Schedule]:
+def parse_schedules(entries: Mapping[str, Mapping[str, object]], names: list[str]) -> dict[str, Schedule]:
     """Validate the schedules.
 
     Args:

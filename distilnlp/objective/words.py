@@ -38,8 +38,7 @@ def common_words(batch: Batch) -> CommonWords | None:
     """Return the words that student and teacher both have, by `word_ids` of both; None where one of them is missing."""
     if not {WORD_IDS, TEACHER + WORD_IDS} <= batch.keys():
         return None
-    own = _numbers(batch)
-    other = _numbers(under(TEACHER, batch))
+    own, other = _numbers(batch), _numbers(under(TEACHER, batch))
     mine, its = (own.unsqueeze(-1) == side.unsqueeze(-2) for side in (own, other))
     is_first = ~mine.tril(-1).any(dim=-1)
     mask = (own >= 0) & is_first & its.any(dim=-1)

@@ -198,6 +198,6 @@ def named_inputs(model: nn.Module) -> frozenset[str]:
     return frozenset(name for name, parameter in signature(model.forward).parameters.items() if parameter.kind in kinds)
 
 
-def select_inputs(batch: Batch, names: frozenset[str]) -> dict[str, Any]:
+def select_inputs(batch: Batch, names: frozenset[str]) -> dict[str, Tensor]:
     """Keep the entries of a batch that a model names, without the labels: the objective computes the losses."""
     return {name: value for name, value in batch.items() if name in names and name not in LABEL_INPUTS}

@@ -57,13 +57,11 @@ def fold_embeddings(
     if norm.normalized_shape == (layer.in_features,):
         scaled = norm.weight.double().unsqueeze(-1) * folded
         folded = scaled - scaled.mean(dim=0)  # the norm takes the mean off its input before it scales
-        leaving = partial(_through, layer, projection)
+
+        def leaving(rows: Tensor) -> Tensor:  # what the student's hidden states should be, `[tokens, new]`
+            return shorten(layer(rows.to(layer.weight.dtype)).to(rows), -1, projection)
+
         fits[f"{embeddings}.LayerNorm"] = NormFit(norm, partial(shorten, axis=-1, kept=folded), leaving)
     tables = [name for name, module in teacher.named_modules() if isinstance(module, nn.Embedding)]
     cuts = {f"{name}.weight": {1: folded} for name in tables if name.startswith(f"{embeddings}.")}
     return Folding(cuts, fits, frozenset({f"{path}.weight", f"{path}.bias"}))
-
-
-def _through(layer: nn.Linear, projection: Tensor, rows: Tensor) -> Tensor:
-    """Return what the student's hidden states should be: `[tokens, new]`."""
-    return shorten(layer(rows.to(layer.weight.dtype)).to(rows), -1, projection)

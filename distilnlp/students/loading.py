@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import transformers
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -55,7 +54,7 @@ def as_tokenizer(given: PreTrainedTokenizerBase | Source) -> PreTrainedTokenizer
 
 
 @contextmanager
-def giving_only(inputs: frozenset[str], tokenizer: Any) -> Iterator[None]:
+def giving_only(inputs: frozenset[str], tokenizer: object) -> Iterator[None]:
     """Let a tokenizer be saved as one that gives what a student takes: a DistilBERT has no `token_type_ids`.
 
     Args:
@@ -74,7 +73,7 @@ def giving_only(inputs: frozenset[str], tokenizer: Any) -> Iterator[None]:
         tokenizer.model_input_names, tokenizer.init_kwargs = given, options
 
 
-def _named(given: Any, kind: str) -> str:
+def _named(given: object, kind: str) -> str:
     if not isinstance(given, str | os.PathLike):
         raise DistillationError(
             f"expected a {kind} of transformers, its folder or its Hub id, but got {type(given).__name__}: "
