@@ -36,13 +36,8 @@ def marked_numbers(values: Iterable[float | None]) -> list[float]:
 def class_order(own: SignalProfile, wanted: SignalProfile, owner: str, wanted_owner: str) -> list[int] | None:
     """Return for each class of the wanted side its index in the own; None where both have one order.
 
-    Classes without names are taken to be in the wanted order already: as many are all that can be known.
-
-    Args:
-        own: of the model whose classes are reordered.
-        wanted: of the model whose order is wanted.
-        owner: whose classes the own are, for the message ("the teacher").
-        wanted_owner: whose the wanted are.
+    Classes without names are taken to be in the wanted order already: as many are all that can be known. The owners,
+    such as "the teacher", say in a message whose classes they are.
 
     Raises:
         DistillationError: the two do not have the same labels.
@@ -59,13 +54,7 @@ def class_order(own: SignalProfile, wanted: SignalProfile, owner: str, wanted_ow
 
 
 def label_order(source: Sequence[str], target: Sequence[str], source_owner: str, target_owner: str) -> list[int] | None:
-    """Return for each target label its index in the source, or None where both already have one order.
-
-    Args:
-        source: label names of the side that is reordered.
-        target: label names in the order that is wanted.
-        source_owner: whose labels the source's are, for the message ("the teacher").
-        target_owner: whose labels the target's are.
+    """Return for each target label its index in the source, None where both have one order; owners as `class_order`.
 
     Raises:
         DistillationError: the two sides do not name the same labels.

@@ -62,13 +62,7 @@ class ReplaceWithMaskedLMConfig(MethodConfig):
 
 
 class Blank(NamedTuple):
-    """A word to predict.
-
-    Attributes:
-        text: index of its text.
-        word: index of the word.
-        position: of its piece.
-    """
+    """A word to predict: the index of its text, its own in the text, and the position of its piece."""
 
     text: int
     word: int
@@ -76,13 +70,7 @@ class Blank(NamedTuple):
 
 
 class MaskedLMRewriter:
-    """The method, built.
-
-    Args:
-        config: its settings.
-        tokenizer: the model's.
-        model: on its own device, which it keeps, as its modes.
-    """
+    """The method, built; the model keeps its device and its modes."""
 
     def __init__(
         self, config: ReplaceWithMaskedLMConfig, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel

@@ -15,12 +15,7 @@ WORD_BEFORE = "a"  # pieces are read inside a text: some tokenizers write the fi
 def read_words(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[Words], max_length: int | None = None
 ) -> tuple[dict[str, list[list[int]]], list[dict[int, int]]]:
-    """Tokenise texts, and find the words that are a single piece.
-
-    Args:
-        tokenizer: a fast one.
-        texts: their words are joined by a space.
-        max_length: longer texts are cut; None = they are not cut.
+    """Tokenise texts, cut to `max_length` if it is given, and find the words that are a single piece.
 
     Returns:
         What the model reads, `{name: one list a text}`, and for each text the positions of those pieces by word.
@@ -53,9 +48,6 @@ def whole_words(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
 
     Such a piece is read again from its own text, inside a text. So it is not a part of a word, nor one of those that
     no text can give, such as BERT's unused ones. It has a letter or a digit, and is not a special or added token.
-
-    Args:
-        tokenizer: a fast one.
     """
     left_out = {*tokenizer.get_added_vocab().values(), *tokenizer.all_special_ids}
     ids = sorted(set(tokenizer.get_vocab().values()) - left_out)

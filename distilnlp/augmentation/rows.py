@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 import numpy as np
 from datasets import Dataset, concatenate_datasets
@@ -65,7 +64,11 @@ def augment(
     if not 0 <= seed < SEEDS:
         raise DistillationError(f"seed must be from 0 to below 2**32, but it is {seed}. Choose another.")
     texts = _texts_of(rows, text_columns)
-    resources = Resources(tokenizer, masked_lm, partial(_count_words, texts))
+
+    def count_words() -> Counter[str]:
+        return Counter(word for own in values_of(texts, *texts.column_names) for text in own for word in text.split())
+
+    resources = Resources(tokenizer, masked_lm, count_words)
     rewriters = [config.build(resources) for config in configs]
     if not (configs and len(texts)):
         return texts.select(range(0))
@@ -102,10 +105,6 @@ def _texts_of(rows: Dataset, wanted: Sequence[str] | None) -> Dataset:
 
 def _same_spaces(texts: Texts) -> Texts:
     return tuple(" ".join(text.split()) for text in texts)
-
-
-def _count_words(texts: Dataset) -> Counter[str]:
-    return Counter(word for own in values_of(texts, *texts.column_names) for text in own for word in text.split())
 
 
 def _rewritten(texts: Dataset, config: MethodConfig, rewrite: Rewriter, seeds: tuple[int, int], key: object) -> Dataset:

@@ -102,11 +102,7 @@ FAMILIES = {
 
 
 def find_family(model_type: str) -> Family:
-    """Return the family of a config's `model_type`.
-
-    Raises:
-        DistillationError: if the family is not supported.
-    """
+    """Return the family of a config's `model_type`, which must be one of these."""
     if model_type not in FAMILIES:
         raise DistillationError(
             f"A student can be cut from the families {', '.join(FAMILIES)}; got {model_type!r}. Choose a teacher of "

@@ -125,11 +125,7 @@ def texts(batch: Batch) -> Tensor:
 
 
 def same_tokens(name: str, student: Signals, teacher: Signals) -> Tensor:
-    """Return the mask of the tokens `[texts, length]` that student and teacher share.
-
-    Raises:
-        DistillationError: they read the text in different pieces, or the teacher does not say which pieces it reads.
-    """
+    """Return the mask of the tokens `[texts, length]`, which student and teacher must share."""
     assert student.mask is not None
     if teacher.mask is None:
         raise DistillationError(

@@ -50,10 +50,8 @@ def resolve_layer_mapping(
 def like_to_like(mapping: LayerMapping, student_windows: Sequence[int], teacher_windows: Sequence[int]) -> LayerMapping:
     """Return the pairs with each of the student's layers beside the nearest teacher layer of its kind, local or global.
 
-    Args:
-        mapping: pairs without the embeddings.
-        student_windows: how many tokens each layer's attention sees, 0 = the whole text; empty = all see it.
-        teacher_windows: likewise. Where the teacher has no layer of a kind, the pair stays.
+    Where the teacher has no layer of a kind, the pair stays. The pairs are without the embeddings; the windows are how
+    many tokens each layer's attention sees, 0 = the whole text; empty = all see it.
     """
 
     def is_local(windows: Sequence[int], layer: int) -> bool:

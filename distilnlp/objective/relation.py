@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from pydantic import Field
@@ -71,13 +72,7 @@ class MiniLMv2Config(RelationConfig):
                 f"{widths[1]}, but it is {heads}. Set it to one of {[number for number in fitting if number <= 64]}."
             )
         weights = self.model_dump(include={"query_weight", "key_weight", "value_weight"})
-
-        def compute(
-            own: losses.QueryKeyValue, other: losses.QueryKeyValue, mask: Tensor, num_items: Tensor | int | None
-        ) -> Tensor:
-            return losses.minilmv2(own, other, mask, num_items, num_relation_heads=heads, **weights)
-
-        return TokenRelationLoss(self, layers, compute)
+        return TokenRelationLoss(self, layers, partial(losses.minilmv2, num_relation_heads=heads, **weights))
 
 
 class TextRelationConfig(RelationConfig):

@@ -24,12 +24,7 @@ class CommonWords:
 
     @staticmethod
     def pooled(states: Tensor, pieces: Tensor) -> Tensor:
-        """Return the mean of the states over the pieces of each word, in float32 at least: `[texts, length, width]`.
-
-        Args:
-            states: `[texts, length of one side, width]`.
-            pieces: which of them make each word, that side's.
-        """
+        """Average one side's states over its pieces of each word, in float32 at least: `[texts, length, width]`."""
         states = ignore_masked(at_least_float32(states), pieces.any(dim=1))
         return pieces.to(states.dtype) @ states / pieces.sum(dim=-1, keepdim=True).clamp(min=1)
 

@@ -38,13 +38,9 @@ def fold_embeddings(
     """Fold the layer behind the embeddings into their tables, if the student has none.
 
     Where the norm comes behind the layer, this is exact. Where it comes before, it divides by what the tables give it:
-    its mean and gain go into the tables too, and gain and bias are fitted anew to what left the layer.
-
-    Args:
-        teacher: of the student.
-        blueprint: of a full copy of it.
-        shapes: of the student's weights.
-        projection: of the hidden states, `[old, new]`.
+    its mean and gain go into the tables too, and gain and bias are fitted anew to what left the layer. The blueprint is
+    that of a full copy of the teacher, the shapes are those of the student's weights, and the projection `[old, new]`
+    is that of the hidden states.
     """
     path = f"{blueprint.base_prefix}{find_family(teacher.config.model_type).embedding_projection}"
     if f"{path}.weight" not in blueprint.weights or f"{path}.weight" in shapes:

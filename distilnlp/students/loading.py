@@ -14,14 +14,7 @@ Source = str | os.PathLike[str]
 
 
 def as_model(given: PreTrainedModel | Source) -> PreTrainedModel:
-    """Return a model, or load it with the head that it was saved with.
-
-    Args:
-        given: the model, its folder or its Hub id.
-
-    Raises:
-        DistillationError: it is none of these, cannot be loaded, does not say its class, or lacks weights of it.
-    """
+    """Return a model, or load it from its folder or by its Hub id with the head that it was saved with."""
     if isinstance(given, PreTrainedModel):
         return given
     source = _named(given, "model")
@@ -43,11 +36,7 @@ def as_model(given: PreTrainedModel | Source) -> PreTrainedModel:
 
 
 def as_tokenizer(given: PreTrainedTokenizerBase | Source) -> PreTrainedTokenizerBase:
-    """Return a tokenizer, or load it from its folder or by its Hub id.
-
-    Raises:
-        DistillationError: it is none of these, or cannot be loaded.
-    """
+    """Return a tokenizer, or load it from its folder or by its Hub id."""
     if isinstance(given, PreTrainedTokenizerBase):
         return given
     return load_pretrained(AutoTokenizer, _named(given, "tokenizer"))
@@ -57,9 +46,7 @@ def as_tokenizer(given: PreTrainedTokenizerBase | Source) -> PreTrainedTokenizer
 def giving_only(inputs: frozenset[str], tokenizer: object) -> Iterator[None]:
     """Let a tokenizer be saved as one that gives what a student takes: a DistilBERT has no `token_type_ids`.
 
-    Args:
-        inputs: what the student names.
-        tokenizer: it is as before when this ends. Anything else than a tokenizer is left alone.
+    When this ends it is as before. Anything else than a tokenizer is left alone.
     """
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
         yield

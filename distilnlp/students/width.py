@@ -91,14 +91,7 @@ def _check_size(name: str, size: int, largest: int) -> None:
 
 
 def narrow(blueprint: Blueprint, teacher: PreTrainedModel, width: Width, sample: Sequence[Batch] | None) -> Blueprint:
-    """Cut the blueprint of a full copy of the teacher down to a width.
-
-    Args:
-        blueprint: of the teacher at its full depth.
-        teacher: it stays as it is.
-        width: at most the teacher's; at the teacher's nothing changes.
-        sample: tokenised batches; needed unless the width is the teacher's.
-    """
+    """Cut the blueprint of a full copy of the teacher down to a width; unless it is the teacher's, by a sample."""
     own = width_of(blueprint.config)
     if width == own:
         return blueprint
