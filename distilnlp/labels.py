@@ -7,11 +7,10 @@ from typing import Any
 from datasets import ClassLabel, Dataset, IterableDataset, Value
 
 from distilnlp.errors import DistillationError, shown
-from distilnlp.signals import SignalProfile
-from distilnlp.signals.names import LABEL_COLUMNS, NO_LABEL
+from distilnlp.signals import LABEL_COLUMNS, NO_LABEL, SignalProfile
 
 
-def label_column(dataset: Any) -> str | None:
+def label_column(dataset: object) -> str | None:
     """Return the label column of a data set whose rows can be read more than once, or None if there is none."""
     if not isinstance(dataset, Dataset):
         return None
@@ -24,12 +23,12 @@ def label_of(row: Mapping[str, Any]) -> Any:
     return next((row[name] for name in LABEL_COLUMNS if name in row), None)
 
 
-def marked_ids(values: Iterable[Any]) -> list[Any]:
+def marked_ids(values: Iterable[int | None]) -> list[int]:
     """Return class ids with -100 in the place of null: no label."""
     return [NO_LABEL if value is None else value for value in values]
 
 
-def marked_numbers(values: Iterable[Any]) -> list[Any]:
+def marked_numbers(values: Iterable[float | None]) -> list[float]:
     """Return numbers with NaN in the place of null: no label."""
     return [math.nan if value is None else value for value in values]
 
@@ -37,13 +36,8 @@ def marked_numbers(values: Iterable[Any]) -> list[Any]:
 def class_order(own: SignalProfile, wanted: SignalProfile, owner: str, wanted_owner: str) -> list[int] | None:
     """Return for each class of the wanted side its index in the own; None where both have one order.
 
-    Classes without names are taken to be in the wanted order already: as many are all that can be known.
-
-    Args:
-        own: of the model whose classes are reordered.
-        wanted: of the model whose order is wanted.
-        owner: whose classes the own are, for the message ("the teacher").
-        wanted_owner: whose the wanted are.
+    Classes without names are taken to be in the wanted order already: as many are all that can be known. The owners,
+    such as "the teacher", say in a message whose classes they are.
 
     Raises:
         DistillationError: the two do not have the same labels.
@@ -60,13 +54,7 @@ def class_order(own: SignalProfile, wanted: SignalProfile, owner: str, wanted_ow
 
 
 def label_order(source: Sequence[str], target: Sequence[str], source_owner: str, target_owner: str) -> list[int] | None:
-    """Return for each target label its index in the source, or None where both already have one order.
-
-    Args:
-        source: label names of the side that is reordered.
-        target: label names in the order that is wanted.
-        source_owner: whose labels the source's are, for the message ("the teacher").
-        target_owner: whose labels the target's are.
+    """Return for each target label its index in the source, None where both have one order; owners as `class_order`.
 
     Raises:
         DistillationError: the two sides do not name the same labels.
@@ -95,11 +83,17 @@ def align_dataset_labels(dataset: Any, label_names: Sequence[str] | None, num_la
     if column is None:
         return dataset
     feature = dataset.features[column]
-    labels: Sequence[Any] = []
+    labels: Sequence[object] = []
     if isinstance(dataset, Dataset):  # a stream's labels are not known before it runs
         is_one_value = isinstance(feature, ClassLabel | Value)
         labels = dataset.unique(column) if is_one_value else dataset.with_format(None)[:5][column]
-    _check_label_ids(labels, num_labels, column, split)
+    unknown = [label for label in labels if label not in [None, NO_LABEL, *range(num_labels)]]
+    if unknown:
+        raise DistillationError(
+            f"column {column!r} of the {split} data must hold class ids from 0 to {num_labels - 1}, or null or "
+            f"{NO_LABEL} for a row without a label, but it holds {unknown[:5]}. Encode the labels as class ids, in the "
+            "order of the student's id2label."
+        )
     order = None
     if isinstance(feature, ClassLabel) and label_names is not None:
         order = label_order(feature.names, label_names, f"the {split} data", "the student")
@@ -112,7 +106,7 @@ def _renumber(dataset: Any, column: str, order: list[int]) -> Any:
     """Give the labels new ids, and null, which few collators can take, its mark."""
     new_id = {old: new for new, old in enumerate(order)}
 
-    def renumber(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    def renumber(rows: dict[str, list[Any]]) -> dict[str, list[int]]:
         return {column: marked_ids(new_id.get(label, label) for label in rows[column])}
 
     features = dataset.features.copy()
@@ -124,14 +118,3 @@ def _renumber(dataset: Any, column: str, order: list[int]) -> Any:
     return plain.with_format(
         row_format["type"], row_format["columns"], row_format["output_all_columns"], **row_format["format_kwargs"]
     )
-
-
-def _check_label_ids(labels: Sequence[Any], num_labels: int, column: str, split: str) -> None:
-    allowed = [None, NO_LABEL, *range(num_labels)]
-    unknown = [label for label in labels if label not in allowed]
-    if unknown:
-        raise DistillationError(
-            f"column {column!r} of the {split} data must hold class ids from 0 to {num_labels - 1}, or null or "
-            f"{NO_LABEL} for a row without a label, but it holds {unknown[:5]}. Encode the labels as class ids, in the "
-            "order of the student's id2label."
-        )

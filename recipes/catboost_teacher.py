@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, log_loss
 
 from distilnlp.data import assign_folds, fingerprint, load_source
-from distilnlp.signals.names import NO_FOLD, NO_LABEL
+from distilnlp.signals import NO_FOLD, NO_LABEL
 from distilnlp.tasks import SINGLE_LABEL_ROWS
 
 SOURCE = "recipes/bbc_news.py:load"  # all that data.source may be

@@ -16,8 +16,7 @@ from torch import Tensor
 from distilnlp import EnsembleTeacher, LiveTeacher
 from distilnlp.data import RowFormat, assign_folds
 from distilnlp.errors import DistillationError
-from distilnlp.signals import SignalProfile, SignalRequest
-from distilnlp.signals.names import FOLD, NO_FOLD
+from distilnlp.signals import FOLD, NO_FOLD, SignalProfile, SignalRequest
 from distilnlp.tasks import (
     CHOICE_ROWS,
     MULTI_LABEL_ROWS,

@@ -8,7 +8,7 @@ import pytest
 from distilnlp.errors import DistillationError
 from distilnlp.recipe.sections import Recipe
 from distilnlp.runs import Plan, make_plan, run
-from distilnlp.signals.names import NO_LABEL
+from distilnlp.signals import NO_LABEL
 from tests import test_runs
 from tests.tiny_tasks import task_model
 

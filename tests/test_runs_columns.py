@@ -13,8 +13,7 @@ from distilnlp.errors import DistillationError
 from distilnlp.recipe.sections import Recipe
 from distilnlp.runs import cache, dry_run, make_plan, run
 from distilnlp.runs.steps import Steps
-from distilnlp.signals import SignalRequest
-from distilnlp.signals.names import ANSWER
+from distilnlp.signals import ANSWER, SignalRequest
 from tests import test_runs
 from tests.test_runs import save_model
 from tests.tiny import TOPICS, tiny_model, tiny_rows

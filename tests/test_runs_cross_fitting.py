@@ -13,8 +13,7 @@ from distilnlp.answers import read_manifest
 from distilnlp.errors import DistillationError
 from distilnlp.recipe.sections import Recipe
 from distilnlp.runs import Plan, make_plan, run, training
-from distilnlp.signals import named_inputs, select_inputs
-from distilnlp.signals.names import FOLD
+from distilnlp.signals import FOLD, named_inputs, select_inputs
 from distilnlp.teachers import AveragedModel, EnsembleTeacher, as_teacher
 from tests import test_runs
 from tests.tiny_tasks import TASKS, collated, signals_of, task_rows, task_teacher

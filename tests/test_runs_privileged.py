@@ -14,7 +14,7 @@ from distilnlp.recipe.sections import Recipe
 from distilnlp.runs import make_plan, run
 from distilnlp.runs.describe import describe
 from distilnlp.runs.rows import RunRows
-from distilnlp.signals.views import student_view, teacher_view
+from distilnlp.signals import student_view, teacher_view
 from distilnlp.tasks import SINGLE_LABEL_ROWS
 from tests import test_runs
 from tests.tiny import TOPICS, tiny_rows, tiny_tokenizer

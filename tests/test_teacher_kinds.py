@@ -19,8 +19,7 @@ from distilnlp import (
     as_teacher,
 )
 from distilnlp.errors import DistillationError
-from distilnlp.signals import SignalRequest
-from distilnlp.signals.names import FOLD
+from distilnlp.signals import FOLD, SignalRequest
 from tests.conftest import tiny_arguments
 from tests.tiny import TOPICS, tiny_tokenizer
 from tests.tiny_tasks import task_data, task_student, task_teacher

@@ -10,7 +10,7 @@ import torch
 from accelerate.data_loader import BatchSamplerShard
 from torch.utils.data import BatchSampler, SequentialSampler
 
-from distilnlp.signals.names import REPEATED
+from distilnlp.signals import REPEATED
 from distilnlp.training.sampling import own_rows, without_repeated
 from tests.distributed_uneven import TRAININGS, weights_after
 from tests.tiny_tasks import task_student

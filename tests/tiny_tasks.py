@@ -10,8 +10,7 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from distilnlp.signals import SignalRequest, Signals, named_inputs
-from distilnlp.signals.names import NO_LABEL
+from distilnlp.signals import NO_LABEL, SignalRequest, Signals, named_inputs
 from distilnlp.tasks import TASKS
 from distilnlp.tasks.forward import forward
 from tests.conftest import NO_DROPOUT

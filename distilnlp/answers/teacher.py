@@ -12,8 +12,7 @@ from distilnlp.answers.keys import KEY_BYTES, Keys, dataset_keys, row_key
 from distilnlp.answers.layout import as_signals, field_names, restore
 from distilnlp.answers.store import AnswerStore
 from distilnlp.errors import DistillationError
-from distilnlp.signals import Batch, SignalRequest, Signals
-from distilnlp.signals.names import LABEL_INPUTS
+from distilnlp.signals import LABEL_INPUTS, Batch, SignalRequest, Signals
 from distilnlp.tasks import task_named
 from distilnlp.tasks.checks import is_tokenised
 

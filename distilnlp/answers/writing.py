@@ -32,8 +32,7 @@ from distilnlp.answers.store import AnswerStore, damaged_shards, write_shard
 from distilnlp.data.parts import spread
 from distilnlp.errors import DistillationError, NotKeptError
 from distilnlp.files import UNFINISHED, digest, is_failed_write
-from distilnlp.signals import SignalRequest
-from distilnlp.signals.names import LABEL_INPUTS
+from distilnlp.signals import LABEL_INPUTS, SignalRequest
 from distilnlp.tasks import Task
 from distilnlp.teachers import Teacher
 

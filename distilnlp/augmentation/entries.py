@@ -1,7 +1,6 @@
 """The list `augmentation`: which methods can be named. What each takes and how it is built, its config says."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from distilnlp.augmentation.masked_lm import ReplaceWithMaskedLMConfig
 from distilnlp.augmentation.method import MethodConfig
@@ -14,7 +13,7 @@ ENTRIES: Entries[MethodConfig] = Entries(
 METHODS = ENTRIES.by_name
 
 
-def parse_augmentation(entries: Sequence[Mapping[str, Any] | MethodConfig]) -> list[MethodConfig]:
+def parse_augmentation(entries: Sequence[Mapping[str, object] | MethodConfig]) -> list[MethodConfig]:
     """Validate the list `augmentation`. A method may be named more than once, with other settings.
 
     Raises:

@@ -1,15 +1,14 @@
 """Words that a masked language model would put in a word's place (TinyBERT, arXiv 1909.10351, Algorithm 1)."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
-from typing import Any, Literal, NamedTuple
+from itertools import groupby, islice
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
 from pydantic import Field
-from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distilnlp.augmentation.method import MethodConfig, Resources, Words
@@ -48,46 +47,30 @@ class ReplaceWithMaskedLMConfig(MethodConfig):
         require_fast(tokenizer, self.name)
         if resources.masked_lm is None:
             raise DistillationError(f"{self.name} needs a masked language model, but got none. Pass `masked_lm`.")
-        _check_model(resources.masked_lm, tokenizer)
+        if not MASKED_LM.is_head_of(resources.masked_lm):
+            raise DistillationError(
+                f"{self.name} needs a masked language model, but got a {type(resources.masked_lm).__name__}. Load one "
+                "with AutoModelForMaskedLM."
+            )
+        largest, vocabulary = max(tokenizer.get_vocab().values()), resources.masked_lm.config.vocab_size
+        if largest >= vocabulary:
+            raise DistillationError(
+                f"masked_lm has a vocabulary of {vocabulary}, but the tokenizer's ids go up to {largest}. Pass the "
+                "model's own tokenizer."
+            )
         return MaskedLMRewriter(self, tokenizer, resources.masked_lm)
 
 
 class Blank(NamedTuple):
-    """A word to predict.
-
-    Attributes:
-        text: index of its text.
-        word: index of the word.
-        position: of its piece.
-    """
+    """A word to predict: the index of its text, its own in the text, and the position of its piece."""
 
     text: int
     word: int
     position: int
 
 
-def _check_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    if not MASKED_LM.is_head_of(model):
-        raise DistillationError(
-            f"replace_with_masked_lm needs a masked language model, but got a {type(model).__name__}. Load one with "
-            "AutoModelForMaskedLM."
-        )
-    largest = max(tokenizer.get_vocab().values())
-    if largest >= model.config.vocab_size:
-        raise DistillationError(
-            f"masked_lm has a vocabulary of {model.config.vocab_size}, but the tokenizer's ids go up to {largest}. "
-            "Pass the model's own tokenizer."
-        )
-
-
 class MaskedLMRewriter:
-    """The method, built.
-
-    Args:
-        config: its settings.
-        tokenizer: the model's.
-        model: on its own device, which it keeps, as its modes.
-    """
+    """The method, built; the model keeps its device and its modes."""
 
     def __init__(
         self, config: ReplaceWithMaskedLMConfig, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel
@@ -128,27 +111,23 @@ class MaskedLMRewriter:
                     candidates[blank.text][blank.word] = [here.get(index, self._words[index]) for index in best]
         return candidates
 
-    def _likeliest(self, inputs: Mapping[str, Any], blanks: Sequence[Blank]) -> list[list[int]]:
+    def _likeliest(self, inputs: Mapping[str, Sequence[Sequence[int]]], blanks: Sequence[Blank]) -> list[list[int]]:
         """Return the ids of the likeliest words for each blank, in the order of the ids.
 
         That order, and not the likelihood's, leaves less to rounding: it matters for the last of them alone.
         """
-        device = self._model.device
         batch = {name: torch.tensor([own[blank.text] for blank in blanks]) for name, own in inputs.items()}
         is_blank = torch.zeros_like(batch["input_ids"], dtype=torch.bool)
         is_blank[range(len(blanks)), [blank.position for blank in blanks]] = True
         batch["input_ids"][is_blank] = self._tokenizer.mask_token_id
-        batch = {name: value.to(device) for name, value in batch.items()}
-        logits = self._run(batch, is_blank.to(device))[:, self._ids]
+        batch = {name: value.to(self._model.device) for name, value in batch.items()}
+        is_blank = is_blank.to(self._model.device)
+        with head_on(self._model, is_blank):
+            outputs = self._model(**select_inputs(batch, named_inputs(self._model)), return_dict=True)
+        logits = logits_at(outputs.logits, is_blank)[:, self._ids]  # [blanks, words]
         best = logits.topk(min(self._config.top_k, len(self._ids)))
         check_finite(as_array(best.values), "masked_lm")
         return self._ids[best.indices].sort().values.tolist()
-
-    def _run(self, batch: Mapping[str, Tensor], positions: Tensor) -> Tensor:
-        """Return the logits at these positions, one a text: `[batch, vocabulary]`."""
-        with head_on(self._model, positions):
-            outputs = self._model(**select_inputs(batch, named_inputs(self._model)), return_dict=True)
-        return logits_at(outputs.logits, positions)
 
 
 def _equally_long(blanks: Sequence[Blank], ids: Sequence[Sequence[int]], size: int) -> Iterator[list[Blank]]:
@@ -158,8 +137,8 @@ def _equally_long(blanks: Sequence[Blank], ids: Sequence[Sequence[int]], size: i
         return len(ids[blank.text])
 
     for _, group in groupby(sorted(blanks, key=length, reverse=True), length):
-        alike = list(group)
-        yield from (alike[start : start + size] for start in range(0, len(alike), size))
+        while batch := list(islice(group, size)):
+            yield batch
 
 
 def _fill(words: Words, chosen: NDArray[np.bool_], places: NDArray, candidates: Mapping[int, Words]) -> Words:

@@ -20,24 +20,14 @@ Rewriter = Callable[[Sequence[Words], Sequence[Sequence[Generator]]], list[list[
 
 @dataclass(frozen=True)
 class Resources:
-    """What a method may need beside the texts.
-
-    Attributes:
-        tokenizer: None where none was given.
-        masked_lm: None where none was given.
-        count_words: counts the words of all rows.
-    """
+    """What a method may need beside the texts; `count_words` counts the words of all rows."""
 
     tokenizer: PreTrainedTokenizerBase | None
     masked_lm: PreTrainedModel | None
     count_words: Callable[[], Counter[str]]
 
     def masking_tokenizer(self, method: str) -> PreTrainedTokenizerBase:
-        """Return the tokenizer.
-
-        Raises:
-            DistillationError: there is none, or it has no mask token.
-        """
+        """Return the tokenizer, or refuse that there is none or that it has no mask token."""
         if self.tokenizer is None:
             raise DistillationError(f"{method} needs a tokenizer with a mask token, but got none. Pass `tokenizer`.")
         if self.tokenizer.mask_token is None:

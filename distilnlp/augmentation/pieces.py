@@ -4,7 +4,6 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -15,13 +14,8 @@ WORD_BEFORE = "a"  # pieces are read inside a text: some tokenizers write the fi
 
 def read_words(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[Words], max_length: int | None = None
-) -> tuple[dict[str, Any], list[dict[int, int]]]:
-    """Tokenise texts, and find the words that are a single piece.
-
-    Args:
-        tokenizer: a fast one.
-        texts: their words are joined by a space.
-        max_length: longer texts are cut; None = they are not cut.
+) -> tuple[dict[str, list[list[int]]], list[dict[int, int]]]:
+    """Tokenise texts, cut to `max_length` if it is given, and find the words that are a single piece.
 
     Returns:
         What the model reads, `{name: one list a text}`, and for each text the positions of those pieces by word.
@@ -33,9 +27,8 @@ def read_words(
         return_offsets_mapping=True,
         return_special_tokens_mask=True,
     )
-    inputs = dict(encoded)
-    places = zip(texts, inputs.pop("offset_mapping"), inputs.pop("special_tokens_mask"), strict=True)
-    return inputs, [_single_pieces(*own) for own in places]
+    places = zip(texts, encoded.pop("offset_mapping"), encoded.pop("special_tokens_mask"), strict=True)
+    return dict(encoded), [_single_pieces(*own) for own in places]
 
 
 def _single_pieces(words: Words, offsets: Sequence[tuple[int, int]], special: Sequence[int]) -> dict[int, int]:
@@ -55,18 +48,15 @@ def whole_words(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
 
     Such a piece is read again from its own text, inside a text. So it is not a part of a word, nor one of those that
     no text can give, such as BERT's unused ones. It has a letter or a digit, and is not a special or added token.
-
-    Args:
-        tokenizer: a fast one.
     """
     left_out = {*tokenizer.get_added_vocab().values(), *tokenizer.all_special_ids}
     ids = sorted(set(tokenizer.get_vocab().values()) - left_out)
     written = tokenizer.backend_tokenizer.decode_batch([[index] for index in ids])
-    words = {index: text.strip() for index, text in zip(ids, written, strict=True) if _is_word(text)}
+    words = {
+        index: text.strip()
+        for index, text in zip(ids, written, strict=True)
+        if len(text.split()) == 1 and any(map(str.isalnum, text))
+    }
     inputs, single = read_words(tokenizer, [[WORD_BEFORE, word] for word in words.values()])
     read = zip(words.items(), inputs["input_ids"], single, strict=True)
     return {index: word for (index, word), pieces, own in read if 1 in own and pieces[own[1]] == index}
-
-
-def _is_word(text: str) -> bool:
-    return len(text.split()) == 1 and any(map(str.isalnum, text))

@@ -2,8 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import Any
 
 import numpy as np
 from datasets import Dataset, concatenate_datasets
@@ -18,7 +16,7 @@ from distilnlp.data.source_checks import require_column
 from distilnlp.data.source_columns import is_text
 from distilnlp.errors import DistillationError
 from distilnlp.models.identity import weights_fingerprint
-from distilnlp.signals.names import TEXT, TEXT_PAIR
+from distilnlp.signals import TEXT, TEXT_PAIR
 
 SEEDS = 2**32  # a seed may be anything from 0 to below this
 Texts = tuple[str, ...]
@@ -26,7 +24,7 @@ Texts = tuple[str, ...]
 
 def augment(
     rows: Dataset,
-    methods: Sequence[Mapping[str, Any] | MethodConfig],
+    methods: Sequence[Mapping[str, object] | MethodConfig],
     *,
     text_columns: Sequence[str] | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
@@ -66,7 +64,11 @@ def augment(
     if not 0 <= seed < SEEDS:
         raise DistillationError(f"seed must be from 0 to below 2**32, but it is {seed}. Choose another.")
     texts = _texts_of(rows, text_columns)
-    resources = Resources(tokenizer, masked_lm, partial(_count_words, texts))
+
+    def count_words() -> Counter[str]:
+        return Counter(word for own in values_of(texts, *texts.column_names) for text in own for word in text.split())
+
+    resources = Resources(tokenizer, masked_lm, count_words)
     rewriters = [config.build(resources) for config in configs]
     if not (configs and len(texts)):
         return texts.select(range(0))
@@ -105,11 +107,7 @@ def _same_spaces(texts: Texts) -> Texts:
     return tuple(" ".join(text.split()) for text in texts)
 
 
-def _count_words(texts: Dataset) -> Counter[str]:
-    return Counter(word for own in values_of(texts, *texts.column_names) for text in own for word in text.split())
-
-
-def _rewritten(texts: Dataset, config: MethodConfig, rewrite: Rewriter, seeds: tuple[int, int], key: Any) -> Dataset:
+def _rewritten(texts: Dataset, config: MethodConfig, rewrite: Rewriter, seeds: tuple[int, int], key: object) -> Dataset:
     """Return the copies of every row, without those that equal the row itself or another copy."""
     names = texts.column_names
 

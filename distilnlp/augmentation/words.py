@@ -94,14 +94,7 @@ def _one_by_one(rewrite: Callable[[Words, Generator], Words]) -> Rewriter:
 
 
 class Corpus:
-    """Draws words by their frequency.
-
-    Args:
-        counts: how often each word occurs.
-
-    Raises:
-        DistillationError: there are not two different words.
-    """
+    """Draws words by how often each occurs; a single one is refused."""
 
     def __init__(self, counts: Counter[str]) -> None:
         if len(counts) == 1:

@@ -16,7 +16,7 @@ from distilnlp.data.splits import Splits, hold_out, labelled_rows, warn_of_overl
 from distilnlp.data.teacher_columns import SCORES
 from distilnlp.errors import DistillationError, did_you_mean, shown
 from distilnlp.files import digest
-from distilnlp.signals.names import ANSWER, SOURCE_ROW
+from distilnlp.signals import ANSWER, SOURCE_ROW
 
 
 @dataclass(frozen=True)

@@ -18,15 +18,7 @@ from distilnlp.data.parts import PART, Part, numbers_of, read_in_parts, values_o
 from distilnlp.data.source_checks import check_text_columns
 from distilnlp.data.source_columns import LabelCheck, LabelColumn, find_class_names, may_be_label
 from distilnlp.data.teacher_columns import GivenAnswers, joined_texts
-from distilnlp.signals.names import (
-    ANSWER,
-    LABEL,
-    NO_LABEL,
-    SOURCE_ROW,
-    TEACHER_TEXT,
-    TEACHER_TEXT_PAIR,
-    TEXT_PAIR,
-)
+from distilnlp.signals import ANSWER, LABEL, NO_LABEL, SOURCE_ROW, TEACHER_TEXT, TEACHER_TEXT_PAIR, TEXT_PAIR
 
 logger = logging.getLogger(__name__)
 

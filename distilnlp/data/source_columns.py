@@ -11,7 +11,7 @@ from datasets import ClassLabel, Dataset, LargeList, List, Value
 
 from distilnlp.errors import DistillationError, shown
 from distilnlp.labels import label_order
-from distilnlp.signals.names import NO_LABEL, TEXT
+from distilnlp.signals import NO_LABEL, TEXT
 
 logger = logging.getLogger(__name__)
 

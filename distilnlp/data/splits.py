@@ -13,7 +13,7 @@ from distilnlp.data.row_format import Layout, RowFormat
 from distilnlp.data.source_checks import check_section, check_types, require_rows
 from distilnlp.data.sources import load_source
 from distilnlp.errors import DistillationError, did_you_mean, shown
-from distilnlp.signals.names import NO_FOLD
+from distilnlp.signals import NO_FOLD
 
 logger = logging.getLogger(__name__)
 

@@ -11,9 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from distilnlp.data.parts import values_of
 from distilnlp.data.row_format import RowFormat
 from distilnlp.errors import DistillationError
-from distilnlp.signals.modality import TOKENS
-from distilnlp.signals.names import MARKS, MEMBER, MODEL_INPUTS, TEACHER, WORD_IDS
-from distilnlp.signals.views import prefixed_columns
+from distilnlp.signals import MARKS, MEMBER, MODEL_INPUTS, TEACHER, TOKENS, WORD_IDS, prefixed_columns
 
 
 def pair_encodings(rows: RowFormat, student_rows: Dataset, teacher_rows: Dataset, words: bool = False) -> Dataset:

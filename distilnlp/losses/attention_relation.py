@@ -61,20 +61,14 @@ def minilmv2(
 
     MiniLMv2 (arXiv 2012.15828). The heads are joined and split anew into relation heads, so that student and teacher
     may differ in heads and in width; a relation is softmax(a·aᵀ / √relation head width). Each KL is a mean over the
-    relation heads and then over the tokens that count; the loss is their weighted sum.
+    relation heads and then over the tokens that count; the loss is their weighted sum. Further arguments and the result
+    are as for `minilm`, but the heads may differ.
 
     Args:
-        student: queries, keys and values `[batch, heads, length, head width]`.
-        teacher: of any heads and width; no gradient flows to it.
-        mask: bool `[batch, length]`, True for real tokens.
-        num_items: see `mean_over_items`; None = the number of real tokens.
         num_relation_heads: divides heads · head width of both.
         query_weight: weight of the query relations; a relation of weight 0 is not computed. One is above 0.
         key_weight: weight of the key relations.
         value_weight: weight of the value relations.
-
-    Returns:
-        A scalar.
     """
     per_text = []
     for weight, own, other in zip((query_weight, key_weight, value_weight), student, teacher, strict=True):

@@ -30,13 +30,8 @@ def hidden_state_cosine(
 ) -> Tensor:
     """One minus the cosine between hidden states, averaged over the tokens that count.
 
-    DistilBERT (arXiv 1910.01108) aligns the directions of the hidden states with it.
-
-    Args:
-        student: `[batch, length, width]`.
-        teacher: `[batch, length, width]`; no gradient flows to it.
-        mask: bool `[batch, length]`, True for real tokens.
-        num_items: see `mean_over_items`; None = the number of real tokens.
+    DistilBERT (arXiv 1910.01108) aligns the directions of the hidden states with it. Arguments as for
+    `hidden_state_mse`.
 
     Returns:
         A scalar between 0 (same direction) and 2 (opposite).
@@ -112,13 +107,7 @@ def attention_kl(student: Tensor, teacher: Tensor, mask: Tensor, num_items: Tens
     The order is that of MiniLM's attention transfer (arXiv 2002.10957), on maps that are given. Where the numbers of
     heads differ, both maps are averaged over their heads first. A probability of zero is allowed: where the teacher's
     is zero the key adds nothing; the student's are raised to the smallest normal number of their dtype (1.2e-38 in
-    float32), below which a probability gets no gradient.
-
-    Args:
-        student: probabilities `[batch, heads, length, length]`; the last dimension is over the keys.
-        teacher: probabilities `[batch, any heads, length, length]`; no gradient flows to it.
-        mask: bool `[batch, length]`, True for real tokens, as queries and as keys.
-        num_items: see `mean_over_items`; None = the number of real tokens.
+    float32), below which a probability gets no gradient. Arguments as for `attention_mse`.
 
     Returns:
         A scalar, in nats.

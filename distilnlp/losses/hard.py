@@ -9,10 +9,7 @@ from distilnlp.losses.reduction import at_least_float32, ignore_masked, mean_ove
 
 
 def cross_entropy(
-    logits: Tensor,
-    labels: Tensor,
-    num_items: Tensor | int | None = None,
-    class_mask: Tensor | None = None,
+    logits: Tensor, labels: Tensor, num_items: Tensor | int | None = None, class_mask: Tensor | None = None
 ) -> Tensor:
     """Cross-entropy with the labels, in nats.
 

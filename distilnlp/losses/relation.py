@@ -69,26 +69,14 @@ def rkd_angle(
     d − 1/2 beyond.
 
     Takes memory for batch² · (width + batch) numbers a few times over. Inner products of the vectors would do without
-    the width, but close texts would lose their angle to rounding.
-
-    Args:
-        student: `[batch, width]`, one vector a text, such as `pooled` states.
-        teacher: `[batch, any width]`; no gradient flows to it.
-        mask: bool `[batch]`, True for texts that count; None = all count.
-        num_items: see `mean_over_items`; None = the number of ordered triples.
-
-    Returns:
-        A scalar.
+    the width, but close texts would lose their angle to rounding. Arguments and result as for `rkd_distance`.
     """
     student, teacher, mask = _counting(student, teacher, mask)
     different = _different(mask)
     triples = mask[:, None, None] & mask[:, None] & mask
     triples = triples & different[:, :, None] & different[:, None, :] & different
-    return mean_over_items(
-        F.smooth_l1_loss(_cosines_at_vertices(student), _cosines_at_vertices(teacher), reduction="none"),
-        triples,
-        num_items,
-    )
+    own, other = _cosines_at_vertices(student), _cosines_at_vertices(teacher)
+    return mean_over_items(F.smooth_l1_loss(own, other, reduction="none"), triples, num_items)
 
 
 def similarity_preserving(
@@ -98,16 +86,7 @@ def similarity_preserving(
 
     Similarity-preserving distillation (arXiv 1907.09682). The similarities are inner products; those of one text with
     all, itself included, are scaled to length 1. An item is an ordered pair, a text with itself included: n² for n
-    texts that count.
-
-    Args:
-        student: `[batch, width]`, one vector a text, such as `pooled` states.
-        teacher: `[batch, any width]`; no gradient flows to it.
-        mask: bool `[batch]`, True for texts that count; None = all count.
-        num_items: see `mean_over_items`; None = the number of ordered pairs.
-
-    Returns:
-        A scalar.
+    texts that count. Arguments and result as for `rkd_distance`.
     """
     student, teacher, mask = _counting(student, teacher, mask)
     own, other = unit_vectors(student @ student.T), unit_vectors(teacher @ teacher.T)

@@ -61,16 +61,8 @@ def reverse_kl(
     It punishes probability where the teacher has little, so a student too small to match all of the teacher's
     distribution keeps to its peaks; MiniLLM (arXiv 2306.08543) uses it for language models.
 
-    Args:
-        student_logits: as for `forward_kl`, and so are the other arguments.
-        teacher_logits: finite where the class exists: a probability of zero makes the loss infinite.
-        temperature: T > 0.
-        mask: the items that count.
-        num_items: the divisor.
-        class_mask: the classes that exist.
-
-    Returns:
-        A scalar.
+    Arguments and result as for `forward_kl`, but the teacher's logits must be finite where the class exists: a
+    probability of zero makes the loss infinite.
     """
     student, teacher, exists = _comparable(student_logits, teacher_logits, mask, class_mask)
     log_student = F.log_softmax(_soften(student, temperature, exists), dim=-1)
@@ -90,18 +82,7 @@ def jensen_shannon(
     """T² · (KL(teacher ‖ mixture) + KL(student ‖ mixture)) / 2, in nats; the mixture is the mean of the two.
 
     Unlike a KL divergence it is symmetric, and at most T² · log 2 an item. The generalised form of GKD
-    (arXiv 2306.13649) at equal weights.
-
-    Args:
-        student_logits: as for `forward_kl`, and so are the other arguments.
-        teacher_logits: a logit of −inf is allowed.
-        temperature: T > 0.
-        mask: the items that count.
-        num_items: the divisor.
-        class_mask: the classes that exist.
-
-    Returns:
-        A scalar.
+    (arXiv 2306.13649) at equal weights. Arguments and result as for `forward_kl`.
     """
     student, teacher, exists = _comparable(student_logits, teacher_logits, mask, class_mask)
     log_student = F.log_softmax(_soften(student, temperature, exists), dim=-1)
@@ -126,13 +107,8 @@ def logit_mse(
     Ba and Caruana (arXiv 1312.6184) train on the logits; Kim et al. (arXiv 2105.08919) compare it with the KL
     divergence. With a single output it is the soft loss of regression.
 
-    Args:
-        student_logits: as for `forward_kl`, and so are the other arguments.
-        teacher_logits: finite where the class exists.
-        temperature: without effect, because it cancels out: T² · ((student − teacher) / T)² is the same at every T.
-        mask: the items that count.
-        num_items: the divisor.
-        class_mask: the classes that exist.
+    Arguments as for `forward_kl`, but the teacher's logits must be finite where the class exists, and the temperature
+    is without effect: T² · ((student − teacher) / T)² is the same at every T.
 
     Returns:
         A scalar, in squared units of the logits.
@@ -156,16 +132,8 @@ def standardized_kl(
     free in the scale of its logits. The variance is that of the population, plus 1e-6, so that constant logits have a
     finite gradient. Two classes become −1 and 1, whatever the logits, which leaves nothing to learn but their order.
 
-    Args:
-        student_logits: as for `forward_kl`, and so are the other arguments.
-        teacher_logits: finite where the class exists.
-        temperature: T > 0, divides the standardised logits.
-        mask: the items that count.
-        num_items: the divisor.
-        class_mask: the classes that exist.
-
-    Returns:
-        A scalar.
+    Arguments and result as for `forward_kl`, but the teacher's logits must be finite where the class exists, and the
+    temperature divides the standardised logits.
     """
     student, teacher, exists = _comparable(student_logits, teacher_logits, mask, class_mask)
     student, teacher = (_standardize(logits, exists, floor=VARIANCE_FLOOR) for logits in (student, teacher))
@@ -192,20 +160,14 @@ def dkd(
     sum to 1. In `forward_kl` the latter is weighted by 1 − the teacher's probability of the target, which is next to
     nothing where the teacher is sure. With two classes the non-target part is 0.
 
+    Further arguments and the result are as for `forward_kl`, but the teacher's logits must be finite where the class
+    exists.
+
     Args:
-        student_logits: as for `forward_kl`, and so are the other arguments.
-        teacher_logits: finite where the class exists.
-        temperature: T > 0.
-        mask: the items that count.
-        num_items: the divisor.
-        class_mask: the classes that exist.
         labels: int `[...]`, the target classes. Where a label is none of the item's classes (-100, say), and where
             labels is None, the class that the teacher finds most likely takes its place.
         target_weight: weight of the target part.
         non_target_weight: weight of the non-target part.
-
-    Returns:
-        A scalar.
     """
     student, teacher, exists = _comparable(student_logits, teacher_logits, mask, class_mask)
     target = _target_class(teacher, labels, exists)
@@ -241,18 +203,11 @@ def dist(
     Fewer than two values have no correlation and add 0. To each variance 1e-8 of the mean square (and 1e-30) is added:
     a constant vector has the correlation 0 and a finite gradient.
 
+    Further arguments and the result are as for `forward_kl`.
+
     Args:
-        student_logits: as for `forward_kl`, and so are the other arguments.
-        teacher_logits: a logit of −inf is allowed.
-        temperature: T > 0.
-        mask: the items that count.
-        num_items: the divisor.
-        class_mask: the classes that exist.
         inter_weight: weight of the relation among classes.
         intra_weight: weight of the relation among items.
-
-    Returns:
-        A scalar.
     """
     student, teacher, exists = _comparable(student_logits, teacher_logits, mask, class_mask)
     if exists is None:

@@ -10,8 +10,7 @@ from transformers import PreTrainedConfig
 from distilnlp.errors import DistillationError
 from distilnlp.labels import class_order, label_of, marked_ids
 from distilnlp.metrics.prediction import Rows
-from distilnlp.signals import SignalProfile, label_names_of
-from distilnlp.signals.names import NO_LABEL
+from distilnlp.signals import NO_LABEL, SignalProfile, label_names_of
 
 
 def label_values(examples: Rows) -> list[Any]:

@@ -13,8 +13,7 @@ from transformers import PreTrainedModel
 
 from distilnlp.errors import DistillationError, did_you_mean
 from distilnlp.models.running import in_eval_mode
-from distilnlp.signals import Batch, named_inputs, select_inputs
-from distilnlp.signals.modality import TOKENS
+from distilnlp.signals import TOKENS, Batch, named_inputs, select_inputs
 
 Example = Mapping[str, Any]
 Rows = Sequence[Example]

@@ -2,10 +2,11 @@
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from inspect import signature
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from accelerate.utils import extract_model_from_parallel
@@ -74,11 +75,7 @@ def bare_model(model: nn.Module) -> PreTrainedModel:
 def layers_of(model: nn.Module) -> list[nn.Module]:
     """Return a model's layers from the embeddings' side, whatever its head; layer i gives hidden state i + 1."""
     inner = bare_model(model)
-    return list(inner.base_model.get_submodule(_family_of(inner).layers).children())
-
-
-def _family_of(model: PreTrainedModel) -> Family:
-    return check_capturable(model.config.model_type)
+    return list(inner.base_model.get_submodule(check_capturable(inner.config.model_type).layers).children())
 
 
 # ---- Capturing ----
@@ -106,55 +103,39 @@ def capturing(model: nn.Module, attentions: Collection[int] = (), qkv: Collectio
             map, checkpointing is re-entrant or `DataParallel` splits the batch; at the end of the block, rows of a
             map do not sum to 1 or a layer did not run.
     """
-    captures, hooks = Captures(), _Hooks()
-    try:
+    captures = Captures()
+    with ExitStack() as hooks:
         if attentions or qkv:  # else any model will do
             _set_hooks(hooks, captures, bare_model(model), set(attentions), set(qkv))
         yield captures
-        _check_complete(captures, attentions, qkv)
-        _check_rows(captures.attentions)
-    finally:
-        hooks.remove()
+        _check_captures(captures, {*attentions}, {*qkv})
 
 
-class _Hooks:
-    """The hooks of one block."""
-
-    def __init__(self) -> None:
-        self._handles: list[Any] = []
-
-    def follow(self, layer: nn.Module, paths: Sequence[str], put: Callable[[list[Any]], None]) -> None:
-        """Hand the outputs of modules inside a layer to `put`, each time that the layer is through."""
-        one_pass = _LayerPass(paths, put)
-        self._handles.append(layer.register_forward_pre_hook(one_pass.start))
-        self._handles.extend(layer.get_submodule(path).register_forward_hook(one_pass.keeper(path)) for path in paths)
-        self._handles.append(layer.register_forward_hook(one_pass.finish))
-
-    def ask_for_map(self, attention: nn.Module) -> None:
-        """Make an attention that gives its map on request alone give it to its caller, which drops it."""
+def _set_hooks(
+    hooks: ExitStack, captures: Captures, model: PreTrainedModel, attentions: set[int], qkv: set[int]
+) -> None:
+    family, layers = check_capturable(model.config.model_type), layers_of(model)
+    for index in sorted(attentions | qkv):
+        if not 1 <= index <= len(layers):
+            raise DistillationError(
+                f"attention is captured by hidden-state index, between 1 (the first layer's) and {len(layers)} (the "
+                f"last one's); got {index}{', the embeddings, which have no attention' if index == 0 else ''}."
+            )
+    for index in sorted(attentions):
+        attention = layers[index - 1].get_submodule(family.attention)
         if "output_attentions" in signature(attention.forward).parameters:
-            self._handles.append(attention.register_forward_pre_hook(_with_map, with_kwargs=True))
+            hooks.enter_context(attention.register_forward_pre_hook(_ask_for_map, with_kwargs=True))
+        _LayerPass([family.attention], partial(_keep_map, captures.attentions, index)).follow(layers[index - 1], hooks)
+    for index in sorted(qkv):
+        put = partial(_keep_qkv, captures.qkv, index, model.config.num_attention_heads)
+        _LayerPass(family.qkv, put).follow(layers[index - 1], hooks)
 
-    def remove(self) -> None:
-        for handle in self._handles:
-            handle.remove()
 
-
-def _with_map(attention: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+def _ask_for_map(attention: nn.Module, args: Any, kwargs: Any) -> tuple[tuple[object, ...], dict[str, object]]:
+    """Make an attention that gives its map on request alone give it to its caller, which drops it."""
     call = signature(attention.forward).bind(*args, **kwargs)
     call.arguments["output_attentions"] = True
     return call.args, call.kwargs
-
-
-def _set_hooks(hooks: _Hooks, captures: Captures, model: PreTrainedModel, attentions: set[int], qkv: set[int]) -> None:
-    family, layers = _family_of(model), layers_of(model)
-    _check_indices(attentions | qkv, len(layers))
-    for index in sorted(attentions):
-        hooks.ask_for_map(layers[index - 1].get_submodule(family.attention))
-        hooks.follow(layers[index - 1], [family.attention], _map_reader(captures.attentions, index))
-    for index in sorted(qkv):
-        put = _qkv_reader(captures.qkv, index, model.config.num_attention_heads)
-        hooks.follow(layers[index - 1], family.qkv, put)
 
 
 class _LayerPass:
@@ -169,7 +150,14 @@ class _LayerPass:
         self._outputs: dict[str, Any] | None = None
         self._has_grad = False
 
-    def start(self, layer: nn.Module, _args: Any) -> None:
+    def follow(self, layer: nn.Module, hooks: ExitStack) -> None:
+        """Hand the outputs to `put` each time that the layer is through, as long as the hooks are there."""
+        hooks.enter_context(layer.register_forward_pre_hook(self._start))
+        for path in self._paths:
+            hooks.enter_context(layer.get_submodule(path).register_forward_hook(partial(self._keep, path)))
+        hooks.enter_context(layer.register_forward_hook(self._finish))
+
+    def _start(self, layer: nn.Module, _args: object) -> None:
         if getattr(layer, "_is_replica", False):
             raise DistillationError(
                 "attention maps, queries, keys and values cannot be captured under DataParallel, which splits the "
@@ -177,77 +165,56 @@ class _LayerPass:
             )
         self._outputs, self._has_grad = {}, torch.is_grad_enabled()
 
-    def keeper(self, path: str) -> Callable[..., None]:
-        def keep(_module: nn.Module, _args: Any, output: Any) -> None:
-            if self._outputs is None:
-                return
-            if self._has_grad and not torch.is_grad_enabled():
-                raise DistillationError(
-                    "re-entrant activation checkpointing runs the layers without gradient, so that a loss on their "
-                    'insides would train nothing. Set activation_checkpointing_kwargs={"use_reentrant": False}.'
-                )
-            self._outputs.setdefault(path, output)
+    def _keep(self, path: str, _module: nn.Module, _args: object, output: object) -> None:
+        if self._outputs is None:
+            return
+        if self._has_grad and not torch.is_grad_enabled():
+            raise DistillationError(
+                "re-entrant activation checkpointing runs the layers without gradient, so that a loss on their "
+                'insides would train nothing. Set activation_checkpointing_kwargs={"use_reentrant": False}.'
+            )
+        self._outputs.setdefault(path, output)
 
-        return keep
-
-    def finish(self, _layer: nn.Module, _args: Any, _output: Any) -> None:
+    def _finish(self, _layer: nn.Module, _args: object, _output: object) -> None:
         outputs, self._outputs = self._outputs or {}, None
         if len(outputs) == len(self._paths):  # a compiled layer runs past the hooks inside it
             self._put([outputs[path] for path in self._paths])
 
 
-def _map_reader(attentions: dict[int, Tensor], index: int) -> Callable[[list[Any]], None]:
-    def put(outputs: list[Any]) -> None:
-        attention_map = outputs[0][1]
-        if attention_map is None or attention_map.dim() != 4 or attention_map.shape[-1] != attention_map.shape[-2]:
-            raise DistillationError(
-                f"expected an attention map [batch, heads, length, length] from the layer of hidden state {index}, but "
-                f"its attention gave {'none' if attention_map is None else list(attention_map.shape)}: only eager "
-                "attention gives maps. Run the model inside `eager_attention(model)`, or load it with "
-                'attn_implementation="eager".'
-            )
-        attentions[index] = attention_map
-
-    return put
+def _keep_map(attentions: dict[int, Tensor], index: int, outputs: list[Any]) -> None:
+    attention_map = outputs[0][1]
+    if attention_map is None or attention_map.dim() != 4 or attention_map.shape[-1] != attention_map.shape[-2]:
+        raise DistillationError(
+            f"expected an attention map [batch, heads, length, length] from the layer of hidden state {index}, but "
+            f"its attention gave {'none' if attention_map is None else list(attention_map.shape)}: only eager "
+            "attention gives maps. Run the model inside `eager_attention(model)`, or load it with "
+            'attn_implementation="eager".'
+        )
+    attentions[index] = attention_map
 
 
-def _qkv_reader(qkv: dict[int, QueryKeyValue], index: int, heads: int) -> Callable[[list[Any]], None]:
-    def put(outputs: list[Any]) -> None:
-        parts = outputs if len(outputs) == 3 else outputs[0].chunk(3, dim=-1)
-        qkv[index] = QueryKeyValue(*(part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in parts))
-
-    return put
+def _keep_qkv(qkv: dict[int, QueryKeyValue], index: int, heads: int, outputs: list[Tensor]) -> None:
+    parts = outputs if len(outputs) == 3 else outputs[0].chunk(3, dim=-1)
+    qkv[index] = QueryKeyValue(*(part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in parts))
 
 
-def _check_indices(indices: set[int], num_layers: int) -> None:
-    for index in sorted(indices):
-        if not 1 <= index <= num_layers:
-            raise DistillationError(
-                f"attention is captured by hidden-state index, between 1 (the first layer's) and {num_layers} (the "
-                f"last one's); got {index}{', the embeddings, which have no attention' if index == 0 else ''}."
-            )
-
-
-def _check_complete(captures: Captures, attentions: Collection[int], qkv: Collection[int]) -> None:
-    absent = sorted(({*attentions} - captures.attentions.keys()) | ({*qkv} - captures.qkv.keys()))
+def _check_captures(captures: Captures, attentions: set[int], qkv: set[int]) -> None:
+    """Refuse missing captures, and maps whose rows do not sum to 1. A NaN is the model's own and shows in the loss."""
+    absent = sorted((attentions - captures.attentions.keys()) | (qkv - captures.qkv.keys()))
     if absent:
         raise DistillationError(
             f"nothing was captured for the hidden states {absent}: no forward pass of the model ran in the block, or "
             "it ran compiled, past the hooks. Run the model inside the block, without torch.compile."
         )
-
-
-def _check_rows(attentions: dict[int, Tensor]) -> None:
-    """Refuse maps whose rows do not sum to 1. A NaN passes: it is the model's own and shows in the loss."""
-    sums = [attention_map.detach().sum(dim=-1, dtype=torch.float32) for attention_map in attentions.values()]
+    sums = [attention_map.detach().sum(dim=-1, dtype=torch.float32) for attention_map in captures.attentions.values()]
     if not sums:
         return
     worst = torch.stack([(sum_of_rows - 1).abs().amax() for sum_of_rows in sums]).amax().item()  # waits once
     if worst > ROW_SUM_TOLERANCE:
         raise DistillationError(
-            f"rows of the attention maps of the hidden states {sorted(attentions)} must sum to 1, but they are off by "
-            f"up to {worst:.3g}: eager maps are given after dropout. Run the model inside `eager_attention(model)`, "
-            "which switches the maps' dropout off."
+            f"rows of the attention maps of the hidden states {sorted(captures.attentions)} must sum to 1, but they "
+            f"are off by up to {worst:.3g}: eager maps are given after dropout. Run the model inside "
+            "`eager_attention(model)`, which switches the maps' dropout off."
         )
 
 
@@ -269,43 +236,29 @@ def eager_attention(model: nn.Module) -> Iterator[None]:
         DistillationError: the family is unknown.
     """
     inner = bare_model(model)
-    path = _family_of(inner).attention
+    path = check_capturable(inner.config.model_type).attention
     implementation = inner.config._attn_implementation
-    dropouts = [_MapDropout.of(layer.get_submodule(path)) for layer in layers_of(inner)]
-    _say_what_changes(inner, implementation, max(dropout.probability for dropout in dropouts))
-    try:
-        inner.set_attn_implementation("eager")
-        for dropout in dropouts:
-            dropout.set(0.0)
-        yield
-    finally:
-        for dropout in dropouts:
-            dropout.set(dropout.probability)
-        inner.set_attn_implementation(implementation)
-
-
-class _MapDropout(NamedTuple):
-    """Where an attention keeps the dropout probability of its map, and what it was."""
-
-    owner: Any
-    name: str
-    probability: float
-
-    @classmethod
-    def of(cls, attention: Any) -> "_MapDropout":
-        is_number = hasattr(attention, "attention_dropout")  # beside it, a dropout module is for the output
-        owner, name = (attention, "attention_dropout") if is_number else (attention.dropout, "p")
-        return cls(owner, name, getattr(owner, name))
-
-    def set(self, probability: float) -> None:
-        setattr(self.owner, self.name, probability)
-
-
-def _say_what_changes(model: PreTrainedModel, implementation: str, probability: float) -> None:
+    dropouts = [_map_dropout(layer.get_submodule(path)) for layer in layers_of(inner)]
+    probabilities = [getattr(*dropout) for dropout in dropouts]
     changes = []
     if implementation != "eager":
         changes.append(f"attention is eager instead of {implementation}, which is slower and takes more memory")
-    if probability:
-        changes.append(f"attention maps have no dropout (instead of p={probability:g}); all other dropout stays")
+    if max(probabilities):
+        changes.append(f"attention maps have no dropout (instead of p={max(probabilities):g}); all other dropout stays")
     if changes:
-        logger.warning("%s, for its attention maps: %s", type(model).__name__, "; ".join(changes))
+        logger.warning("%s, for its attention maps: %s", type(inner).__name__, "; ".join(changes))
+    try:
+        inner.set_attn_implementation("eager")
+        for dropout in dropouts:
+            setattr(*dropout, 0.0)
+        yield
+    finally:
+        for dropout, probability in zip(dropouts, probabilities, strict=True):
+            setattr(*dropout, probability)
+        inner.set_attn_implementation(implementation)
+
+
+def _map_dropout(attention: Any) -> tuple[Any, str]:
+    """Return the object and the attribute that hold the dropout probability of an attention's map."""
+    # Where it is a number, a dropout module beside it is for the output.
+    return (attention, "attention_dropout") if hasattr(attention, "attention_dropout") else (attention.dropout, "p")

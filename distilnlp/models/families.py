@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+
+from transformers import PreTrainedConfig
 
 from distilnlp.errors import DistillationError
 
@@ -41,11 +42,7 @@ class Family:
     scores_are_qk: bool = True
     per_layer_settings: tuple[str, ...] = ()
     pattern_settings: tuple[str, ...] = ()
-    first_layer: Callable[[Any], str | None] = lambda config: None
-
-
-def _convolution(config: Any) -> str | None:
-    return "has a convolution beside it" if getattr(config, "conv_kernel_size", 0) > 0 else None
+    first_layer: Callable[[PreTrainedConfig], str | None] = lambda config: None
 
 
 BERT = Family(
@@ -86,7 +83,9 @@ FAMILIES = {
         position_projections=("attention.self.pos_key_proj", "attention.self.pos_query_proj"),
         embedding_projection="embeddings.embed_proj",
         scores_are_qk=False,  # content and position are disentangled
-        first_layer=_convolution,
+        first_layer=lambda config: (
+            "has a convolution beside it" if getattr(config, "conv_kernel_size", 0) > 0 else None
+        ),
     ),
     "modernbert": Family(
         "layers",
@@ -103,11 +102,7 @@ FAMILIES = {
 
 
 def find_family(model_type: str) -> Family:
-    """Return the family of a config's `model_type`.
-
-    Raises:
-        DistillationError: if the family is not supported.
-    """
+    """Return the family of a config's `model_type`, which must be one of these."""
     if model_type not in FAMILIES:
         raise DistillationError(
             f"A student can be cut from the families {', '.join(FAMILIES)}; got {model_type!r}. Choose a teacher of "

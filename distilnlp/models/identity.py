@@ -4,11 +4,10 @@ import json
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distilnlp.files import blocks, content_checksum, digest
 
@@ -39,20 +38,18 @@ def weights_fingerprint(model: PreTrainedModel) -> str:
     return digest(parts()).hex()
 
 
-def joint_fingerprint(*parts: Any) -> str | None:
+def joint_fingerprint(*parts: object) -> str | None:
     """Return the hash of several teachers' fingerprints and of settings; None if one teacher has none."""
     named = [getattr(part, "fingerprint", None) if callable(part) else part for part in parts]
-    if any(name is None for name in named):
-        return None
-    return content_checksum(named)
+    return None if any(name is None for name in named) else content_checksum(named)
 
 
-def tokenizer_fingerprint(tokenizer: Any) -> str:
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     """Return the hash of how a tokenizer splits and numbers text, as far as it can be written down."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is not None:
-        rules = json.loads(backend.to_str())
-        content: Any = {name: value for name, value in rules.items() if name not in ("truncation", "padding")}
-    else:
+    if backend is None:
         content = tokenizer.get_vocab()
+    else:
+        rules = json.loads(backend.to_str())
+        content = {name: value for name, value in rules.items() if name not in ("truncation", "padding")}
     return content_checksum([type(tokenizer).__name__, content])

@@ -1,8 +1,7 @@
 """Run a vocabulary head on chosen positions only: masked language modelling needs few of its many logits."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager
 
 from torch import Tensor, nn
 
@@ -32,17 +31,17 @@ def head_on(model: nn.Module, positions: Tensor) -> Iterator[None]:
             f"{type(inner).__name__} has no such head. Use a model for masked language modelling."
         )
 
-    def select(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        is_full = bool(args) and isinstance(args[0], Tensor) and args[0].dim() == 3
-        return (args[0][positions], *args[1:]) if is_full and args[0].shape[:2] == positions.shape else args
+    def select(_module: nn.Module, args: tuple[object, ...]) -> tuple[object, ...]:
+        states = args[0] if args else None
+        if isinstance(states, Tensor) and states.dim() == 3 and states.shape[:2] == positions.shape:
+            return (states[positions], *args[1:])
+        return args
 
-    head = [module for module in inner.children() if module is not inner.base_model]
-    hooks = [module.register_forward_pre_hook(select) for module in head]
-    try:
+    with ExitStack() as hooks:
+        for module in inner.children():
+            if module is not inner.base_model:
+                hooks.enter_context(module.register_forward_pre_hook(select))
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def logits_at(logits: Tensor, positions: Tensor) -> Tensor:

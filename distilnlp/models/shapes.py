@@ -4,7 +4,6 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
-from typing import Any
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode  # where torch documents it
@@ -29,7 +28,7 @@ def on_shapes(model: PreTrainedModel) -> Iterator[PreTrainedModel]:
     shapes_only = FakeTensorMode()
     tensors = chain(model.parameters(), model.buffers())
     with shapes_only:
-        twins: dict[int, Any] = {id(tensor): torch.empty(tensor.shape, dtype=tensor.dtype) for tensor in tensors}
+        twins = {id(tensor): torch.empty(tensor.shape, dtype=tensor.dtype) for tensor in tensors}
     skeleton = copy.deepcopy(model, twins)  # takes what the memo has, and so never copies a weight
     skeleton.set_attn_implementation("eager")  # what fused kernels do is not all known
     with torch.no_grad(), shapes_only:
@@ -42,7 +41,7 @@ def hidden_states_of(model: PreTrainedModel) -> tuple[int, int]:
     Both are 0 where it does not give one hidden state of each token from every layer, all of one width: where a decoder
     stands behind the encoder, or tokens are pooled. Where shapes alone cannot tell, the config is believed.
     """
-    config: Any = model.config
+    config = model.config
     if config.model_type in IN_CHUNKS:
         return 0, 0
     said = getattr(config, "num_hidden_layers", -1) + 1, getattr(config, "hidden_size", 0)
@@ -77,7 +76,7 @@ def longest_readable(model: PreTrainedModel) -> int | None:
     return min(limits, default=None)
 
 
-def unused_positions(embeddings: Any) -> int:
+def unused_positions(embeddings: object) -> int:
     """Return how many of the first position embeddings hold no token: RoBERTa counts from the padding id."""
     padding = getattr(embeddings, "padding_idx", None)
     return 0 if padding is None else padding + 1

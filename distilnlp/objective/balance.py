@@ -18,12 +18,8 @@ class LossBalance:
     """Divides every component's weight by its running magnitude, so that a weight says how much the component matters.
 
     The magnitude is the mean of the component's absolute value over the last steps; a step without items leaves it
-    as it was. The weights are scaled so that the first component's stays as it is given. Nothing here waits for the
-    device.
-
-    Args:
-        count: number of components.
-        accelerator: sums over the processes.
+    as it was. The weights are scaled so that the first component's stays as it is given. The accelerator sums over the
+    processes. Nothing here waits for the device.
     """
 
     def __init__(self, count: int, accelerator: Accelerator) -> None:

@@ -10,21 +10,14 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from distilnlp.objective.projections import Projection
-from distilnlp.signals import Batch, SignalProfile, SignalRequest, Signals
-from distilnlp.signals.names import LABEL_INPUTS
+from distilnlp.signals import LABEL_INPUTS, Batch, SignalProfile, SignalRequest, Signals
 from distilnlp.tasks import Task
 from distilnlp.validation import Section
 
 
 @dataclass(frozen=True)
 class ModelPair:
-    """What a loss is built for.
-
-    Attributes:
-        task: of student and teacher.
-        student: what the student can emit.
-        teacher: what the teacher can emit.
-    """
+    """What a loss is built for: the task of student and teacher, and what each can emit."""
 
     task: Task
     student: SignalProfile
@@ -85,8 +78,7 @@ class Component(ABC):
     def teacher_temperatures(self, common: frozenset[float]) -> frozenset[float | None]:
         """Return the temperatures at which it reads the teacher's logits, None = as they are; empty if it reads none.
 
-        Args:
-            common: those that the objective's own temperature takes in the course of training.
+        `common` are those that the objective's own temperature takes in the course of training.
         """
         return frozenset()
 
@@ -114,12 +106,7 @@ class HardLoss(Component):
         return self._task.labelled_items(batch).sum()
 
     def __call__(
-        self,
-        student: Signals,
-        teacher: Signals | None,
-        batch: Batch,
-        num_items: Tensor | int | None,
-        temperature: float,
+        self, student: Signals, teacher: object, batch: Batch, num_items: Tensor | int | None, temperature: float
     ) -> Tensor:
         if not any(name in batch for name in LABEL_INPUTS):
             return student.logits.sum() * 0.0

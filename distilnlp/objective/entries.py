@@ -1,7 +1,6 @@
 """The list `losses`: which losses can be named. What each takes and how it is built, its config says."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from distilnlp.errors import DistillationError
 from distilnlp.objective.component import LossConfig
@@ -25,7 +24,7 @@ ENTRIES: Entries[LossConfig] = Entries(
 LOSSES = ENTRIES.by_name
 
 
-def parse_losses(entries: Sequence[Mapping[str, Any] | LossConfig]) -> list[LossConfig]:
+def parse_losses(entries: Sequence[Mapping[str, object] | LossConfig]) -> list[LossConfig]:
     """Validate the list `losses`.
 
     Raises:

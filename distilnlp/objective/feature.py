@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field, field_validator
@@ -15,8 +15,7 @@ from distilnlp.objective.component import Component, LossConfig, ModelPair
 from distilnlp.objective.layer_mapping import LEARNED, LayerMapping, like_to_like, resolve_layer_mapping
 from distilnlp.objective.projections import Projection
 from distilnlp.objective.words import CommonWords, common_words
-from distilnlp.signals import Batch, SignalRequest, Signals, token_mask
-from distilnlp.signals.names import WORD_IDS
+from distilnlp.signals import WORD_IDS, Batch, SignalRequest, Signals, token_mask
 
 
 class LayersConfig(LossConfig):
@@ -30,7 +29,7 @@ class LayersConfig(LossConfig):
 
     @field_validator("layer_mapping", mode="before")
     @classmethod
-    def _check_form(cls, value: Any) -> Any:
+    def _check_form(cls, value: object) -> object:
         is_pairs = isinstance(value, list | tuple) and all(
             isinstance(pair, list | tuple) and [type(index) for index in pair] == [int, int] for pair in value
         )
@@ -49,7 +48,6 @@ class HiddenStatesConfig(LayersConfig):
     )
 
     def build(self, models: ModelPair) -> "HiddenStateLoss":
-        """Build a loss on hidden states."""
         student, teacher = models.student.num_hidden_states, models.teacher.num_hidden_states
         if self.layer_mapping == LEARNED:
             if self.name != "hidden_state_mse":
@@ -61,7 +59,7 @@ class HiddenStatesConfig(LayersConfig):
             mapping = [(own, list(range(1, teacher))) for own in range(1, student)]
         else:
             mapping = [(own, [other]) for own, other in resolve_layer_mapping(self.layer_mapping, student, teacher)]
-        return HiddenStateLoss(self, mapping, _projections(self.name, mapping, models, self.projection == "shared"))
+        return HiddenStateLoss(self, mapping, models, self.projection == "shared")
 
 
 class EmbeddingsConfig(LossConfig):
@@ -70,10 +68,9 @@ class EmbeddingsConfig(LossConfig):
     name: Literal["embedding_mse"]
 
     def build(self, models: ModelPair) -> "HiddenStateLoss":
-        """Build the loss on embeddings."""
         student, teacher = models.student.num_hidden_states, models.teacher.num_hidden_states
         mapping = [(own, [other]) for own, other in resolve_layer_mapping([(0, 0)], student, teacher)]
-        return HiddenStateLoss(self, mapping, _projections(self.name, mapping, models, shared=False))
+        return HiddenStateLoss(self, mapping, models)
 
 
 class AttentionConfig(LayersConfig):
@@ -82,7 +79,6 @@ class AttentionConfig(LayersConfig):
     name: Literal["attention_mse", "attention_kl"]
 
     def build(self, models: ModelPair) -> "AttentionLoss":
-        """Build a loss on attention maps."""
         student, teacher = models.student, models.teacher
         mapping = resolve_layer_mapping(self.layer_mapping, student.num_hidden_states, teacher.num_hidden_states)
         for own, other in mapping:
@@ -129,11 +125,7 @@ def texts(batch: Batch) -> Tensor:
 
 
 def same_tokens(name: str, student: Signals, teacher: Signals) -> Tensor:
-    """Return the mask of the tokens `[texts, length]` that student and teacher share.
-
-    Raises:
-        DistillationError: they read the text in different pieces, or the teacher does not say which pieces it reads.
-    """
+    """Return the mask of the tokens `[texts, length]`, which student and teacher must share."""
     assert student.mask is not None
     if teacher.mask is None:
         raise DistillationError(
@@ -159,20 +151,27 @@ class HiddenStateLoss(Component):
     Args:
         config: the entry of `losses`.
         mapping: its pairs; each of the student's layers with the teacher's layers that it attends over, mostly one.
-        projections: by projection key; empty where none is needed.
+        models: their widths say whether the student's states are projected.
+        shared: whether one projection does for all layers.
     """
 
     def __init__(
-        self, config: LossConfig, mapping: list[tuple[int, list[int]]], projections: Mapping[str, Projection]
+        self, config: LossConfig, mapping: list[tuple[int, list[int]]], models: ModelPair, shared: bool = False
     ) -> None:
         self.name, self.weight = config.name, config.weight
-        self.projections = projections
         self.student_request = SignalRequest(hidden_states=frozenset(own for own, _ in mapping))
         self.teacher_request = SignalRequest(hidden_states=frozenset().union(*(others for _, others in mapping)))
         self._feature = FEATURES[config.name]
         self.compares_tokens = not self._feature.first_token
         self.aligned_by = WORD_IDS
         self._mapping = mapping
+        widths = models.student.hidden_size, models.teacher.hidden_size
+        if widths[0] != widths[1] and not self._feature.any_widths:
+            one = nn.Linear(*widths)
+            self.projections = {
+                projection_key(self.name, own): Projection(own, one if shared else nn.Linear(*widths))
+                for own in sorted({own for own, _ in mapping})
+            }
 
     def count(self, batch: Batch) -> Tensor:
         words = self._words(batch)
@@ -187,10 +186,11 @@ class HiddenStateLoss(Component):
         other = {index: states[index] for _, indices in self._mapping for index in indices}
         words = self._words(batch)
         if words is not None:
-            mask: Tensor | None = words.mask
+            mask = words.mask
             own = {index: words.pooled(layer, words.student) for index, layer in own.items()}
             other = {index: words.pooled(layer, words.teacher) for index, layer in other.items()}
         else:
+            assert student.mask is not None
             mask = student.mask if self._feature.first_token else same_tokens(self.name, student, teacher)
         values = [
             self._compare(own[index], [other[layer] for layer in indices], mask, num_items)
@@ -205,7 +205,7 @@ class HiddenStateLoss(Component):
         projected = student.projected.get(projection_key(self.name, index))
         return _states(self.name, student)[index] if projected is None else projected
 
-    def _compare(self, own: Tensor, others: list[Tensor], mask: Any, num_items: Tensor | int | None) -> Tensor:
+    def _compare(self, own: Tensor, others: list[Tensor], mask: Tensor, num_items: Tensor | int | None) -> Tensor:
         if self._feature.first_token:
             return self._feature.compute(own[:, 0], others[0][:, 0], mask.any(dim=-1), num_items)
         if len(others) > 1:  # the teacher's side depends on the student's, so the gradient goes through both
@@ -219,18 +219,7 @@ def projection_key(loss: str, student_index: int) -> str:
     return f"{loss}_{student_index}"
 
 
-def _projections(
-    name: str, mapping: list[tuple[int, list[int]]], models: ModelPair, shared: bool
-) -> dict[str, Projection]:
-    widths = models.student.hidden_size, models.teacher.hidden_size
-    if widths[0] == widths[1] or FEATURES[name].any_widths:
-        return {}
-    one = nn.Linear(*widths)
-    states = sorted({own for own, _ in mapping})
-    return {projection_key(name, own): Projection(own, one if shared else nn.Linear(*widths)) for own in states}
-
-
-def _states(name: str, signals: Signals) -> Any:
+def _states(name: str, signals: Signals) -> Sequence[Tensor] | Mapping[int, Tensor]:
     if signals.hidden_states is None:
         raise DistillationError(f"{name} needs hidden states of student and teacher, but one gave none.")
     return signals.hidden_states

@@ -33,29 +33,33 @@ def resolve_layer_mapping(
                 f"its tokens, such as Funnel, CANINE and Perceiver). Use one live encoder as {owner}, or losses on "
                 "logits."
             )
-    if not isinstance(mapping, str):
-        return _checked_pairs(mapping, student_states, teacher_states)
-    return _mapping_by_name(mapping, student_states - 1, teacher_states - 1)
+    if isinstance(mapping, str):
+        return _mapping_by_name(mapping, student_states - 1, teacher_states - 1)
+    if not mapping:
+        raise DistillationError("layer_mapping is empty: give at least one (student, teacher) pair, or a strategy.")
+    for student, teacher in mapping:
+        for owner, index, count in (("student", student, student_states), ("teacher", teacher, teacher_states)):
+            if not 0 <= index < count:
+                raise DistillationError(
+                    f"layer_mapping pair ({student}, {teacher}): the {owner}'s index must be between 0 (embeddings) "
+                    f"and {count - 1} (its last layer), but it is {index}."
+                )
+    return [(student, teacher) for student, teacher in mapping]
 
 
 def like_to_like(mapping: LayerMapping, student_windows: Sequence[int], teacher_windows: Sequence[int]) -> LayerMapping:
     """Return the pairs with each of the student's layers beside the nearest teacher layer of its kind, local or global.
 
-    Args:
-        mapping: pairs without the embeddings.
-        student_windows: how many tokens each layer's attention sees, 0 = the whole text; empty = all see it.
-        teacher_windows: likewise. Where the teacher has no layer of a kind, the pair stays.
+    Where the teacher has no layer of a kind, the pair stays. The pairs are without the embeddings; the windows are how
+    many tokens each layer's attention sees, 0 = the whole text; empty = all see it.
     """
 
     def is_local(windows: Sequence[int], layer: int) -> bool:
         return bool(windows) and windows[layer - 1] > 0
 
     def nearest(own: int, other: int) -> int:
-        alike = [
-            layer
-            for layer in range(1, len(teacher_windows) + 1)
-            if is_local(teacher_windows, layer) == is_local(student_windows, own)
-        ]
+        kind, layers = is_local(student_windows, own), range(1, len(teacher_windows) + 1)
+        alike = [layer for layer in layers if is_local(teacher_windows, layer) == kind]
         return min(alike, key=lambda layer: (abs(layer - other), layer), default=other)
 
     return [(own, nearest(own, other)) for own, other in mapping]
@@ -74,16 +78,3 @@ def _mapping_by_name(strategy: str, student_layers: int, teacher_layers: int) ->
             f"it is {strategy!r}.{did_you_mean(strategy, by_name)}"
         )
     return [(layer, by_name[strategy](layer)) for layer in range(1, student_layers + 1)]
-
-
-def _checked_pairs(pairs: Sequence[Sequence[int]], student_states: int, teacher_states: int) -> LayerMapping:
-    if not pairs:
-        raise DistillationError("layer_mapping is empty: give at least one (student, teacher) pair, or a strategy.")
-    for student, teacher in pairs:
-        for owner, index, count in (("student", student, student_states), ("teacher", teacher, teacher_states)):
-            if not 0 <= index < count:
-                raise DistillationError(
-                    f"layer_mapping pair ({student}, {teacher}): the {owner}'s index must be between 0 (embeddings) "
-                    f"and {count - 1} (its last layer), but it is {index}."
-                )
-    return [(student, teacher) for student, teacher in pairs]

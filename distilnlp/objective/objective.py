@@ -1,9 +1,8 @@
 """The objective: the weighted sum of hard, soft and further losses, each with its own count of valid items."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from operator import or_
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,8 +11,7 @@ from distilnlp.errors import DistillationError
 from distilnlp.objective.component import Component, HardLoss, LossConfig, ModelPair, SoftLoss
 from distilnlp.objective.projections import Projections
 from distilnlp.objective.schedule import TEMPERATURE, parse_schedules
-from distilnlp.signals import Batch, SignalProfile, SignalRequest, Signals
-from distilnlp.signals.names import REPEATED
+from distilnlp.signals import REPEATED, Batch, SignalProfile, SignalRequest, Signals
 from distilnlp.tasks import Task
 
 
@@ -49,7 +47,7 @@ class Objective:
         losses: Sequence[LossConfig],
         student: SignalProfile,
         teacher: SignalProfile | None,
-        schedules: Mapping[str, Any] | None = None,
+        schedules: Mapping[str, Mapping[str, object]] | None = None,
     ) -> None:
         if teacher is None and (soft_loss_weight > 0 or losses):
             raise DistillationError(
@@ -143,5 +141,5 @@ class Objective:
         return torch.stack([weight * value for weight, value in zip(self.weights(progress), values, strict=True)]).sum()
 
 
-def _join(requests: Any) -> SignalRequest:
+def _join(requests: Iterable[SignalRequest]) -> SignalRequest:
     return reduce(or_, requests, SignalRequest())

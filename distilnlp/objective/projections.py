@@ -16,23 +16,14 @@ FILE_NAME = "projections.safetensors"
 
 @dataclass(frozen=True)
 class Projection:
-    """A learned map of one of the student's hidden states to the teacher's width.
-
-    Attributes:
-        index: of the hidden state.
-        layer: the linear map; several projections may share one.
-    """
+    """A learned map of the student's hidden state of this index to the teacher's width; several may share a layer."""
 
     index: int
     layer: nn.Linear
 
 
 class Projections(nn.Module):
-    """Linear maps of chosen hidden states to the teacher's width.
-
-    Args:
-        projections: by projection key; several may share one linear map, which is then kept under the first's key.
-    """
+    """Linear maps of chosen hidden states to the teacher's width, by projection key; a shared one has its first key."""
 
     def __init__(self, projections: Mapping[str, Projection]) -> None:
         super().__init__()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from pydantic import Field
@@ -35,7 +36,6 @@ class MiniLMConfig(RelationConfig):
     name: Literal["minilm"]
 
     def build(self, models: ModelPair) -> "TokenRelationLoss":
-        """Build the loss of MiniLM."""
         layers = self._layers(models)
         for profile in (models.student, models.teacher):
             check_capturable(profile.model_type, needs_plain_scores=True)
@@ -60,7 +60,6 @@ class MiniLMv2Config(RelationConfig):
     value_weight: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="weight of the value relations")
 
     def build(self, models: ModelPair) -> "TokenRelationLoss":
-        """Build the loss of MiniLMv2."""
         layers = self._layers(models)
         for profile in (models.student, models.teacher):
             check_capturable(profile.model_type)
@@ -73,13 +72,7 @@ class MiniLMv2Config(RelationConfig):
                 f"{widths[1]}, but it is {heads}. Set it to one of {[number for number in fitting if number <= 64]}."
             )
         weights = self.model_dump(include={"query_weight", "key_weight", "value_weight"})
-
-        def compute(
-            own: losses.QueryKeyValue, other: losses.QueryKeyValue, mask: Tensor, num_items: Tensor | int | None
-        ) -> Tensor:
-            return losses.minilmv2(own, other, mask, num_items, num_relation_heads=heads, **weights)
-
-        return TokenRelationLoss(self, layers, compute)
+        return TokenRelationLoss(self, layers, partial(losses.minilmv2, num_relation_heads=heads, **weights))
 
 
 class TextRelationConfig(RelationConfig):
@@ -88,7 +81,6 @@ class TextRelationConfig(RelationConfig):
     name: Literal["rkd_distance", "rkd_angle", "similarity_preserving"]
 
     def build(self, models: ModelPair) -> "TextRelationLoss":
-        """Build a loss on the relations among texts."""
         return TextRelationLoss(self, self._layers(models))
 
 
@@ -137,8 +129,7 @@ class TokenRelationLoss(Component):
     def __call__(
         self, student: Signals, teacher: Signals, batch: Batch, num_items: Tensor | int | None, temperature: float
     ) -> Tensor:
-        own, other = self._layers
-        mask = same_tokens(self.name, student, teacher)
+        (own, other), mask = self._layers, same_tokens(self.name, student, teacher)
         return self._compute(student.qkv[own], teacher.qkv[other], mask, num_items)
 
 
@@ -159,15 +150,12 @@ class TextRelationLoss(Component):
     def __call__(
         self, student: Signals, teacher: Signals, batch: Batch, num_items: Tensor | int | None, temperature: float
     ) -> Tensor:
-        own, other = (
-            _text_states(self.name, side, layer) for side, layer in zip((student, teacher), self._layers, strict=True)
-        )
-        return self._relation.compute(own, other, texts(batch), num_items)
-
-
-def _text_states(name: str, signals: Signals, layer: int) -> Tensor:
-    if signals.hidden_states is None or signals.mask is None:
-        raise DistillationError(
-            f"{name} needs hidden states of student and teacher and the mask of their tokens, but one gave none."
-        )
-    return losses.pooled(signals.hidden_states[layer], signals.mask)
+        pooled = []
+        for side, layer in zip((student, teacher), self._layers, strict=True):
+            if side.hidden_states is None or side.mask is None:
+                raise DistillationError(
+                    f"{self.name} needs hidden states of student and teacher and the mask of their tokens, but one "
+                    "gave none."
+                )
+            pooled.append(losses.pooled(side.hidden_states[layer], side.mask))
+        return self._relation.compute(*pooled, texts(batch), num_items)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -22,13 +22,12 @@ class LogitsConfig(LossConfig):
     )
 
     def build(self, models: ModelPair) -> "ResponseLoss":
-        """Build a response loss for the task."""
-        response, task = RESPONSES[self.name], models.task
+        task = models.task
         fitting = [name for name, other in RESPONSES.items() if fits(other, task, models.student.num_labels)]
         if self.name not in fitting:
             raise DistillationError(
-                f"the loss {self.name!r} and the task {task.name} do not fit: {_why_not(response, task)}. The response "
-                f"losses that fit here: {', '.join(fitting)}."
+                f"the loss {self.name!r} and the task {task.name} do not fit: {_why_not(RESPONSES[self.name], task)}. "
+                f"The response losses that fit here: {', '.join(fitting)}."
             )
         return ResponseLoss(self, task)
 
@@ -92,17 +91,14 @@ class ResponseLoss(Component):
 
     def __init__(self, config: LogitsConfig, task: Task) -> None:
         self.name, self.weight, self._task = config.name, config.weight, task
-        response = RESPONSES[config.name]
+        self._response, self._temperature = RESPONSES[config.name], config.temperature
         self.compares_tokens = task.items_are_tokens
         # Probabilities can be added up where the pieces of a text differ; logits cannot.
-        self.aligned_by = task.aligned_by if response.reads_probabilities else None
-        self._temperature = config.temperature
-        self._reads_probabilities = response.reads_probabilities
-        self._compute = response.compute
-        self._options: dict[str, Any] = config.model_dump(exclude={"name", "weight", "temperature"})
+        self.aligned_by = task.aligned_by if self._response.reads_probabilities else None
+        self._options = config.model_dump(exclude={"name", "weight", "temperature"})
 
     def teacher_temperatures(self, common: frozenset[float]) -> frozenset[float | None]:
-        if not self._reads_probabilities:
+        if not self._response.reads_probabilities:
             return frozenset({None})
         return common if self._temperature is None else frozenset({self._temperature})
 
@@ -113,11 +109,9 @@ class ResponseLoss(Component):
         self, student: Signals, teacher: Signals, batch: Batch, num_items: Tensor | int | None, temperature: float
     ) -> Tensor:
         own, other, mask, num_items = compared_items(self._task, student, teacher, batch, num_items)
-        options = self._options
-        if self.name == "dkd":
-            options = {**options, "labels": self._task.item_labels(batch)}
-        softened = self._temperature or temperature
-        return self._compute(own, other, softened, mask, num_items, self._task.class_mask(batch), **options)
+        labels = {"labels": self._task.item_labels(batch)} if self.name == "dkd" else {}
+        softened, classes = self._temperature or temperature, self._task.class_mask(batch)
+        return self._response.compute(own, other, softened, mask, num_items, classes, **self._options, **labels)
 
 
 def fits(response: Response, task: Task, num_labels: int) -> bool:
@@ -129,10 +123,8 @@ def fits(response: Response, task: Task, num_labels: int) -> bool:
 def _why_not(response: Response, task: Task) -> str:
     if task.answer not in response.answers:
         kinds = {"categorical": "one class of several", "binary": "yes or no for each label", "score": "a number"}
-        return (
-            f"it compares {' or '.join(kinds[kind] for kind in response.answers)}, and here the answer is "
-            + (kinds[task.answer])
-        )
+        compared = " or ".join(kinds[kind] for kind in response.answers)
+        return f"it compares {compared}, and here the answer is {kinds[task.answer]}"
     if response.fixed_classes and task.classes_vary:
         return "it follows a class over several texts, and here every text has its own positions or choices"
     return f"it needs {response.min_classes} classes or more: with fewer it has nothing to compare"

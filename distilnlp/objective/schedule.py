@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -34,12 +34,7 @@ class Schedule(Section):
         return self
 
     def at(self, value: float, progress: float) -> float:
-        """Return the value that holds at a moment.
-
-        Args:
-            value: what the schedule belongs to, the value after the warm-up.
-            progress: share of the training that is done, 0 to 1.
-        """
+        """Return what holds of a value, that after the warm-up, when this share of the training, 0 to 1, is done."""
         if progress < self.warmup:
             return self.start + (value - self.start) * progress / self.warmup
         if self.name == "constant" or self.end is None:
@@ -49,7 +44,7 @@ class Schedule(Section):
         return value + (self.end - value) * done
 
 
-def parse_schedules(entries: Mapping[str, Any], names: list[str]) -> dict[str, Schedule]:
+def parse_schedules(entries: Mapping[str, Mapping[str, object]], names: list[str]) -> dict[str, Schedule]:
     """Validate the schedules.
 
     Args:

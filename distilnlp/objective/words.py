@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from distilnlp.losses.reduction import at_least_float32, ignore_masked
-from distilnlp.signals import Batch, token_mask
-from distilnlp.signals.names import TEACHER, WORD_IDS
-from distilnlp.signals.views import under
+from distilnlp.signals import TEACHER, WORD_IDS, Batch, token_mask, under
 
 
 @dataclass(frozen=True)
@@ -26,12 +24,7 @@ class CommonWords:
 
     @staticmethod
     def pooled(states: Tensor, pieces: Tensor) -> Tensor:
-        """Return the mean of the states over the pieces of each word, in float32 at least: `[texts, length, width]`.
-
-        Args:
-            states: `[texts, length of one side, width]`.
-            pieces: which of them make each word, that side's.
-        """
+        """Average one side's states over its pieces of each word, in float32 at least: `[texts, length, width]`."""
         states = ignore_masked(at_least_float32(states), pieces.any(dim=1))
         return pieces.to(states.dtype) @ states / pieces.sum(dim=-1, keepdim=True).clamp(min=1)
 
@@ -40,8 +33,7 @@ def common_words(batch: Batch) -> CommonWords | None:
     """Return the words that student and teacher both have, by `word_ids` of both; None where one of them is missing."""
     if not {WORD_IDS, TEACHER + WORD_IDS} <= batch.keys():
         return None
-    own = _numbers(batch)
-    other = _numbers(under(TEACHER, batch))
+    own, other = _numbers(batch), _numbers(under(TEACHER, batch))
     mine, its = (own.unsqueeze(-1) == side.unsqueeze(-2) for side in (own, other))
     is_first = ~mine.tril(-1).any(dim=-1)
     mask = (own >= 0) & is_first & its.any(dim=-1)

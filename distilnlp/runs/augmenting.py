@@ -13,7 +13,7 @@ from distilnlp.data import Layout, PreparedData
 from distilnlp.errors import DistillationError, shown
 from distilnlp.models.loading import load_pretrained
 from distilnlp.recipe.sections import Recipe
-from distilnlp.signals.names import LABEL, TEXT, TEXT_PAIR
+from distilnlp.signals import LABEL, TEXT, TEXT_PAIR
 
 MASKED_LM_METHOD = "replace_with_masked_lm"
 

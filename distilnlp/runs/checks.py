@@ -22,7 +22,7 @@ from distilnlp.runs.models import load_finished, load_labelled, new_head
 from distilnlp.runs.plan import Plan, evaluates
 from distilnlp.runs.rows import RunRows
 from distilnlp.runs.teacher_worth import check_finished_teacher
-from distilnlp.signals.names import ANSWER, CHOICES, SOURCE_ROW, TEACHER_TEXT
+from distilnlp.signals import ANSWER, CHOICES, SOURCE_ROW, TEACHER_TEXT
 from distilnlp.training.checks import check_batch_size, check_own_encoding
 from distilnlp.training.trainer import DistillationTrainer
 

@@ -22,7 +22,7 @@ from distilnlp.runs.models import find_task, label_list, load_finished
 from distilnlp.runs.plan import Plan
 from distilnlp.runs.reading import Reader, Reading, same_vocabulary
 from distilnlp.runs.rows import EncodedRows, RunRows
-from distilnlp.signals.views import student_view, teacher_view
+from distilnlp.signals import student_view, teacher_view
 from distilnlp.tasks import Task
 
 PACKAGES = ("distilnlp", "torch", "transformers", "datasets", "accelerate")  # whose versions a result names

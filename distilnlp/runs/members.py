@@ -11,8 +11,7 @@ from distilnlp.recipe.sections import Recipe
 from distilnlp.runs.lengths import readable_length
 from distilnlp.runs.models import named
 from distilnlp.runs.reading import same_vocabulary
-from distilnlp.signals import label_names_of
-from distilnlp.signals.names import ANSWER, MEMBER
+from distilnlp.signals import ANSWER, MEMBER, label_names_of
 from distilnlp.tasks import Task
 from distilnlp.teachers import ColumnTeacher
 from distilnlp.teachers.ensemble import check_average

@@ -16,9 +16,7 @@ from distilnlp.models.loading import load_pretrained
 from distilnlp.models.shapes import IN_CHUNKS
 from distilnlp.recipe.sections import StudentConfig
 from distilnlp.runs.reading import Reader
-from distilnlp.signals import label_names_of
-from distilnlp.signals.names import ANSWER, EXAMPLE, FOLD, OFFSETS, WORD_IDS
-from distilnlp.signals.views import student_view
+from distilnlp.signals import ANSWER, EXAMPLE, FOLD, OFFSETS, WORD_IDS, label_names_of, student_view
 from distilnlp.students import build_student, trim_vocabulary
 from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION, TASKS, Task, task_named, task_of
 from distilnlp.teachers import has_untrained_head

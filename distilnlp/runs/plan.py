@@ -23,8 +23,7 @@ from distilnlp.runs.lengths import readable_length
 from distilnlp.runs.members import Member, in_labels_of_data, make_members
 from distilnlp.runs.models import find_task, label_list, shape_of_finished, shape_of_new_head, shape_of_student
 from distilnlp.runs.reading import Reader
-from distilnlp.signals import SignalProfile
-from distilnlp.signals.names import FOLD, NO_FOLD, TEACHER_TEXT
+from distilnlp.signals import FOLD, NO_FOLD, TEACHER_TEXT, SignalProfile
 from distilnlp.students import trim_vocabulary
 from distilnlp.tasks import Task, profile_of
 from distilnlp.training.arguments import DistillationTrainingArguments

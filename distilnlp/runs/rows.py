@@ -14,8 +14,17 @@ from distilnlp.runs.graph import settled
 from distilnlp.runs.lengths import longest_text
 from distilnlp.runs.plan import Plan
 from distilnlp.runs.reading import Reader
-from distilnlp.signals.names import FOLD, MODEL_INPUTS, NO_LABEL, TEACHER, TEACHER_TEXT, WORD_IDS
-from distilnlp.signals.views import prefixed_columns, student_view, teacher_view
+from distilnlp.signals import (
+    FOLD,
+    MODEL_INPUTS,
+    NO_LABEL,
+    TEACHER,
+    TEACHER_TEXT,
+    WORD_IDS,
+    prefixed_columns,
+    student_view,
+    teacher_view,
+)
 from distilnlp.tasks.collators import other_tokens
 from distilnlp.teachers import DistillationCollator
 from distilnlp.training.keeping import Questions

@@ -27,7 +27,7 @@ from distilnlp.runs.rows import RunRows
 from distilnlp.runs.teacher import RunTeacher
 from distilnlp.runs.teacher_worth import warn_of_teacher
 from distilnlp.runs.training import FINISHED, distil, learn_labels
-from distilnlp.signals.names import FOLD
+from distilnlp.signals import FOLD
 from distilnlp.training.keeping import keep_answers
 
 logger = logging.getLogger(__name__)

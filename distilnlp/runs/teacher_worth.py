@@ -15,7 +15,7 @@ from distilnlp.runs.models import label_list
 from distilnlp.runs.plan import Plan
 from distilnlp.runs.reading import Reader
 from distilnlp.runs.rows import EncodedRows, RunRows
-from distilnlp.signals.views import teacher_view
+from distilnlp.signals import teacher_view
 from distilnlp.tasks import Task
 from distilnlp.training.stopping import HELD_OUT, hold_out
 

@@ -14,7 +14,7 @@ from distilnlp.recipe.defaults import build_arguments
 from distilnlp.runs.plan import Plan
 from distilnlp.runs.rows import EncodedRows, RunRows
 from distilnlp.runs.stages import HISTORY
-from distilnlp.signals.names import TEACHER
+from distilnlp.signals import TEACHER
 from distilnlp.teachers import DistillationCollator, Teacher
 from distilnlp.training.checkpoints import forget_newer, last_complete_checkpoint
 from distilnlp.training.history import HistoryCallback, keep_logs

@@ -10,7 +10,91 @@ from torch import Tensor, nn
 from distilnlp.errors import DistillationError
 from distilnlp.losses import QueryKeyValue
 from distilnlp.signals.modality import TOKENS, Modality
-from distilnlp.signals.names import LABEL_INPUTS
+from distilnlp.signals.names import (
+    ANSWER,
+    CHOICES,
+    CONTEXT,
+    END,
+    EXAMPLE,
+    FOLD,
+    GIVEN_LOGITS,
+    LABEL,
+    LABEL_COLUMNS,
+    LABEL_INPUTS,
+    MARKS,
+    MEMBER,
+    MODEL_INPUTS,
+    NO_FOLD,
+    NO_LABEL,
+    OFFSETS,
+    QUESTION,
+    REPEATED,
+    SOURCE_ROW,
+    START,
+    TEACHER,
+    TEACHER_TEXT,
+    TEACHER_TEXT_PAIR,
+    TEXT,
+    TEXT_PAIR,
+    WORD_IDS,
+    WORDS,
+)
+from distilnlp.signals.views import (
+    columns_under,
+    outside,
+    prefixed,
+    prefixed_columns,
+    student_view,
+    teacher_view,
+    under,
+)
+
+__all__ = [
+    "ANSWER",
+    "CHOICES",
+    "CONTEXT",
+    "END",
+    "EXAMPLE",
+    "FOLD",
+    "GIVEN_LOGITS",
+    "LABEL",
+    "LABEL_COLUMNS",
+    "LABEL_INPUTS",
+    "MARKS",
+    "MEMBER",
+    "MODEL_INPUTS",
+    "NO_FOLD",
+    "NO_LABEL",
+    "OFFSETS",
+    "QUESTION",
+    "REPEATED",
+    "SOURCE_ROW",
+    "START",
+    "TEACHER",
+    "TEACHER_TEXT",
+    "TEACHER_TEXT_PAIR",
+    "TEXT",
+    "TEXT_PAIR",
+    "TOKENS",
+    "WORDS",
+    "WORD_IDS",
+    "Batch",
+    "Modality",
+    "SignalProfile",
+    "SignalRequest",
+    "Signals",
+    "columns_under",
+    "label_names_of",
+    "named_inputs",
+    "outside",
+    "prefixed",
+    "prefixed_columns",
+    "select_inputs",
+    "student_view",
+    "teacher_view",
+    "token_mask",
+    "under",
+]
 
 Batch = Mapping[str, Tensor]
 
@@ -114,6 +198,6 @@ def named_inputs(model: nn.Module) -> frozenset[str]:
     return frozenset(name for name, parameter in signature(model.forward).parameters.items() if parameter.kind in kinds)
 
 
-def select_inputs(batch: Batch, names: frozenset[str]) -> dict[str, Any]:
+def select_inputs(batch: Batch, names: frozenset[str]) -> dict[str, Tensor]:
     """Keep the entries of a batch that a model names, without the labels: the objective computes the losses."""
     return {name: value for name, value in batch.items() if name in names and name not in LABEL_INPUTS}

@@ -45,29 +45,17 @@ def blueprint_of(teacher: PreTrainedModel) -> Blueprint:
 
 
 def keep_layers(blueprint: Blueprint, layers: Sequence[int]) -> Blueprint:
-    """Keep these layers only, renumbered from 0, in the weights and in the config.
-
-    Raises:
-        DistillationError: if a layer other than the first would take the place of a first layer that is special.
-    """
+    """Keep these layers only, renumbered from 0, in the weights and in the config."""
     family = find_family(blueprint.config.model_type)
-    _check_first_layer(blueprint.config, family, layers)
-    prefix = f"{blueprint.base_prefix}{family.layers}."
-    return replace(
-        blueprint,
-        config=_cut_config(blueprint.config, family, layers),
-        weights=_renumber(blueprint.weights, prefix, layers),
-    )
-
-
-def _check_first_layer(config: PreTrainedConfig, family: Family, layers: Sequence[int]) -> None:
-    special = family.first_layer(config)
+    special = family.first_layer(blueprint.config)
     if special and layers[0] != 0:
         raise DistillationError(
-            f"A {config.model_type} student must begin with the teacher's layer 0, which {special}; got layers "
-            f"{list(layers)}, and layer {layers[0]} would change in first place. Put 0 first in layers, or use "
+            f"A {blueprint.config.model_type} student must begin with the teacher's layer 0, which {special}; got "
+            f"layers {list(layers)}, and layer {layers[0]} would change in first place. Put 0 first in layers, or use "
             'layer_strategy "uniform" or "first".'
         )
+    weights = _renumber(blueprint.weights, f"{blueprint.base_prefix}{family.layers}.", layers)
+    return replace(blueprint, config=_cut_config(blueprint.config, family, layers), weights=weights)
 
 
 def _cut_config(config: PreTrainedConfig, family: Family, layers: Sequence[int]) -> PreTrainedConfig:
@@ -88,21 +76,16 @@ def _renumber(weights: Mapping[str, Tensor], prefix: str, layers: Sequence[int])
     new_number = {str(layer): position for position, layer in enumerate(layers)}
     kept = {}
     for name, weight in weights.items():
+        number, _, rest = name.removeprefix(prefix).partition(".")
         if not name.startswith(prefix):
             kept[name] = weight
-            continue
-        number, _, rest = name.removeprefix(prefix).partition(".")
-        if number in new_number:
+        elif number in new_number:
             kept[f"{prefix}{new_number[number]}.{rest}"] = weight
     return kept
 
 
 def assemble(blueprint: Blueprint, device: torch.device) -> PreTrainedModel:
-    """Build the model of a blueprint, in eval mode, with its own copy of the weights.
-
-    Raises:
-        DistillationError: if the weights are not exactly those that the model needs.
-    """
+    """Build the model of a blueprint, in eval mode, with its own copy of the weights."""
     with device if device.type == "meta" else nullcontext():  # a shape has nothing to be drawn
         student = blueprint.model_class(blueprint.config)
     # Laid out as a file holds them: products of other layouts round otherwise, and a loaded student would differ.

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from distilnlp.errors import DistillationError
 from distilnlp.models.families import FAMILIES, Family
 from distilnlp.models.shapes import longest_readable, on_shapes
-from distilnlp.signals.modality import TOKENS
+from distilnlp.signals import TOKENS
 from distilnlp.students.layers import check_whole
 from distilnlp.students.loading import Source, as_model
 from distilnlp.tasks import TASKS
@@ -70,7 +70,16 @@ class Cost:
         return self.flops_per_token + FLOPS_PER_ACTIVATION * self.activations_per_token
 
     def __str__(self) -> str:
-        return _table(self)
+        columns = [_figures(each) for each in (self, self.reference) if each is not None]
+        rows = [["", "model"] if self.reference is None else ["", "model", "reference", "ratio"]]
+        for title, own in columns[0].items():
+            others = [column[title] for column in columns[1:]]
+            if own != 0 or any(other != 0 for other in others):
+                ratios = (f"{other / own:.1f}×" if own and other is not None else ABSENT for other in others)
+                rows.append([title, *map(_short, (own, *others)), *ratios])
+        if self.speed_up is not None:
+            rows.append(["speed-up, estimated", "", "", f"{self.speed_up:.1f}×"])
+        return _aligned(rows)
 
 
 def estimate_cost(
@@ -108,14 +117,9 @@ def _cost_of(model: PreTrainedModel, length: int) -> Cost:
         raise DistillationError(
             f"length must be {most} ({model.config.model_type}); got {length}. Give the length of your texts in tokens."
         )
-    work = _count_work(model, length)
-    return Cost(
-        parameters=_count_parameters(model),
-        bytes=sum(parameter.numel() * parameter.element_size() for parameter in model.parameters()),
-        flops_per_token=None if work is None else work[0] / length,
-        activations_per_token=None if work is None else work[1] / length,
-        length=length,
-    )
+    size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    flops, activations = _work_per_token(model, length)
+    return Cost(_count_parameters(model), size, flops, activations, length)
 
 
 # ---- Parameters ----
@@ -150,8 +154,8 @@ def _part_of(path: str, module: nn.Module, family: Family | None) -> str:
 # ---- Work ----
 
 
-def _count_work(model: PreTrainedModel, length: int) -> tuple[int, int] | None:
-    """Return FLOPs and activations of one text; None where shapes do not tell them."""
+def _work_per_token(model: PreTrainedModel, length: int) -> tuple[float, float] | tuple[None, None]:
+    """Return FLOPs and activations of a text for each of its tokens; None where shapes do not tell them."""
     shape = next((task.row_shape(length) for task in TASKS.values() if task.is_head_of(model)), (length,))
     flops, activations = FlopCounterMode(display=False), _ActivationCounter()
     try:
@@ -159,8 +163,8 @@ def _count_work(model: PreTrainedModel, length: int) -> tuple[int, int] | None:
             values = torch.ones((1, *shape), dtype=torch.long)
             skeleton(**{TOKENS.values: values, TOKENS.mask: torch.ones_like(values)})
     except Exception:  # what a pass without values can raise has no common kind
-        return None
-    return flops.get_total_flops(), activations.total
+        return None, None
+    return flops.get_total_flops() / length, activations.total / length
 
 
 class _ActivationCounter(TorchDispatchMode):
@@ -170,7 +174,7 @@ class _ActivationCounter(TorchDispatchMode):
         super().__init__()
         self.total = 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(self, func: Any, types: object, args: Any = (), kwargs: Any = None) -> object:
         outputs = func(*args, **(kwargs or {}))
         if not func.is_view and func is not torch.ops.aten._unsafe_view.default:
             self.total += sum(output.numel() for output in tree_leaves(outputs) if isinstance(output, Tensor))
@@ -180,19 +184,6 @@ class _ActivationCounter(TorchDispatchMode):
 # ---- The table ----
 
 
-def _table(cost: Cost) -> str:
-    compared = cost.reference is not None
-    columns = [_figures(each) for each in (cost, cost.reference) if each is not None]
-    rows = [["", "model", "reference", "ratio"] if compared else ["", "model"]]
-    for title, own in columns[0].items():
-        others = [column[title] for column in columns[1:]]
-        if own != 0 or any(other != 0 for other in others):
-            rows.append([title, *map(_short, (own, *others)), *(_times(own, other) for other in others)])
-    if cost.speed_up is not None:
-        rows.append(["speed-up, estimated", "", "", f"{cost.speed_up:.1f}×"])
-    return _aligned(rows)
-
-
 def _figures(cost: Cost) -> dict[str, float | None]:
     return {
         **{f"parameters: {part.replace('_', '-')}": count for part, count in cost.parameters.items()},
@@ -200,10 +191,6 @@ def _figures(cost: Cost) -> dict[str, float | None]:
         "bytes": cost.bytes,
         f"FLOPs a token, texts of {cost.length}": cost.flops_per_token,
     }
-
-
-def _times(own: float | None, other: float | None) -> str:
-    return f"{other / own:.1f}×" if own and other is not None else ABSENT
 
 
 def _short(figure: float | None) -> str:
@@ -219,8 +206,5 @@ def _short(figure: float | None) -> str:
 def _aligned(rows: list[list[str]]) -> str:
     """Pad cells to the width of their column, the first column to the left and the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for first, *others in rows:
-        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
-        lines.append("  ".join([first.ljust(widths[0]), *cells]))
-    return "\n".join(lines)
+    lines = [[first.ljust(widths[0]), *map(str.rjust, others, widths[1:])] for first, *others in rows]
+    return "\n".join(map("  ".join, lines))

@@ -1,7 +1,6 @@
 """From BERT to DistilBERT (Sanh et al., arXiv 1910.01108), exactly where the two families agree."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import transformers
 from torch import Tensor
@@ -20,7 +19,7 @@ CLASSES: dict[type[PreTrainedModel], type[PreTrainedModel]] = {
 }
 
 # What DistilBERT hard-codes, and the value that a BERT config without the entry stands for.
-FIXED_SETTINGS: dict[str, Any] = {
+FIXED_SETTINGS: dict[str, object] = {
     "layer_norm_eps": 1e-12,
     "position_embedding_type": "absolute",
     "is_decoder": False,
@@ -74,30 +73,25 @@ RENAMED_WEIGHTS = (
 
 
 def bert_to_distilbert(blueprint: Blueprint) -> Blueprint:
-    """Turn the blueprint of a BERT into that of a DistilBERT with the same hidden states for token type 0.
-
-    Raises:
-        DistillationError: if DistilBERT has no such head, or cannot represent a setting of this BERT.
-    """
-    return Blueprint(
-        model_class=_counterpart(blueprint.model_class),
-        config=_distilbert_config(blueprint.config),
-        weights=_distilbert_weights(blueprint.weights, blueprint.base_prefix),
-    )
-
-
-def _counterpart(model_class: type[PreTrainedModel]) -> type[PreTrainedModel]:
-    if model_class not in CLASSES:
+    """Turn the blueprint of a BERT into that of a DistilBERT with the same hidden states for token type 0."""
+    if blueprint.model_class not in CLASSES:
         known = ", ".join(bert.__name__ for bert in CLASSES)
         raise DistillationError(
-            f"DistilBERT has a counterpart of {known}; got {model_class.__name__}. "
+            f"DistilBERT has a counterpart of {known}; got {blueprint.model_class.__name__}. "
             "Load the teacher with one of these classes, or leave model_type out to keep its own."
         )
-    return CLASSES[model_class]
+    weights = _distilbert_weights(blueprint.weights, blueprint.base_prefix)
+    return Blueprint(CLASSES[blueprint.model_class], _distilbert_config(blueprint.config), weights)
 
 
 def _distilbert_config(config: PreTrainedConfig) -> DistilBertConfig:
-    _check_representable(config)
+    for name, expected in FIXED_SETTINGS.items():
+        value = getattr(config, name, expected)
+        if value != expected:
+            raise DistillationError(
+                f"DistilBERT can represent only {name}={expected!r}; the BERT teacher has {name}={value!r}. "
+                "Leave model_type out, so that the student stays a BERT, or choose another teacher."
+            )
     settings = {name: getattr(config, bert_name) for name, bert_name in RENAMED_SETTINGS.items()}
     settings |= {name: getattr(config, name) for name in SHARED_SETTINGS}
     head_dropout = config.classifier_dropout
@@ -108,16 +102,6 @@ def _distilbert_config(config: PreTrainedConfig) -> DistilBertConfig:
     )
     student._attn_implementation = config._attn_implementation
     return student
-
-
-def _check_representable(config: PreTrainedConfig) -> None:
-    for name, expected in FIXED_SETTINGS.items():
-        value = getattr(config, name, expected)
-        if value != expected:
-            raise DistillationError(
-                f"DistilBERT can represent only {name}={expected!r}; the BERT teacher has {name}={value!r}. "
-                "Leave model_type out, so that the student stays a BERT, or choose another teacher."
-            )
 
 
 def _distilbert_weights(weights: Mapping[str, Tensor], base_prefix: str) -> dict[str, Tensor]:

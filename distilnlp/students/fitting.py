@@ -5,6 +5,7 @@ and bias of a norm follow the mean and variance over fewer coordinates.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import Protocol
 
@@ -16,7 +17,7 @@ from transformers import PreTrainedModel
 from distilnlp.errors import DistillationError
 from distilnlp.losses.reduction import at_least_float32
 from distilnlp.signals import Batch, token_mask
-from distilnlp.students.importance import batches_for, hooked, run_model
+from distilnlp.students.importance import batches_for, run_model
 
 # Of each axis of a weight that changes, what becomes of it: the indices `[new]` that are kept, or a matrix
 # `[old, new]`, mostly a projection with orthonormal columns.
@@ -139,16 +140,14 @@ def _fits(teacher: PreTrainedModel, cuts: Mapping[str, Cut]) -> dict[str, Fit]:
 def fit_weights(
     teacher: PreTrainedModel, cuts: Mapping[str, Cut], sample: Sequence[Batch], further: Mapping[str, Fit]
 ) -> dict[str, Tensor]:
-    """Return the weights of all linear layers that lose inputs, of all norms that lose coordinates, and further ones.
-
-    Raises:
-        DistillationError: the sample is empty or not tokenised, or a module that is fitted does not run on it.
-    """
+    """Return the weights of all linear layers that lose inputs and norms that lose coordinates, and further ones."""
     fits = {**_fits(teacher, cuts), **further}
     modules = {path: teacher.get_submodule(path) for path in fits}
     for batch in batches_for(teacher, sample):
         mask = token_mask(batch)
-        with hooked(modules[path].register_forward_hook(_show(fit, mask)) for path, fit in fits.items()):
+        with ExitStack() as hooks:
+            for path, fit in fits.items():
+                hooks.enter_context(modules[path].register_forward_hook(partial(_show, fit, mask)))
             run_model(teacher, batch)
     idle = [path for path, fit in fits.items() if not fit.tokens]
     if idle:
@@ -159,11 +158,8 @@ def fit_weights(
     return {f"{path}.{name}": weight for path, fit in fits.items() for name, weight in fit.weights().items()}
 
 
-def _show(fit: Fit, mask: Tensor) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-    def hook(_module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        fit.see(_real_rows(args[0], mask), _real_rows(output, mask))
-
-    return hook
+def _show(fit: Fit, mask: Tensor, _module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+    fit.see(_real_rows(args[0], mask), _real_rows(output, mask))
 
 
 def _real_rows(states: Tensor, mask: Tensor) -> Tensor:

@@ -38,13 +38,9 @@ def fold_embeddings(
     """Fold the layer behind the embeddings into their tables, if the student has none.
 
     Where the norm comes behind the layer, this is exact. Where it comes before, it divides by what the tables give it:
-    its mean and gain go into the tables too, and gain and bias are fitted anew to what left the layer.
-
-    Args:
-        teacher: of the student.
-        blueprint: of a full copy of it.
-        shapes: of the student's weights.
-        projection: of the hidden states, `[old, new]`.
+    its mean and gain go into the tables too, and gain and bias are fitted anew to what left the layer. The blueprint is
+    that of a full copy of the teacher, the shapes are those of the student's weights, and the projection `[old, new]`
+    is that of the hidden states.
     """
     path = f"{blueprint.base_prefix}{find_family(teacher.config.model_type).embedding_projection}"
     if f"{path}.weight" not in blueprint.weights or f"{path}.weight" in shapes:
@@ -57,13 +53,11 @@ def fold_embeddings(
     if norm.normalized_shape == (layer.in_features,):
         scaled = norm.weight.double().unsqueeze(-1) * folded
         folded = scaled - scaled.mean(dim=0)  # the norm takes the mean off its input before it scales
-        leaving = partial(_through, layer, projection)
+
+        def leaving(rows: Tensor) -> Tensor:  # what the student's hidden states should be, `[tokens, new]`
+            return shorten(layer(rows.to(layer.weight.dtype)).to(rows), -1, projection)
+
         fits[f"{embeddings}.LayerNorm"] = NormFit(norm, partial(shorten, axis=-1, kept=folded), leaving)
     tables = [name for name, module in teacher.named_modules() if isinstance(module, nn.Embedding)]
     cuts = {f"{name}.weight": {1: folded} for name in tables if name.startswith(f"{embeddings}.")}
     return Folding(cuts, fits, frozenset({f"{path}.weight", f"{path}.bias"}))
-
-
-def _through(layer: nn.Linear, projection: Tensor, rows: Tensor) -> Tensor:
-    """Return what the student's hidden states should be: `[tokens, new]`."""
-    return shorten(layer(rows.to(layer.weight.dtype)).to(rows), -1, projection)

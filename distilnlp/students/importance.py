@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -14,8 +14,7 @@ from distilnlp.losses import cross_entropy
 from distilnlp.losses.reduction import at_least_float32
 from distilnlp.models.families import find_family
 from distilnlp.models.running import in_eval_mode
-from distilnlp.signals import Batch, named_inputs, select_inputs, token_mask
-from distilnlp.signals.names import NO_LABEL
+from distilnlp.signals import NO_LABEL, Batch, named_inputs, select_inputs, token_mask
 from distilnlp.tasks import Task, task_of
 
 HOW_TO_SAMPLE = (
@@ -91,7 +90,9 @@ def _run(model: PreTrainedModel, modules: Sequence[nn.Module], batch: Batch) -> 
         activations.append(entering)
         return (entering, *args[1:])
 
-    with hooked(module.register_forward_pre_hook(keep) for module in modules):
+    with ExitStack() as hooks:
+        for module in modules:
+            hooks.enter_context(module.register_forward_pre_hook(keep))
         outputs = run_model(model, batch, output_hidden_states=True)
     return _objective(model, outputs, batch), activations
 
@@ -127,11 +128,7 @@ def _against_own_prediction(task: Task, logits: Tensor, batch: Batch) -> Tensor:
 
 
 def batches_for(model: PreTrainedModel, batches: Sequence[Batch]) -> Iterator[Batch]:
-    """Yield the tensors of each batch on the model's device.
-
-    Raises:
-        DistillationError: if there is no batch, or one is not tokenised.
-    """
+    """Yield the tensors of each batch on the model's device."""
     if not batches:
         raise DistillationError(f"The sample must hold at least one batch; got none. {HOW_TO_SAMPLE}")
     for batch in batches:
@@ -146,14 +143,3 @@ def batches_for(model: PreTrainedModel, batches: Sequence[Batch]) -> Iterator[Ba
 def run_model(model: PreTrainedModel, batch: Batch, **options: Any) -> Any:
     """Return the outputs of a model for what it names of a batch, without labels."""
     return model(**select_inputs(batch, named_inputs(model)), return_dict=True, **options)
-
-
-@contextmanager
-def hooked(handles: Iterator[Any]) -> Iterator[None]:
-    """Remove the hooks after the block."""
-    held = list(handles)
-    try:
-        yield
-    finally:
-        for handle in held:
-            handle.remove()

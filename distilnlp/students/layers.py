@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from numbers import Integral
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from distilnlp.errors import DistillationError, did_you_mean, shown
 
@@ -44,12 +44,8 @@ def select_layers(num_teacher_layers: int, num_layers: int, strategy: LayerStrat
     return list(range(start, start + num_layers))
 
 
-def check_whole(**sizes: Any) -> None:
-    """Refuse sizes, or lists of them, that are not whole numbers; None stands for one that is not given.
-
-    Raises:
-        DistillationError: if one is a float, a bool, text, or not a list of whole numbers where it is a list.
-    """
+def check_whole(**sizes: object) -> None:
+    """Refuse sizes, or lists of them, that are not whole numbers; None stands for one that is not given."""
     for name, value in sizes.items():
         numbers = value if isinstance(value, Iterable) and not isinstance(value, str) else [value]
         if value is not None and not all(isinstance(one, Integral) and not isinstance(one, bool) for one in numbers):
@@ -59,12 +55,30 @@ def check_whole(**sizes: Any) -> None:
             )
 
 
-def check_layers(layers: Sequence[int], num_teacher_layers: int) -> list[int]:
-    """Return the layer indices that the user named, or say what is wrong with them.
-
-    Raises:
-        DistillationError: if there is none, one is not a layer of the teacher, or they do not strictly increase.
-    """
+def choose_layers(
+    num_teacher_layers: int,
+    layers: Sequence[int] | None,
+    num_layers: int | None,
+    strategy: LayerStrategy,
+    *,
+    all_by_default: bool,
+) -> list[int]:
+    """Turn the two ways to ask for a depth into the teacher layers to keep; at most one of the two may be given."""
+    if layers is not None and num_layers is not None:
+        raise DistillationError(
+            f"Give either layers or num_layers, not both; got layers={list(layers)} and num_layers={num_layers}. "
+            "Remove one of them."
+        )
+    if num_layers is not None:
+        return select_layers(num_teacher_layers, num_layers, strategy)
+    if layers is None and all_by_default:
+        return list(range(num_teacher_layers))
+    if layers is None:
+        raise DistillationError(
+            "A student in the teacher's own family needs layers, num_layers or a width (hidden_size, "
+            "num_attention_heads, intermediate_size); got none. "
+            f"Set num_layers, at most {num_teacher_layers}, or name the teacher layers to keep."
+        )
     asked = list(layers)
     if not asked:
         raise DistillationError(
@@ -82,34 +96,3 @@ def check_layers(layers: Sequence[int], num_teacher_layers: int) -> list[int]:
             f"Use {sorted(set(asked))}."
         )
     return asked
-
-
-def choose_layers(
-    num_teacher_layers: int,
-    layers: Sequence[int] | None,
-    num_layers: int | None,
-    strategy: LayerStrategy,
-    *,
-    all_by_default: bool,
-) -> list[int]:
-    """Turn the two ways to ask for a depth into the teacher layers to keep; at most one of the two may be given.
-
-    Raises:
-        DistillationError: if both are given, if neither is and `all_by_default` is false, or if the one given is wrong.
-    """
-    if layers is not None and num_layers is not None:
-        raise DistillationError(
-            f"Give either layers or num_layers, not both; got layers={list(layers)} and num_layers={num_layers}. "
-            "Remove one of them."
-        )
-    if layers is not None:
-        return check_layers(layers, num_teacher_layers)
-    if num_layers is not None:
-        return select_layers(num_teacher_layers, num_layers, strategy)
-    if all_by_default:
-        return list(range(num_teacher_layers))
-    raise DistillationError(
-        "A student in the teacher's own family needs layers, num_layers or a width (hidden_size, num_attention_heads, "
-        "intermediate_size); got none. "
-        f"Set num_layers, at most {num_teacher_layers}, or name the teacher layers to keep."
-    )

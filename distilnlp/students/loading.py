@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import transformers
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -15,14 +14,7 @@ Source = str | os.PathLike[str]
 
 
 def as_model(given: PreTrainedModel | Source) -> PreTrainedModel:
-    """Return a model, or load it with the head that it was saved with.
-
-    Args:
-        given: the model, its folder or its Hub id.
-
-    Raises:
-        DistillationError: it is none of these, cannot be loaded, does not say its class, or lacks weights of it.
-    """
+    """Return a model, or load it from its folder or by its Hub id with the head that it was saved with."""
     if isinstance(given, PreTrainedModel):
         return given
     source = _named(given, "model")
@@ -44,23 +36,17 @@ def as_model(given: PreTrainedModel | Source) -> PreTrainedModel:
 
 
 def as_tokenizer(given: PreTrainedTokenizerBase | Source) -> PreTrainedTokenizerBase:
-    """Return a tokenizer, or load it from its folder or by its Hub id.
-
-    Raises:
-        DistillationError: it is none of these, or cannot be loaded.
-    """
+    """Return a tokenizer, or load it from its folder or by its Hub id."""
     if isinstance(given, PreTrainedTokenizerBase):
         return given
     return load_pretrained(AutoTokenizer, _named(given, "tokenizer"))
 
 
 @contextmanager
-def giving_only(inputs: frozenset[str], tokenizer: Any) -> Iterator[None]:
+def giving_only(inputs: frozenset[str], tokenizer: object) -> Iterator[None]:
     """Let a tokenizer be saved as one that gives what a student takes: a DistilBERT has no `token_type_ids`.
 
-    Args:
-        inputs: what the student names.
-        tokenizer: it is as before when this ends. Anything else than a tokenizer is left alone.
+    When this ends it is as before. Anything else than a tokenizer is left alone.
     """
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
         yield
@@ -74,7 +60,7 @@ def giving_only(inputs: frozenset[str], tokenizer: Any) -> Iterator[None]:
         tokenizer.model_input_names, tokenizer.init_kwargs = given, options
 
 
-def _named(given: Any, kind: str) -> str:
+def _named(given: object, kind: str) -> str:
     if not isinstance(given, str | os.PathLike):
         raise DistillationError(
             f"expected a {kind} of transformers, its folder or its Hub id, but got {type(given).__name__}: "

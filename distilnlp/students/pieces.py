@@ -6,7 +6,7 @@ A tokenizer is handled as the JSON of its backend, `json.loads(backend.to_str())
 import copy
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -19,11 +19,7 @@ BYTE_PIECE = re.compile(r"<0x[0-9A-F]{2}>")
 
 
 def check_spec(spec: Spec) -> None:
-    """Check that the rules below cover this tokenizer.
-
-    Raises:
-        DistillationError: if its model is of another kind, or cuts text at random.
-    """
+    """Check that the rules below cover this tokenizer."""
     known = ("WordLevel", "WordPiece", "BPE", "Unigram")
     if spec["model"]["type"] not in known:
         raise DistillationError(
@@ -164,9 +160,8 @@ def keep_ids(spec: Spec, new_ids: Mapping[int, int]) -> Spec:
     kept = {piece: new_ids[index] for piece, index in pieces_of(spec).items() if index in new_ids}
     if model["type"] == "BPE":
         model["merges"] = [merge[:2] for merge in _merges_of(model) if all(piece in kept for piece in merge)]
-    model["vocab"] = _keep_places(model["vocab"], new_ids) if model["type"] == "Unigram" else kept
+    if model["type"] == "Unigram":
+        model["vocab"] = [entry for place, entry in enumerate(model["vocab"]) if place in new_ids]
+    else:
+        model["vocab"] = kept
     return spec
-
-
-def _keep_places(vocabulary: Sequence[Any], places: Collection[int]) -> list[Any]:
-    return [entry for place, entry in enumerate(vocabulary) if place in places]

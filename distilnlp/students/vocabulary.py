@@ -15,7 +15,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from distilnlp.errors import DistillationError, shown
 from distilnlp.models.families import find_family
 from distilnlp.models.shapes import unused_positions
-from distilnlp.students.blueprint import Blueprint, assemble, blueprint_of
+from distilnlp.students.blueprint import assemble, blueprint_of
 from distilnlp.students.loading import Source, as_model, as_tokenizer
 from distilnlp.students.pieces import Spec, check_spec, ids_to_keep, keep_ids, tried_pieces
 
@@ -192,24 +192,17 @@ def _check_agreement(old: Tokenizer, new: Tokenizer, new_ids: Mapping[int, int],
 
 
 def _trim_model(model: PreTrainedModel, rows: Sequence[int], new_ids: Mapping[int, int]) -> PreTrainedModel:
+    """Keep these rows of every weight that has one row a token: embeddings, decoder of a masked LM and its bias."""
     blueprint = blueprint_of(model)
     _renumber_config(blueprint.config, new_ids)
     blueprint.config.vocab_size = len(rows)
-    trimmed = assemble(replace(blueprint, weights=_gather(blueprint, _num_rows(model), rows)), model.device)
-    return trimmed.train(model.training)
-
-
-def _gather(blueprint: Blueprint, old_size: int, rows: Sequence[int]) -> dict[str, torch.Tensor]:
-    """Keep these rows of every weight that has one row a token: embeddings, decoder of a masked LM and its bias.
-
-    They are the weights that change their shape with the vocabulary. To ask the model for its output embeddings is not
-    enough: DeBERTa-v2 names another layer, and biases are not covered.
-    """
+    # Of the weights that change their shape with the vocabulary, these rows. To ask the model for its output embeddings
+    # is not enough: DeBERTa-v2 names another layer, and biases are not covered.
     with torch.device("meta"):
         expected = blueprint.model_class(blueprint.config).state_dict()
-    gathered = dict(blueprint.weights)
+    weights = dict(blueprint.weights)
     for name, weight in blueprint.weights.items():
-        old, new = (old_size, *weight.shape[1:]), (len(rows), *weight.shape[1:])
+        old, new = (_num_rows(model), *weight.shape[1:]), (len(rows), *weight.shape[1:])
         if name in expected and weight.shape == old and expected[name].shape == new:
-            gathered[name] = weight[torch.tensor(rows, device=weight.device)]
-    return gathered
+            weights[name] = weight[torch.tensor(rows, device=weight.device)]
+    return assemble(replace(blueprint, weights=weights), model.device).train(model.training)

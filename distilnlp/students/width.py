@@ -56,14 +56,16 @@ def width_of(config: PreTrainedConfig) -> Width:
 def choose_width(
     own: Width, hidden_size: int | None, num_attention_heads: int | None, intermediate_size: int | None
 ) -> Width:
-    """Complete the student's width: what is not given is the teacher's, or follows from what is.
-
-    Raises:
-        DistillationError: if a size is larger than the teacher's, cuts through a head, or contradicts another.
-    """
+    """Complete the student's width: what is not given is the teacher's, or follows from what is."""
     heads = num_attention_heads
     if hidden_size is not None:
-        _check_hidden_size(hidden_size, own)
+        possible = range(own.head_size, own.hidden_size + 1, own.head_size)
+        if hidden_size not in possible:
+            raise DistillationError(
+                f"hidden_size must be a multiple of {own.head_size}, the width of the teacher's heads, which are never "
+                f"cut through, and at most the teacher's {own.hidden_size}; got {hidden_size}. "
+                f"Choose one of {', '.join(map(str, possible))}."
+            )
         heads = hidden_size // own.head_size if heads is None else heads
     heads = own.num_attention_heads if heads is None else heads
     _check_size("num_attention_heads", heads, own.num_attention_heads)
@@ -85,62 +87,36 @@ def _check_size(name: str, size: int, largest: int) -> None:
         )
 
 
-def _check_hidden_size(hidden_size: int, own: Width) -> None:
-    possible = range(own.head_size, own.hidden_size + 1, own.head_size)
-    if hidden_size not in possible:
-        raise DistillationError(
-            f"hidden_size must be a multiple of {own.head_size}, the width of the teacher's heads, which are never cut "
-            f"through, and at most the teacher's {own.hidden_size}; got {hidden_size}. "
-            f"Choose one of {', '.join(map(str, possible))}."
-        )
-
-
 # ---- The cut ----
 
 
 def narrow(blueprint: Blueprint, teacher: PreTrainedModel, width: Width, sample: Sequence[Batch] | None) -> Blueprint:
-    """Cut the blueprint of a full copy of the teacher down to a width.
-
-    Args:
-        blueprint: of the teacher at its full depth.
-        teacher: it stays as it is.
-        width: at most the teacher's; at the teacher's nothing changes.
-        sample: tokenised batches; needed unless the width is the teacher's.
-
-    Raises:
-        DistillationError: if the sample is missing or wrong, or the teacher has a part that cannot be cut.
-    """
+    """Cut the blueprint of a full copy of the teacher down to a width; unless it is the teacher's, by a sample."""
     own = width_of(blueprint.config)
     if width == own:
         return blueprint
     config = _narrow_config(blueprint.config, own, width)
-    if (
-        teacher.device.type == "meta"
-    ):  # which heads and neurons stay, the weights tell: without any, what is left is all
-        return _shape_of(blueprint, teacher, config)
-    if sample is None:
-        raise DistillationError(
-            f"A narrower student needs a sample of text, to tell what can be cut; got none. {HOW_TO_SAMPLE}"
-        )
-    with in_eval_mode(teacher), torch.no_grad():
-        shapes, kept = _shapes(blueprint, config), _choose_kept(teacher, own, width, sample)
-        folding = fold_embeddings(teacher, blueprint, shapes, kept.projection)
-        cuts = {**_plan(blueprint, own, shapes, kept), **folding.cuts}
-        fitted = fit_weights(teacher, cuts, sample, folding.fits)
+    shapes = _shapes(blueprint, config)
+    # Which heads and neurons stay, the weights tell: without any, the shapes are all that is left.
+    if teacher.device.type == "meta":
+        projection = torch.empty(own.hidden_size, width.hidden_size, device="meta")
+        folding = fold_embeddings(teacher, blueprint, shapes, projection)
+        weights: Mapping[str, Tensor] = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    else:
+        if sample is None:
+            raise DistillationError(
+                f"A narrower student needs a sample of text, to tell what can be cut; got none. {HOW_TO_SAMPLE}"
+            )
+        with in_eval_mode(teacher), torch.no_grad():
+            kept = _choose_kept(teacher, own, width, sample)
+            folding = fold_embeddings(teacher, blueprint, shapes, kept.projection)
+            cuts = {**_plan(blueprint, own, shapes, kept), **folding.cuts}
+            fitted = fit_weights(teacher, cuts, sample, folding.fits)
+        whole = {name: weight for name, weight in blueprint.weights.items() if name not in folding.dropped}
+        cut = {name: cut_weight(whole[name], cut) for name, cut in cuts.items() if name not in fitted}
+        weights = {**whole, **cut, **fitted}
     if folding.cuts:
         config.tie_word_embeddings = False  # a masked LM reads its tokens off the tables that the teacher has
-    whole = {name: weight for name, weight in blueprint.weights.items() if name not in folding.dropped}
-    cut = {name: cut_weight(whole[name], cut) for name, cut in cuts.items() if name not in fitted}
-    return replace(blueprint, config=config, weights={**whole, **cut, **fitted})
-
-
-def _shape_of(blueprint: Blueprint, teacher: PreTrainedModel, config: PreTrainedConfig) -> Blueprint:
-    """Return the blueprint of a narrower student of a teacher without weights: it has none either."""
-    projection = torch.empty(teacher.config.hidden_size, config.hidden_size, device="meta")
-    folding = fold_embeddings(teacher, blueprint, _shapes(blueprint, config), projection)
-    if folding.cuts:
-        config.tie_word_embeddings = False
-    weights = {name: torch.empty(shape, device="meta") for name, shape in _shapes(blueprint, config).items()}
     return replace(blueprint, config=config, weights=weights)
 
 
@@ -265,8 +241,15 @@ def _plan(
         for axis, (old, new) in enumerate(zip(weight.shape, shapes.get(name, weight.shape), strict=False)):
             if old != new:
                 units, full = axes.get((module, axis), (None, own.hidden_size))
-                _check_length(name, old, full, fused=units is not None)
-                cuts[name][axis] = kept.projection if units is None else _in_blocks(units, full, old)
+                if old % full if units is not None else old != full:
+                    raise DistillationError(
+                        "Every axis of the teacher that is to be cut must have the length that its config says; "
+                        f"{name} has an axis of {old}, not {full}. Keep the teacher's width, or choose another teacher."
+                    )
+                if units is None:
+                    cuts[name][axis] = kept.projection
+                else:  # once for each block of a fused axis: queries, keys and values, or input and gate
+                    cuts[name][axis] = torch.cat([units + start for start in range(0, old, full)])
     return cuts
 
 
@@ -284,16 +267,3 @@ def _unit_axes(family: Family, prefix: str, own: Width, kept: Selection) -> dict
     for name in family.head_tables:
         axes[prefix + name, 1] = kept.heads[0], own.num_attention_heads
     return axes
-
-
-def _check_length(name: str, length: int, full: int, fused: bool) -> None:
-    if length % full if fused else length != full:
-        raise DistillationError(
-            f"Every axis of the teacher that is to be cut must have the length that its config says; {name} has an "
-            f"axis of {length}, not {full}. Keep the teacher's width, or choose another teacher."
-        )
-
-
-def _in_blocks(units: Tensor, full: int, length: int) -> Tensor:
-    """Repeat the kept entries for each block of a fused axis: queries, keys and values, or input and gate."""
-    return torch.cat([units + start for start in range(0, length, full)])

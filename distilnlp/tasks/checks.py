@@ -9,8 +9,7 @@ from datasets import Dataset
 from pyarrow import types
 
 from distilnlp.errors import DistillationError
-from distilnlp.signals.modality import TOKENS
-from distilnlp.signals.names import NO_LABEL
+from distilnlp.signals import NO_LABEL, TOKENS
 
 Kinds = tuple[Callable[[pa.DataType], bool], ...]
 IDS: Kinds = (types.is_integer,)

@@ -10,8 +10,7 @@ from transformers import PreTrainedTokenizerBase, default_data_collator
 
 from distilnlp.errors import DistillationError, shown
 from distilnlp.labels import label_of, marked_ids, marked_numbers
-from distilnlp.signals.modality import TOKENS
-from distilnlp.signals.names import END, LABEL_COLUMNS, NO_LABEL, OFFSETS, START, WORD_IDS
+from distilnlp.signals import END, LABEL_COLUMNS, NO_LABEL, OFFSETS, START, TOKENS, WORD_IDS
 
 Row = dict[str, Any]
 

@@ -10,8 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from distilnlp.data import RowFormat
 from distilnlp.losses import cross_entropy, forward_kl, logit_mse
 from distilnlp.metrics import Scoring
-from distilnlp.signals import Batch
-from distilnlp.signals.modality import TOKENS, Modality
+from distilnlp.signals import TOKENS, Batch, Modality
 from distilnlp.tasks.collators import Row, RowCollator
 
 Answer = Literal["categorical", "binary", "score"]

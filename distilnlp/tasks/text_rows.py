@@ -11,7 +11,7 @@ from distilnlp.data import DataConfig, Layout, RowFormat, word_numbers
 from distilnlp.data.parts import map_in_parts
 from distilnlp.data.source_columns import candidates, find_text_columns, is_text
 from distilnlp.data.two_tokenizers import require_fast
-from distilnlp.signals.names import LABEL, TEXT, TEXT_PAIR, WORD_IDS
+from distilnlp.signals import LABEL, TEXT, TEXT_PAIR, WORD_IDS
 
 
 class TextRows(RowFormat):

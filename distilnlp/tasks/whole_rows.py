@@ -4,8 +4,7 @@ import torch
 from torch import Tensor
 from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoModelForSequenceClassification
 
-from distilnlp.signals import Batch
-from distilnlp.signals.names import NO_LABEL
+from distilnlp.signals import NO_LABEL, Batch
 from distilnlp.tasks.task import Task
 
 

@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distilnlp.signals import token_mask
-from distilnlp.signals.views import outside, prefixed, under
+from distilnlp.signals import outside, prefixed, token_mask, under
 from distilnlp.tasks.collators import Row, other_tokens, refuse_outside
 from distilnlp.teachers.protocol import LookupTeacher
 

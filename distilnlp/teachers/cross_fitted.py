@@ -8,8 +8,7 @@ from torch import Tensor
 from distilnlp.errors import DistillationError
 from distilnlp.losses.reduction import at_least_float32
 from distilnlp.models.identity import joint_fingerprint
-from distilnlp.signals import Batch, SignalRequest, Signals
-from distilnlp.signals.names import FOLD, NO_FOLD
+from distilnlp.signals import FOLD, NO_FOLD, Batch, SignalRequest, Signals
 from distilnlp.tasks import task_named
 from distilnlp.teachers.ensemble import EnsembleTeacher
 from distilnlp.teachers.protocol import Teacher

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distilnlp.errors import DistillationError, did_you_mean, shown
-from distilnlp.signals import Batch, SignalProfile, SignalRequest, Signals
-from distilnlp.signals.names import GIVEN_LOGITS
+from distilnlp.signals import GIVEN_LOGITS, Batch, SignalProfile, SignalRequest, Signals
 from distilnlp.tasks import TASKS, Answer, Task, task_named
 
 Form = Literal["probabilities", "log_probabilities", "logits", "top_k"]

@@ -6,9 +6,7 @@ import torch
 
 from distilnlp.errors import DistillationError
 from distilnlp.models.identity import joint_fingerprint
-from distilnlp.signals import Batch, SignalRequest, Signals
-from distilnlp.signals.names import TEACHER, WORD_IDS
-from distilnlp.signals.views import under
+from distilnlp.signals import TEACHER, WORD_IDS, Batch, SignalRequest, Signals, under
 from distilnlp.tasks import task_named
 from distilnlp.teachers.protocol import Teacher
 

@@ -12,9 +12,7 @@ from transformers import Trainer
 
 from distilnlp.errors import DistillationError, NonFiniteLossError, shown
 from distilnlp.objective import Objective
-from distilnlp.signals import SignalProfile
-from distilnlp.signals.modality import TOKENS
-from distilnlp.signals.names import TEACHER
+from distilnlp.signals import TEACHER, TOKENS, SignalProfile
 from distilnlp.tasks import Task
 from distilnlp.tasks.checks import require_ids, token_ids_of
 from distilnlp.tasks.collators import refuse_outside

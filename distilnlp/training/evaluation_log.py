@@ -9,8 +9,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from distilnlp.objective import HardLoss, SoftLoss
-from distilnlp.signals import Signals
-from distilnlp.signals.names import NO_LABEL
+from distilnlp.signals import NO_LABEL, Signals
 from distilnlp.tasks import Task
 from distilnlp.training.arguments import DistillationTrainingArguments
 from distilnlp.training.component_log import ComponentLog

@@ -13,9 +13,7 @@ from distilnlp.answers.writing import key_columns
 from distilnlp.errors import DistillationError, NotKeptError
 from distilnlp.models.identity import tokenizer_fingerprint
 from distilnlp.objective import Objective
-from distilnlp.signals import SignalRequest
-from distilnlp.signals.modality import TOKENS
-from distilnlp.signals.views import columns_under
+from distilnlp.signals import TOKENS, SignalRequest, columns_under
 from distilnlp.tasks import Task
 from distilnlp.teachers import Teacher
 from distilnlp.training.arguments import DistillationTrainingArguments

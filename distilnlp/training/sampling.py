@@ -11,7 +11,7 @@ from torch.utils.data import Sampler
 from transformers import TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from distilnlp.signals.names import REPEATED
+from distilnlp.signals import REPEATED
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,7 @@ from transformers import DataCollatorWithPadding, DefaultDataCollator, default_d
 from distilnlp.answers import CachedTeacher
 from distilnlp.errors import DistillationError, NotKeptError
 from distilnlp.objective import Objective
-from distilnlp.signals import Batch, SignalProfile, SignalRequest, Signals
-from distilnlp.signals.names import LABEL_COLUMNS, LABEL_INPUTS, TEACHER
+from distilnlp.signals import LABEL_COLUMNS, LABEL_INPUTS, TEACHER, Batch, SignalProfile, SignalRequest, Signals
 from distilnlp.tasks import Task
 from distilnlp.tasks.collators import RowCollator
 from distilnlp.tasks.masked_lm.head import MaskingCollator

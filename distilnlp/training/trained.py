@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from distilnlp.models.captures import eager_attention
 from distilnlp.objective import Objective
-from distilnlp.signals import Batch, SignalRequest, Signals, named_inputs
-from distilnlp.signals.views import under
+from distilnlp.signals import Batch, SignalRequest, Signals, named_inputs, under
 from distilnlp.tasks import Task
 from distilnlp.tasks.forward import forward
 

@@ -10,8 +10,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from distilnlp.models.loading import hub_errors
 from distilnlp.objective import HardLoss, Objective
-from distilnlp.signals import SignalRequest
-from distilnlp.signals.names import LABEL_INPUTS
+from distilnlp.signals import LABEL_INPUTS, SignalRequest
 from distilnlp.students.loading import giving_only
 from distilnlp.tasks import Task, profile_of, task_of
 from distilnlp.teachers import Teacher

@@ -15,8 +15,7 @@ from transformers import (
 from distilnlp.errors import DistillationError
 from distilnlp.labels import label_column, label_of
 from distilnlp.models.selected_head import logits_at
-from distilnlp.signals import Batch
-from distilnlp.signals.names import NO_LABEL
+from distilnlp.signals import NO_LABEL, Batch
 from distilnlp.tasks.checks import check_token_labels, is_tokenised
 from distilnlp.tasks.collators import RowCollator, token_labels
 from distilnlp.tasks.masked_lm.rows import MASKED_LM_ROWS

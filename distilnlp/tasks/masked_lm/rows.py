@@ -12,7 +12,7 @@ from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerBas
 from distilnlp.data import DataConfig, Layout
 from distilnlp.data.parts import Part, map_in_parts
 from distilnlp.errors import DistillationError
-from distilnlp.signals.names import TEXT, TEXT_PAIR
+from distilnlp.signals import TEXT, TEXT_PAIR
 from distilnlp.tasks.text_rows import TextRows
 
 

@@ -17,8 +17,7 @@ from distilnlp.metrics.fidelity import same_share
 from distilnlp.metrics.labels import check_label_ids, require_columns
 from distilnlp.metrics.prediction import Collator, Rows, split_rows
 from distilnlp.models.selected_head import head_on, logits_at
-from distilnlp.signals import Batch
-from distilnlp.signals.names import NO_LABEL
+from distilnlp.signals import NO_LABEL, Batch
 
 COLUMNS = ("labels",)
 

@@ -12,8 +12,7 @@ from torch import Tensor
 from distilnlp.errors import DistillationError
 from distilnlp.labels import label_column
 from distilnlp.losses import binary_cross_entropy
-from distilnlp.signals import Batch
-from distilnlp.signals.names import NO_LABEL
+from distilnlp.signals import NO_LABEL, Batch
 from distilnlp.tasks.checks import NUMBERS, columns_of, require_type
 from distilnlp.tasks.collators import decisions
 from distilnlp.tasks.multi_label.rows import MULTI_LABEL_ROWS

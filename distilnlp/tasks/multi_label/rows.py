@@ -13,7 +13,7 @@ from distilnlp.data import Layout
 from distilnlp.data.parts import Part, values_of
 from distilnlp.data.source_columns import LabelColumn, agreed_names, may_be_label_list
 from distilnlp.errors import DistillationError, shown
-from distilnlp.signals.names import LABEL, NO_LABEL
+from distilnlp.signals import LABEL, NO_LABEL
 from distilnlp.tasks.text_rows import TextRows
 
 NumberedRows = Iterable[tuple[int, list[Any] | None]]

@@ -20,7 +20,7 @@ from distilnlp.metrics.intervals import ratio
 from distilnlp.metrics.labels import align_classes, read_numbers, require_labelled
 from distilnlp.metrics.prediction import Rows, check_finite
 from distilnlp.metrics.scoring import ComputeMetrics, trainer_logits, training_values
-from distilnlp.signals.names import NO_LABEL
+from distilnlp.signals import NO_LABEL
 
 
 class LabelSetMetrics(TaskMetric):

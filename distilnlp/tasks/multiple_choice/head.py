@@ -17,9 +17,7 @@ from transformers import (
 
 from distilnlp.errors import DistillationError
 from distilnlp.labels import label_column
-from distilnlp.signals import Batch
-from distilnlp.signals.modality import TOKENS
-from distilnlp.signals.names import FOLD, LABEL_COLUMNS, NO_LABEL
+from distilnlp.signals import FOLD, LABEL_COLUMNS, NO_LABEL, TOKENS, Batch
 from distilnlp.tasks.checks import IDS, NUMBERS, columns_of, is_tokenised, require_type
 from distilnlp.tasks.collators import RowCollator, class_ids, require_tokens
 from distilnlp.tasks.multiple_choice.rows import CHOICE_ROWS

@@ -13,7 +13,7 @@ from distilnlp.data.parts import Part, map_in_parts
 from distilnlp.data.source_checks import check_text_columns, require_column
 from distilnlp.data.source_columns import LabelColumn, candidates, find_text_columns, is_text, is_text_list
 from distilnlp.errors import DistillationError, shown
-from distilnlp.signals.names import CHOICES, LABEL, NO_LABEL, TEXT, TEXT_PAIR
+from distilnlp.signals import CHOICES, LABEL, NO_LABEL, TEXT, TEXT_PAIR
 
 USUAL_CHOICES = (CHOICES, "endings", "options")
 LABEL_TYPES = ("int", "uint", "float", "string", "large_string", "null")

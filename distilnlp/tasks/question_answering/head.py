@@ -14,9 +14,7 @@ from transformers import MODEL_FOR_QUESTION_ANSWERING_MAPPING, AutoModelForQuest
 from distilnlp.errors import DistillationError
 from distilnlp.losses import cross_entropy
 from distilnlp.losses.reduction import at_least_float32
-from distilnlp.signals import Batch, token_mask
-from distilnlp.signals.modality import TOKENS
-from distilnlp.signals.names import END, LABEL_COLUMNS, NO_LABEL, OFFSETS, START
+from distilnlp.signals import END, LABEL_COLUMNS, NO_LABEL, OFFSETS, START, TOKENS, Batch, token_mask
 from distilnlp.tasks.checks import IDS, check_marks, columns_of, is_tokenised, require_type
 from distilnlp.tasks.collators import ENDS
 from distilnlp.tasks.question_answering.rows import QUESTION_ROWS

@@ -13,7 +13,7 @@ from distilnlp.data import DataConfig, Layout, RowFormat, word_numbers
 from distilnlp.data.parts import Part, map_in_parts, numbers_of, values_of
 from distilnlp.data.two_tokenizers import require_fast
 from distilnlp.errors import DistillationError, shown
-from distilnlp.signals.names import CONTEXT, END, EXAMPLE, FOLD, NO_LABEL, OFFSETS, QUESTION, START, WORD_IDS
+from distilnlp.signals import CONTEXT, END, EXAMPLE, FOLD, NO_LABEL, OFFSETS, QUESTION, START, WORD_IDS
 from distilnlp.tasks.question_answering.squad import ANSWERS, as_columns, flatten_squad, is_answers
 from distilnlp.tasks.question_answering.windows import same_windows, shown_windows
 

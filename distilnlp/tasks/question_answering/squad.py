@@ -8,7 +8,7 @@ from datasets import Dataset, Features, List, Value
 from distilnlp.data.parts import Part, read_in_parts
 from distilnlp.data.source_columns import is_empty, is_list
 from distilnlp.errors import DistillationError
-from distilnlp.signals.names import CONTEXT, QUESTION
+from distilnlp.signals import CONTEXT, QUESTION
 
 ANSWERS = "answers"
 ANSWER_TYPE = {"text": List(Value("string")), "answer_start": List(Value("int64"))}

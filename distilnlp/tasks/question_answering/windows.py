@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 from distilnlp.data.parts import map_in_parts, values_of
 from distilnlp.data.two_tokenizers import require_fast, words_of_pieces
 from distilnlp.errors import DistillationError
-from distilnlp.signals.names import CONTEXT, END, EXAMPLE, FOLD, OFFSETS, QUESTION, START, WORD_IDS
+from distilnlp.signals import CONTEXT, END, EXAMPLE, FOLD, OFFSETS, QUESTION, START, WORD_IDS
 
 
 def same_windows(student_rows: Dataset, teacher_rows: Dataset) -> bool:

@@ -13,7 +13,7 @@ from distilnlp.data import Layout
 from distilnlp.data.parts import Part, numbers_of, values_of
 from distilnlp.data.source_columns import is_text
 from distilnlp.errors import DistillationError, shown
-from distilnlp.signals.names import LABEL
+from distilnlp.signals import LABEL
 from distilnlp.tasks.text_rows import TextRows
 
 LARGEST_SCORE = float(np.finfo(np.float32).max)  # the losses read scores as float32

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from distilnlp.data import Layout
 from distilnlp.data.parts import Part, numbers_of
-from distilnlp.signals.names import LABEL, NO_LABEL
+from distilnlp.signals import LABEL, NO_LABEL
 from distilnlp.tasks.text_rows import TextRows
 
 

@@ -15,7 +15,7 @@ from distilnlp.metrics.intervals import count_ids
 from distilnlp.metrics.labels import align_classes, check_label_ids, read_class_ids
 from distilnlp.metrics.prediction import check_finite
 from distilnlp.metrics.scoring import ComputeMetrics, trainer_logits
-from distilnlp.signals.names import NO_LABEL
+from distilnlp.signals import NO_LABEL
 from distilnlp.tasks.single_label.metrics import Accuracy, MacroF1, MatthewsCorrelation, classification_metrics
 
 

@@ -9,8 +9,7 @@ from transformers import MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING, AutoModelForTok
 
 from distilnlp.errors import DistillationError
 from distilnlp.labels import label_column
-from distilnlp.signals import Batch, token_mask
-from distilnlp.signals.names import NO_LABEL
+from distilnlp.signals import NO_LABEL, Batch, token_mask
 from distilnlp.tasks.checks import check_marks, check_token_labels, is_tokenised
 from distilnlp.tasks.collators import token_labels
 from distilnlp.tasks.task import Task

@@ -17,7 +17,7 @@ from distilnlp.data.source_checks import require_column
 from distilnlp.data.source_columns import candidates, find_text_columns, is_text, is_text_list, may_be_label_list
 from distilnlp.data.two_tokenizers import require_fast
 from distilnlp.errors import DistillationError, shown
-from distilnlp.signals.names import LABEL, NO_LABEL, TEACHER, WORD_IDS, WORDS
+from distilnlp.signals import LABEL, NO_LABEL, TEACHER, WORD_IDS, WORDS
 
 USUAL_WORDS = ("tokens", WORDS)
 

@@ -19,8 +19,7 @@ from distilnlp.metrics.intervals import ratio
 from distilnlp.metrics.labels import check_label_ids, label_values, order_of_classes, require_columns
 from distilnlp.metrics.prediction import Collator, Rows, check_finite, split_rows
 from distilnlp.metrics.scoring import ComputeMetrics, trainer_logits, training_values
-from distilnlp.signals import Batch, label_names_of
-from distilnlp.signals.names import NO_LABEL
+from distilnlp.signals import NO_LABEL, Batch, label_names_of
 from distilnlp.tasks.single_label.scores import answered_classes, softmax_confidences
 
 logger = logging.getLogger(__name__)
