@@ -11,6 +11,7 @@ from distilnlp.answers.writing import (
     NoSpaceError,
     check_cache_folder,
     check_request,
+    key_columns,
 )
 
 __all__ = [
@@ -25,5 +26,6 @@ __all__ = [
     "check_cache_folder",
     "check_request",
     "damaged_shards",
+    "key_columns",
     "read_manifest",
 ]

@@ -17,16 +17,9 @@ Keys = NDArray[np.uint8]
 
 
 def row_key(row: Mapping[str, Any], columns: Iterable[str]) -> bytes:
-    """Return the key of a row: 16 bytes of BLAKE2b over the values of the columns that it has.
-
-    Args:
-        row: tokenised, not padded; lists, arrays or tensors of whole numbers.
-        columns: what the teacher reads, in an order that is always the same.
-    """
-    values = ((name, row.get(name)) for name in columns)
-    return digest(
-        part for name, value in values if value is not None for part in chain([name.encode() + b"="], _parts(value))
-    )
+    """Return the key of a row that is not padded: 16 bytes of BLAKE2b over the columns that it has, in their order."""
+    given = ((name, row[name]) for name in columns if row.get(name) is not None)
+    return digest(part for name, value in given for part in chain([name.encode() + b"="], _parts(value)))
 
 
 def _parts(value: Any) -> Iterator[bytes]:
@@ -59,11 +52,7 @@ def dataset_keys(dataset: Dataset, columns: Iterable[str]) -> Keys:
 
 
 class KeyIndex:
-    """Finds positions by key in 24 bytes of memory a key.
-
-    Args:
-        keys: uint8 `[count, 16]`, all different.
-    """
+    """Finds positions by key, uint8 `[count, 16]` and all different, in 24 bytes of memory a key."""
 
     def __init__(self, keys: Keys) -> None:
         halves = _halves(keys)

@@ -1,7 +1,7 @@
 """What is kept of a batch of signals, row by row without padding, and how it becomes a batch again."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -38,24 +38,21 @@ class Kept:
 def kept_signals(
     task: Task, batch: Batch, signals: Signals, request: SignalRequest, top_k: int, temperature: float = 1.0
 ) -> dict[str, Kept]:
-    """Return what is kept of a batch, by field name.
+    """Return what is kept of a batch, by field name: the logits that count, and what is requested beside them.
 
-    Args:
-        task: says which logits count.
-        batch: as the teacher reads it.
-        signals: the teacher's.
-        request: which signals are kept beside the logits.
-        top_k: how many of a vocabulary's logits are kept, beside the mass of the others.
-        temperature: at which that mass is measured.
+    Of a vocabulary these are the `top_k` largest of each token, and the mass of the others at the temperature.
     """
     fields = _top(signals.logits, _drawn(task, batch), top_k, temperature) if task.classes_are_tokens else {}
     if not fields:
         fields[LOGITS] = Kept(signals.logits, logit_mask(task, batch, signals.logits.shape[-1]))
     rows = len(next(iter(batch.values())))
     mask = token_mask(batch)
-    for name, states in _token_states(signals, request):
-        by_row = states.reshape(rows, -1, *states.shape[2:]), mask.reshape(rows, -1)
-        fields[name] = Kept(*by_row)
+    states = {f"hidden_state_{index}": (signals.hidden_states or {})[index] for index in sorted(request.hidden_states)}
+    for index in sorted(request.qkv):
+        for part, heads in zip(PARTS, signals.qkv[index], strict=True):
+            states[f"{part}_{index}"] = heads.transpose(1, 2).flatten(2)
+    for name, state in states.items():  # [texts, length, width]
+        fields[name] = Kept(state.reshape(rows, -1, *state.shape[2:]), mask.reshape(rows, -1))
     return fields
 
 
@@ -76,15 +73,9 @@ def field_names(task: Task, request: SignalRequest) -> list[str]:
 def restore(
     task: Task, batch: Batch, fields: Mapping[str, Tensor], profile: SignalProfile, request: SignalRequest, top_k: int
 ) -> dict[str, Tensor]:
-    """Return the fields of a batch as padded tensors, rows first.
+    """Return the fields of a batch as padded tensors, rows first: of `fields`, the kept numbers of these rows, flat.
 
-    Args:
-        task: see `kept_signals`.
-        batch: as the teacher read it, the same rows in any company.
-        fields: the kept numbers of these rows, flat, in their order.
-        profile: the teacher's.
-        request: what was kept beside the logits.
-        top_k: see `kept_signals`.
+    The batch has the rows as the teacher read them, in any company; for the rest see `kept_signals`.
     """
     restored = {}
     if task.classes_are_tokens:
@@ -105,10 +96,12 @@ def as_signals(
 ) -> Signals:
     """Return the signals of a batch from its padded fields."""
     logits = fields[LOGITS]
-    if task.classes_are_tokens:
+    if task.classes_are_tokens:  # tokens that were not kept share the rest evenly at the temperature
         drawn = _drawn(task, batch)
         top, ids, rest = logits[drawn], fields[TOP_IDS][drawn], fields[REST][drawn]
-        logits = _whole(top, ids, rest, profile.num_labels, profile.temperature or 1.0)
+        others = max(profile.num_labels - top.shape[-1], 1)
+        share = (profile.temperature or 1.0) * (rest.float() - math.log(others))
+        logits = share.unsqueeze(-1).repeat(1, profile.num_labels).scatter(-1, ids.long(), top.float())
     states = {index: fields[f"hidden_state_{index}"] for index in request.hidden_states}
     heads = (profile.num_heads, -1)
     qkv = {
@@ -119,16 +112,6 @@ def as_signals(
     return Signals(logits=logits, mask=mask, hidden_states=states or None, qkv=qkv)
 
 
-def _token_states(signals: Signals, request: SignalRequest) -> Iterator[tuple[str, Tensor]]:
-    """Yield the signals that have a vector for each token, `[texts, length, width]`."""
-    for index in sorted(request.hidden_states):
-        assert signals.hidden_states is not None
-        yield f"hidden_state_{index}", signals.hidden_states[index]
-    for index in sorted(request.qkv):
-        for part, states in zip(PARTS, signals.qkv[index], strict=True):
-            yield f"{part}_{index}", states.transpose(1, 2).flatten(2)
-
-
 def _padded(flat: Tensor, mask: Tensor, inner: tuple[int, ...]) -> Tensor:
     padded = flat.new_zeros(*mask.shape, *inner)
     padded[mask] = flat.reshape(-1, *inner)
@@ -136,18 +119,6 @@ def _padded(flat: Tensor, mask: Tensor, inner: tuple[int, ...]) -> Tensor:
 
 
 # ---- A vocabulary's logits ----
-
-
-def rest_share(fields: Mapping[str, Tensor], temperature: float) -> float:
-    """Return which share of a vocabulary's probability, softened, the tokens hold that were not kept; a mean.
-
-    Args:
-        fields: the kept numbers of some rows, flat.
-        temperature: at which the rest was measured.
-    """
-    rest = fields[REST].float()
-    top = (fields[LOGITS].float().reshape(len(rest), -1) / temperature).logsumexp(dim=-1)
-    return (rest - top).sigmoid().mean().item()
 
 
 def _drawn(task: Task, batch: Batch) -> Tensor:
@@ -164,10 +135,3 @@ def _top(logits: Tensor, drawn: Tensor, top_k: int, temperature: float) -> dict[
         name: Kept(_padded(values, drawn, tuple(values.shape[1:])), drawn)
         for name, values in ((LOGITS, top.values), (TOP_IDS, top.indices.int()), (REST, others.clamp(min=NO_MASS)))
     }
-
-
-def _whole(top: Tensor, ids: Tensor, rest: Tensor, vocabulary: int, temperature: float) -> Tensor:
-    """Return logits of the whole vocabulary; tokens that were not kept share the rest evenly at the temperature."""
-    others = max(vocabulary - top.shape[-1], 1)
-    whole = (temperature * (rest.float() - math.log(others))).unsqueeze(-1).repeat(1, vocabulary)
-    return whole.scatter(-1, ids.long(), top.float())

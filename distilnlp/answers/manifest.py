@@ -1,9 +1,8 @@
 """The manifest of a cache: what went into it, what it holds, and a checksum for each shard."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from distilnlp.errors import DistillationError, shown
 from distilnlp.files import read_record, write_record
@@ -50,7 +49,7 @@ class Manifest:
         shards: empty until all are written.
     """
 
-    identity: Mapping[str, Any]
+    identity: Mapping[str, object]
     profile: SignalProfile
     request: SignalRequest
     columns: tuple[str, ...]
@@ -85,12 +84,8 @@ class Manifest:
             if before.get(name) != now.get(name)
         }
 
-    def finished(self, shards: list[Shard]) -> "Manifest":
-        """Return the manifest with its shards."""
-        return replace(self, shards=tuple(shards))
 
-
-def _what_matters(manifest: Manifest) -> dict[str, Any]:
+def _what_matters(manifest: Manifest) -> dict[str, object]:
     return {
         **manifest.identity,
         **{name: getattr(manifest, name) for name in ("dtype", "top_k", "columns")},
@@ -116,24 +111,22 @@ def read_manifest(folder: str | Path) -> Manifest | None:
     path = Path(folder) / MANIFEST
     try:
         content = read_record(path)
-        return None if content is None else _parse(content)
+        if content is None:
+            return None
+        if content["format"] != FORMAT:
+            raise ValueError(f"format {content['format']}")
+        lists = {name: tuple(value) for name, value in content["profile"].items() if isinstance(value, list)}
+        request = {name: frozenset(layers) for name, layers in content["request"].items()}
+        return Manifest(
+            identity=content["identity"],
+            profile=SignalProfile(**{**content["profile"], **lists}),
+            request=SignalRequest(**request),
+            columns=tuple(content["columns"]),
+            shards=tuple(Shard(**shard) for shard in content["shards"]),
+            **{name: content[name] for name in ("dtype", "top_k", "rows", "rows_per_shard")},
+        )
     except (ValueError, KeyError, TypeError) as error:  # ValueError: neither JSON nor UTF-8
         raise DamagedManifestError(
             f"{path} is damaged, or not the manifest of a cache of this version of distilnlp (format {FORMAT}): "
             f"{error}. Delete the folder and write the cache again."
         ) from error
-
-
-def _parse(content: dict[str, Any]) -> Manifest:
-    if content["format"] != FORMAT:
-        raise ValueError(f"format {content['format']}")
-    lists = {name: tuple(value) for name, value in content["profile"].items() if isinstance(value, list)}
-    request = {name: frozenset(layers) for name, layers in content["request"].items()}
-    return Manifest(
-        identity=content["identity"],
-        profile=SignalProfile(**{**content["profile"], **lists}),
-        request=SignalRequest(**request),
-        columns=tuple(content["columns"]),
-        shards=tuple(Shard(**shard) for shard in content["shards"]),
-        **{name: content[name] for name in ("dtype", "top_k", "rows", "rows_per_shard")},
-    )

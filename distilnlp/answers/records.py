@@ -22,8 +22,13 @@ def record_shard(path: Path, rows: int, error: dict[str, float]) -> None:
 
 def known_shards(folder: Path, manifest: Manifest | None) -> dict[int, Shard]:
     """Return what was written down of the finished shards, by number."""
-    listed = {_number(folder / shard.file): shard for shard in (manifest.shards if manifest else ())}
-    return {**listed, **_recorded(folder)}
+    shards = {_number(folder / shard.file): shard for shard in (manifest.shards if manifest else ())}
+    for path in folder.glob(f"{STEM}*.json"):
+        try:
+            shards[_number(path)] = Shard(**(read_record(path) or {}))
+        except (ValueError, TypeError):  # damaged: the shard is answered again
+            continue
+    return shards
 
 
 def intact_shards(folder: Path, manifest: Manifest | None) -> dict[int, Shard]:
@@ -46,16 +51,6 @@ def clear_shards(folder: Path) -> None:
     """Delete every shard."""
     for path in folder.glob(f"{STEM}*"):
         path.unlink()
-
-
-def _recorded(folder: Path) -> dict[int, Shard]:
-    shards = {}
-    for path in folder.glob(f"{STEM}*.json"):
-        try:
-            shards[_number(path)] = Shard(**(read_record(path) or {}))
-        except (ValueError, TypeError):  # damaged: the shard is answered again
-            continue
-    return shards
 
 
 def _number(path: Path) -> int:

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from distilnlp.answers.keys import KeyIndex, Keys
-from distilnlp.answers.layout import LOGITS, REST, rest_share
+from distilnlp.answers.layout import LOGITS, REST
 from distilnlp.answers.manifest import MANIFEST, DamagedManifestError, read_manifest
 from distilnlp.answers.records import is_intact
 from distilnlp.errors import DistillationError
@@ -21,13 +21,7 @@ KEYS, ENDS = "keys", "ends"
 
 
 def write_shard(path: Path, keys: Keys, fields: Mapping[str, tuple[Tensor, Tensor]]) -> None:
-    """Write a shard so that a kill leaves the whole file or none.
-
-    Args:
-        path: of the file.
-        keys: uint8 `[rows, 16]`.
-        fields: by name the numbers of all rows, flat, and how many each row has.
-    """
+    """Write a shard so that a kill leaves all or none: of each field the numbers, flat, and how many each row has."""
     tensors = {KEYS: torch.from_numpy(np.ascontiguousarray(keys))}
     for name, (flat, counts) in fields.items():
         tensors[name] = flat.contiguous()
@@ -46,7 +40,7 @@ def damaged_shards(folder: str | Path) -> list[str]:
     try:
         manifest = read_manifest(folder)
     except DamagedManifestError:
-        return [MANIFEST]
+        manifest = None
     if manifest is None or not manifest.is_finished:
         return [MANIFEST]
     return [shard.file for shard in manifest.shards if not is_intact(Path(folder), shard)]
@@ -80,28 +74,27 @@ class AnswerStore:
                 f"after they were written: {', '.join(damaged[:5])}. Write the cache again (distilnlp cache RECIPE, or "
                 f"a training with teacher_cache={folder!s}): the others are kept."
             )
-        self._shards = [_open(self.folder / shard.file) for shard in manifest.shards]
-        keys = np.concatenate([shard[KEYS].numpy() for shard in self._shards])
-        self._index = KeyIndex(keys)
+        self._shards = []
+        for path in (self.folder / shard.file for shard in manifest.shards):
+            with safe_open(path, framework="pt") as file:
+                self._shards.append({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+        self._index = KeyIndex(np.concatenate([shard[KEYS].numpy() for shard in self._shards]))
 
     def find(self, keys: Keys) -> NDArray[np.int64]:
         """Return for each key `[count, 16]` the place of its answer, -1 where there is none."""
         return self._index.find(keys)
 
     def rest_share(self, rows: int = 1000) -> float:
-        """Return which share of a vocabulary's probability is not told apart, as a mean over the first rows."""
+        """Return which share of a vocabulary's softened probability is not told apart, a mean over the first rows."""
         fields = self.read(range(min(rows, self.manifest.rows)), (LOGITS, REST))
-        return rest_share(fields, self.manifest.profile.temperature or 1.0)
+        rest = fields[REST].float()
+        top = fields[LOGITS].float().reshape(len(rest), -1) / (self.manifest.profile.temperature or 1.0)
+        return (rest - top.logsumexp(dim=-1)).sigmoid().mean().item()
 
     def read(self, places: Sequence[int], names: Iterable[str]) -> dict[str, Tensor]:
         """Return the kept numbers of some rows, by field, flat, one row after the other."""
         rows = [divmod(int(place), self.manifest.rows_per_shard) for place in places]
         return {name: torch.cat([_row(self._shards[shard], name, row) for shard, row in rows]) for name in names}
-
-
-def _open(path: Path) -> dict[str, Tensor]:
-    with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is not a mapping)
 
 
 def _row(shard: Mapping[str, Tensor], name: str, row: int) -> Tensor:

@@ -8,13 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distilnlp.answers.keys import KEY_BYTES, Keys, dataset_keys, row_key
+from distilnlp.answers.keys import KEY_BYTES, dataset_keys, row_key
 from distilnlp.answers.layout import as_signals, field_names, restore
 from distilnlp.answers.store import AnswerStore
 from distilnlp.errors import DistillationError
 from distilnlp.signals import LABEL_INPUTS, Batch, SignalRequest, Signals
-from distilnlp.tasks import task_named
-from distilnlp.tasks.checks import is_tokenised
+from distilnlp.tasks import is_tokenised, task_named
 
 ENTRY = "cached_"
 
@@ -32,14 +31,12 @@ class CachedTeacher:
 
     def __init__(self, folder: str | Path, verify: bool = True) -> None:
         self._store = AnswerStore(folder, verify)
-        manifest = self._store.manifest
-        self.manifest = manifest
-        self.profile = manifest.profile
-        self.columns = frozenset(manifest.columns)
+        self.manifest = manifest = self._store.manifest
+        self.profile, self.columns = manifest.profile, frozenset(manifest.columns)
         self._task = task_named(str(manifest.profile.task))
         self._fields = field_names(self._task, manifest.request)
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[type, tuple[str, bool]]:
         return CachedTeacher, (str(self._store.folder), False)  # a worker process maps the files itself
 
     def to(self, device: torch.device) -> None:
@@ -59,14 +56,13 @@ class CachedTeacher:
     def look_up(self, rows: list[Mapping[str, Any]], batch: Batch) -> dict[str, Tensor]:
         """Return the kept fields of these rows, padded as the batch is."""
         keys = b"".join(row_key(row, self.manifest.columns) for row in rows)
-        places = self._store.find(_as_keys(keys))
+        places = self._store.find(np.frombuffer(keys, dtype=np.uint8).reshape(-1, KEY_BYTES))
         if (places < 0).any():
             raise self._absent(f"{(places < 0).sum()} of {len(rows)} rows of a batch are")
         fields = self._store.read(places.tolist(), self._fields)
-        manifest = self.manifest
         if not self._task.draws_its_items:  # labels do not decide which logits there are
             batch = {name: value for name, value in batch.items() if name not in LABEL_INPUTS}
-        padded = restore(self._task, batch, fields, self.profile, manifest.request, manifest.top_k)
+        padded = restore(self._task, batch, fields, self.profile, self.manifest.request, self.manifest.top_k)
         return {ENTRY + name: values for name, values in padded.items()}
 
     def __call__(self, batch: Batch, request: SignalRequest) -> Signals:
@@ -95,10 +91,6 @@ class CachedTeacher:
             f"{which} not in the cache {self._store.folder}, which is found by the content of {made_of}: it was "
             "written for other rows, or their text, the tokenizer or max_length differs. Write a cache of these rows."
         )
-
-
-def _as_keys(joined: bytes) -> Keys:
-    return np.frombuffer(joined, dtype=np.uint8).reshape(-1, KEY_BYTES)
 
 
 def _described(request: SignalRequest) -> str:

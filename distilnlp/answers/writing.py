@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from distilnlp.answers.keys import KEY_BYTES, Keys, dataset_keys
+from distilnlp.answers.keys import KEY_BYTES, dataset_keys
 from distilnlp.answers.layout import kept_signals
 from distilnlp.answers.manifest import MANIFEST, DamagedManifestError, Manifest, read_manifest, write_manifest
 from distilnlp.answers.records import (
@@ -34,7 +34,7 @@ from distilnlp.errors import DistillationError, NotKeptError
 from distilnlp.files import UNFINISHED, digest, is_failed_write
 from distilnlp.signals import LABEL_INPUTS, SignalRequest
 from distilnlp.tasks import Task
-from distilnlp.teachers import Teacher
+from distilnlp.teachers import Collate, Teacher
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,6 @@ FEWEST_ROWS, MOST_ROWS = 128, 4096  # of a shard: a kill costs one shard a proce
 SAMPLE_ROWS = 8  # whose answers tell how large the cache will be
 LOCK = "lock"  # stays: who waits for it has it open
 LARGE = 1 << 30  # bytes from which a cache's size is a warning
-Collate = Callable[[list[dict[str, Any]]], dict[str, Tensor]]
 
 
 class NoSpaceError(NotKeptError):
@@ -96,7 +95,7 @@ class CacheWriter:
         task: Task,
         teacher: Teacher,
         request: SignalRequest,
-        identity: Mapping[str, Any],
+        identity: Mapping[str, object],
         settings: CacheSettings,
     ) -> None:
         check_request(request)
@@ -111,10 +110,8 @@ class CacheWriter:
         keys = dataset_keys(rows, columns)
         # Rows of equal content have one answer; the first of them stands for all.
         first = np.sort(np.unique(keys, axis=0, return_index=True)[1])
-        self._keys: Keys = keys[first]
-        self._rows, self._first = rows.with_format(None), first
+        self._keys, self._rows, self._first = keys[first], rows.with_format(None), first
         most = MOST_ROWS if not (request.hidden_states or request.qkv) else MOST_ROWS // 8  # a shard is held in memory
-        per_shard = int(np.clip(-(-len(first) // 64), FEWEST_ROWS, most))
         self.manifest = Manifest(
             identity={**identity, "data": digest([self._keys.tobytes()]).hex()},
             profile=replace(teacher.profile, task=task.name, temperature=settings.temperature if is_cut else None),
@@ -123,14 +120,11 @@ class CacheWriter:
             dtype=settings.dtype,
             top_k=settings.top_k,
             rows=len(first),
-            rows_per_shard=per_shard,
+            rows_per_shard=int(np.clip(-(-len(first) // 64), FEWEST_ROWS, most)),
         )
 
     def write(self, overwrite: bool = False) -> None:
-        """Write what is missing; called on every process, each of which writes its own shards.
-
-        Args:
-            overwrite: delete another cache that is in the folder.
+        """Write what is missing, and with `overwrite` delete another cache; every process writes its own shards.
 
         Raises:
             NoSpaceError: the disk has no place for it; or, as DiskFullError, is full: finished shards are kept.
@@ -181,7 +175,11 @@ class CacheWriter:
         except Exception as error:  # safetensors raises a kind of its own
             if not is_failed_write(error):
                 raise
-            full = self._disk_is_full()
+            done = len(list(self.folder.glob("shard-*.safetensors")))
+            full = DiskFullError(
+                f"the disk of {self.folder} is full: {done} of {self.manifest.num_shards} shards of the cache are "
+                "finished and stay usable. Make room and give the same command again: it goes on with the others."
+            )
             full.__cause__ = error
             return None, full
 
@@ -242,23 +240,20 @@ class CacheWriter:
     def _check_space(self, shards: int) -> None:
         """Say how large the rest of a large cache will be, and refuse one that the disk cannot hold."""
         free = shutil.disk_usage(self.folder).free
-        needed = int(self._bytes_per_row() * min(shards * self.manifest.rows_per_shard, self.manifest.rows))
+        sample = list(spread(self._rows.select(self._first), SAMPLE_ROWS))
+        answers, _ = self._answer_sorted(sample, lambda _: None)
+        size = sum(flat.numel() * flat.element_size() + 8 * len(counts) for flat, counts in answers.values())
+        rows = min(shards * self.manifest.rows_per_shard, self.manifest.rows)
+        needed = int((size / len(sample) + KEY_BYTES) * rows)
         level = logging.WARNING if needed > LARGE else logging.INFO
         text = "the teacher's answers to %s rows take about %s in %s (%s, %s free)"
-        rows = f"{self.manifest.rows:,}"
-        logger.log(level, text, rows, _size(needed), self.folder, self.settings.dtype, _size(free))
+        logger.log(level, text, f"{self.manifest.rows:,}", _size(needed), self.folder, self.settings.dtype, _size(free))
         if needed > 0.9 * free:
             raise NoSpaceError(
                 f"the cache needs about {_size(needed)}, but the disk of {self.folder} has {_size(free)} free. Choose "
                 "a folder on another disk, keep fewer signals, or run the teacher beside the student "
                 "(teacher_cache=off)."
             )
-
-    def _bytes_per_row(self) -> float:
-        sample = list(spread(self._rows.select(self._first), SAMPLE_ROWS))
-        answers, _ = self._answer_sorted(sample, lambda _: None)
-        size = sum(flat.numel() * flat.element_size() + 8 * len(counts) for flat, counts in answers.values())
-        return size / len(sample) + KEY_BYTES
 
     # ---- Answers ----
 
@@ -270,21 +265,12 @@ class CacheWriter:
         write_shard(path, self._keys[places], fields)
         record_shard(path, len(rows), error)
 
-    def _disk_is_full(self) -> DiskFullError:
-        done = len(list(self.folder.glob("shard-*.safetensors")))
-        return DiskFullError(
-            f"the disk of {self.folder} is full: {done} of {self.manifest.num_shards} shards of the cache are "
-            "finished and stay usable. Make room and give the same command again: it goes on with the others."
-        )
-
     def _answer_sorted(
         self, rows: list[dict[str, Any]], report: Callable[[int], Any]
     ) -> tuple[dict[str, tuple[Tensor, Tensor]], dict[str, float]]:
-        """Answer rows in batches of like length, and return the fields in the order of the rows, with their errors.
+        """Answer rows in batches of like length; return the fields in the order of the rows, with their errors.
 
-        Args:
-            rows: tokenised.
-            report: is told how many rows were answered, batch by batch.
+        The report is told how many rows were answered, batch by batch.
         """
         order = sorted(range(len(rows)), key=lambda row: self.task.modality.length_of(rows[row]))
         parts: dict[str, list[Tensor]] = {}
@@ -307,9 +293,9 @@ class CacheWriter:
     def _answer(self, rows: list[dict[str, Any]]) -> dict[str, tuple[Tensor, Tensor]]:
         """Return by field what is kept of these rows, flat, and how much of it each row has."""
         batch = {name: value.to(self.state.device) for name, value in self.collate(rows).items()}
-        signals = self.teacher(batch, self.manifest.request)
-        settings = self.settings
-        kept = kept_signals(self.task, batch, signals, self.manifest.request, settings.top_k, settings.temperature)
+        request, settings = self.manifest.request, self.settings
+        signals = self.teacher(batch, request)
+        kept = kept_signals(self.task, batch, signals, request, settings.top_k, settings.temperature)
         return {name: tuple(part.cpu() for part in values.by_row()) for name, values in kept.items()}  # type: ignore[misc]
 
     def _narrowed(self, name: str, flat: Tensor) -> Tensor:
@@ -334,7 +320,8 @@ class CacheWriter:
                     f"the shards {absent[:5]} of the cache {self.folder} are not there although they were written. All "
                     "processes must see one and the same folder: put it on a disk that the machines share."
                 )
-            write_manifest(self.folder, self.manifest.finished([shards[n] for n in range(self.manifest.num_shards)]))
+            whole = tuple(shards[number] for number in range(self.manifest.num_shards))
+            write_manifest(self.folder, replace(self.manifest, shards=whole))
         clear_records(self.folder)  # also what a kill left behind a finished manifest
 
 
@@ -375,6 +362,6 @@ def _error(given: Tensor, kept: Tensor) -> float:
 def _size(count: float) -> str:
     for unit in ("bytes", "KB", "MB", "GB"):
         if count < 1000 or unit == "GB":
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+            break
         count /= 1000
-    return ""
+    return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"

@@ -27,7 +27,7 @@ from distilnlp.signals import (
 )
 from distilnlp.tasks.collators import other_tokens
 from distilnlp.teachers import DistillationCollator
-from distilnlp.training.keeping import Questions
+from distilnlp.training.keeping import AskedRows
 
 
 @dataclass(frozen=True)
@@ -208,12 +208,12 @@ class RunRows:
         return pair_encodings(plan.task.rows, own, other) if asks_teacher and own and other else own
 
     @property
-    def questions(self) -> Questions:
+    def asked(self) -> AskedRows:
         """What the teacher is asked: its columns of the very rows that the student trains on."""
         plan, prefix = self.plan, TEACHER if self.plan.has_two_views else ""
         parts = [self.train, *([self.validation] if plan.student_args.eval_soft_loss and self.validation else [])]
         asked = [part.select_columns([n for n in part.column_names if n.startswith(prefix)]) for part in parts]
-        return Questions(plan.task, plan.objective, asked, self.teacher.collate, self.teacher.tokenizers, prefix)
+        return AskedRows(plan.task, plan.objective, asked, self.teacher.collate, self.teacher.tokenizers, prefix)
 
     @property
     def folds(self) -> dict[str, Any]:

@@ -238,8 +238,8 @@ class Steps:
         """
         live = self.teacher.live(self.plan.student_args.teacher_dtype)
         live.to(self.state.device)
-        questions, args = self.rows.questions, self.plan.student_args
-        keep_answers(folder, args, live, questions, overwrite=is_own, further=self.rows.folds)
+        args = self.plan.student_args
+        keep_answers(folder, args, live, self.rows.asked, overwrite=is_own, further=self.rows.folds)
         return folder
 
     # ---- The evaluation ----

@@ -7,13 +7,15 @@ from transformers import PreTrainedModel
 from distilnlp.errors import DistillationError, did_you_mean
 from distilnlp.models.shapes import hidden_states_of
 from distilnlp.signals import SignalProfile, label_names_of
-from distilnlp.tasks.masked_lm.head import MASKED_LM
+from distilnlp.tasks.checks import NUMBERS, columns_of, is_tokenised, require_ids, token_ids_of
+from distilnlp.tasks.collators import Row, RowCollator, other_tokens, refuse_outside
+from distilnlp.tasks.masked_lm.head import MASKED_LM, MaskingCollator
 from distilnlp.tasks.masked_lm.rows import MASKED_LM_ROWS
 from distilnlp.tasks.masked_lm.scores import MASKED_LM_EVALUATION
 from distilnlp.tasks.multi_label.head import MULTI_LABEL_CLASSIFICATION
 from distilnlp.tasks.multi_label.rows import MULTI_LABEL_ROWS
 from distilnlp.tasks.multi_label.scores import MULTI_LABEL_EVALUATION
-from distilnlp.tasks.multiple_choice.head import MULTIPLE_CHOICE
+from distilnlp.tasks.multiple_choice.head import MULTIPLE_CHOICE, ChoiceCollator
 from distilnlp.tasks.multiple_choice.rows import CHOICE_ROWS
 from distilnlp.tasks.multiple_choice.scores import CHOICE_EVALUATION
 from distilnlp.tasks.question_answering.head import QUESTION_ANSWERING
@@ -43,6 +45,7 @@ __all__ = [
     "MASKED_LM_ROWS",
     "MULTI_LABEL_EVALUATION",
     "MULTI_LABEL_ROWS",
+    "NUMBERS",
     "QUESTION_EVALUATION",
     "QUESTION_ROWS",
     "REGRESSION_EVALUATION",
@@ -54,13 +57,23 @@ __all__ = [
     "TOKEN_EVALUATION",
     "TOKEN_ROWS",
     "Answer",
+    "ChoiceCollator",
+    "MaskingCollator",
+    "Row",
+    "RowCollator",
     "Task",
     "classification_scores",
+    "columns_of",
     "compute_classification_metrics",
+    "is_tokenised",
+    "other_tokens",
     "profile_of",
+    "refuse_outside",
+    "require_ids",
     "shown_windows",
     "task_named",
     "task_of",
+    "token_ids_of",
 ]
 
 TASKS: dict[str, Task] = {

@@ -1,13 +1,12 @@
 """Teachers of every kind, behind one protocol."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from transformers import PreTrainedModel
 
 from distilnlp.errors import DistillationError, shown
 from distilnlp.teachers.averaged import AveragedModel
-from distilnlp.teachers.collator import DistillationCollator, LookUp
+from distilnlp.teachers.collator import Collate, DistillationCollator, LookUp
 from distilnlp.teachers.columns import ColumnTeacher
 from distilnlp.teachers.cross_fitted import CrossFittedTeacher
 from distilnlp.teachers.ensemble import EnsembleTeacher
@@ -19,6 +18,7 @@ from distilnlp.teachers.reordered import in_label_order
 
 __all__ = [
     "AveragedModel",
+    "Collate",
     "ColumnTeacher",
     "CrossFittedTeacher",
     "DistillationCollator",
@@ -36,12 +36,8 @@ __all__ = [
 ]
 
 
-def as_teacher(teacher: Any, dtype: str | None = "auto") -> Teacher:
-    """Turn what a user passes as `teacher_model` into a teacher: a model, a list of these, or a Teacher.
-
-    Args:
-        teacher: a transformers model, an object with the `Teacher` protocol, or a list of either.
-        dtype: for models: see `LiveTeacher`.
+def as_teacher(teacher: object, dtype: str | None = "auto") -> Teacher:
+    """Turn a transformers model, a `Teacher`, or a list of these, into a teacher; a `LiveTeacher` has the dtype.
 
     Raises:
         DistillationError: it is none of these.

@@ -1,9 +1,8 @@
 """Several models that are evaluated as one: by their mean."""
 
 from collections.abc import Sequence
-from inspect import Parameter, Signature, signature
+from inspect import Parameter, signature
 from types import SimpleNamespace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,14 +25,18 @@ class AveragedModel(nn.Module):
 
     def __init__(self, models: Sequence[PreTrainedModel], mean: EnsembleTeacher) -> None:
         super().__init__()
-        self.models = nn.ModuleList(models)
-        self.config = models[0].config
-        self._mean = mean
+        self.models, self.config = nn.ModuleList(models), models[0].config
+        task, own = task_named(mean.profile.task), signature(models[0].forward)
 
-        def forward(**inputs: Tensor) -> Any:
-            return self._answer(inputs)
+        def forward(**inputs: Tensor) -> SimpleNamespace:
+            return SimpleNamespace(**task.as_outputs(mean(inputs, SignalRequest()).logits))
 
-        forward.__signature__ = _named_by(models[0], mean)  # type: ignore[attr-defined]
+        # It names the first model's inputs, those of the others, and what says which classes exist: what only pads must
+        # not share a mean.
+        named = [one for one in own.parameters.values() if one.kind is not Parameter.VAR_KEYWORD]
+        further = sorted((mean.columns | task.loss_inputs) - own.parameters.keys())
+        named += [Parameter(name, Parameter.KEYWORD_ONLY) for name in further]
+        forward.__signature__ = own.replace(parameters=named)  # type: ignore[attr-defined]
         self.forward = forward
 
     @property
@@ -44,19 +47,3 @@ class AveragedModel(nn.Module):
     def num_parameters(self, exclude_embeddings: bool = False) -> int:
         """Count the parameters of all members."""
         return sum(model.num_parameters(exclude_embeddings=exclude_embeddings) for model in self.models)  # type: ignore[operator]
-
-    def _answer(self, inputs: dict[str, Tensor]) -> Any:
-        logits = self._mean(inputs, SignalRequest()).logits
-        return SimpleNamespace(**task_named(self._mean.profile.task).as_outputs(logits))
-
-
-def _named_by(model: PreTrainedModel, mean: EnsembleTeacher) -> Signature:
-    """Return the inputs that a model names, those of the other members, and what says which classes exist.
-
-    What only pads must not share a mean.
-    """
-    own = signature(model.forward)
-    named = [one for one in own.parameters.values() if one.kind is not Parameter.VAR_KEYWORD]
-    further = mean.columns | task_named(mean.profile.task).loss_inputs
-    names = sorted(further - own.parameters.keys())
-    return own.replace(parameters=[*named, *(Parameter(name, Parameter.KEYWORD_ONLY) for name in names)])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from distilnlp.signals import outside, prefixed, token_mask, under
-from distilnlp.tasks.collators import Row, other_tokens, refuse_outside
+from distilnlp.tasks import Row, other_tokens, refuse_outside
 from distilnlp.teachers.protocol import LookupTeacher
 
 Collate = Callable[[list[Row]], dict[str, Tensor]]
@@ -65,9 +65,9 @@ class DistillationCollator:
         batch = self._encodings([{name: row[name] for name in row if name not in hidden} for row in rows])
         if not look_up.is_asked:
             return batch
-        prefix = look_up.prefix
-        own: list[Mapping[str, Any]] = [under(prefix, row) for row in rows]
-        return {**batch, **prefixed(prefix, look_up.teacher.look_up(own, under(prefix, batch)))}
+        own: list[Mapping[str, Any]] = [under(look_up.prefix, row) for row in rows]
+        answers = look_up.teacher.look_up(own, under(look_up.prefix, batch))
+        return {**batch, **prefixed(look_up.prefix, answers)}
 
     def _encodings(self, rows: list[Row]) -> dict[str, Tensor]:
         """Return the batch of each side's inputs."""

@@ -11,8 +11,7 @@ from datasets import Dataset
 from numpy.typing import NDArray
 
 from distilnlp.errors import DistillationError
-from distilnlp.tasks import Answer, Task
-from distilnlp.tasks.checks import NUMBERS, columns_of
+from distilnlp.tasks import NUMBERS, Answer, Task, columns_of
 from distilnlp.teachers.given import ANEW, SUM_TOLERANCE, Form, GivenTeacher, Numbers, Place, plain, require_columns
 
 Rows = NDArray[np.int64]
@@ -46,12 +45,7 @@ class ColumnTeacher(GivenTeacher):
     """
 
     def __init__(
-        self,
-        column: str,
-        task: Task | str,
-        label_names: Sequence[str] | None,
-        *,
-        form: Form = "probabilities",
+        self, column: str, task: Task | str, label_names: Sequence[str] | None, *, form: Form = "probabilities"
     ) -> None:
         super().__init__([column], task, label_names, form)
         self._column = column
@@ -78,9 +72,6 @@ class ColumnTeacher(GivenTeacher):
             dataset: has the column of answers.
             numbers: column of the numbers.
             name: what messages call the column of answers.
-
-        Raises:
-            DistillationError: see `check_rows`.
         """
         for table in columns_of(dataset, self._column, numbers):
             self._check(table, replace(self._place(name), numbers=table[numbers].to_numpy()))

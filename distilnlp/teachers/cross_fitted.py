@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from distilnlp.errors import DistillationError
 from distilnlp.losses.reduction import at_least_float32
@@ -63,41 +62,28 @@ class CrossFittedTeacher:
         Raises:
             DistillationError: more than logits is asked for, or the batch has no `fold` or one without a teacher.
         """
-        _check_request(request)
-        folds = self._folds(batch)
-        rows, answers = [], []
-        for fold in folds.unique().tolist():
-            rows.append((folds == fold).nonzero().squeeze(-1))
-            teacher = self._all if fold == NO_FOLD else self._all.teachers[fold]
-            answers.append(at_least_float32(teacher(_rows_of(batch, rows[-1]), SignalRequest()).logits))
-        return Signals(logits=torch.cat(answers)[torch.cat(rows).argsort()])
-
-    def _folds(self, batch: Batch) -> Tensor:
-        """Return the fold of each row, checked."""
+        if request.names:
+            raise DistillationError(
+                f"a cross-fitted teacher gives only logits, because each row's answer comes from another model, but "
+                f"{', '.join(request.names)} are asked for. Remove the losses that read them, or use one live model as "
+                "teacher."
+            )
         if FOLD not in batch:
             raise DistillationError(
                 f"a cross-fitted teacher needs the entry {FOLD!r} in every batch, but this one has {sorted(batch)}. "
                 f"Add the column {FOLD!r} to the rows: assign_folds says which teacher may answer which row."
             )
-        folds, count = batch[FOLD], len(self._all.teachers)
-        unknown = folds[~torch.isin(folds, torch.arange(NO_FOLD, count, device=folds.device))]
+        folds, count = batch[FOLD].long(), len(self._all.teachers)
+        unknown = batch[FOLD][~torch.isin(batch[FOLD], torch.arange(NO_FOLD, count, device=folds.device))]
         if len(unknown):
             raise DistillationError(
                 f"{FOLD!r} must be a whole number from 0 to {count - 1}, one for each teacher, or {NO_FOLD} for all, "
                 f"but a batch has {unknown[0].item()}. Assign as many folds as there are teachers."
             )
-        return folds.long()
-
-
-def _rows_of(batch: Batch, rows: Tensor) -> Batch:
-    """Return some rows of a batch; rows are the first dimension of every entry."""
-    return {name: value[rows] for name, value in batch.items()}
-
-
-def _check_request(request: SignalRequest) -> None:
-    if request.names:
-        raise DistillationError(
-            f"a cross-fitted teacher gives only logits, because each row's answer comes from another model, but "
-            f"{', '.join(request.names)} are asked for. Remove the losses that read them, or use one live model as "
-            "teacher."
-        )
+        rows, answers = [], []
+        for fold in folds.unique().tolist():
+            rows.append((folds == fold).nonzero().squeeze(-1))
+            teacher = self._all if fold == NO_FOLD else self._all.teachers[fold]
+            own = {name: value[rows[-1]] for name, value in batch.items()}
+            answers.append(at_least_float32(teacher(own, SignalRequest()).logits))
+        return Signals(logits=torch.cat(answers)[torch.cat(rows).argsort()])

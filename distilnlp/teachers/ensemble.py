@@ -107,7 +107,8 @@ class EnsembleTeacher:
             answers = answers.masked_fill(~exists, lowest)
         if self._by_confidence:
             confidence = _confidence(self._task.item_logits(answers), exists)
-            weights = _weighted_by(confidence if is_binary else confidence.unsqueeze(-1), weights)
+            weighted = weights * (confidence if is_binary else confidence.unsqueeze(-1))
+            weights = torch.where(weighted.sum(dim=0) > 0, weighted, weights)  # as given where no teacher knows
         if self._average == "logits":
             return _weighted_mean(answers, weights).clamp(min=lowest)  # a sum of the lowest numbers is -inf
         if is_binary:
@@ -146,12 +147,6 @@ def _confidence(logits: Tensor, exists: Tensor | None) -> Tensor:
     ones = torch.ones_like(logits[0])
     count = (ones if exists is None else ones * exists).sum(dim=-1)
     return (1 - entropy / count.clamp(min=2).log()).clamp(min=0)
-
-
-def _weighted_by(confidence: Tensor, weights: Tensor) -> Tensor:
-    """Return the weights times the confidence, or the weights alone where no teacher has any."""
-    product = weights * confidence
-    return torch.where(product.sum(dim=0) > 0, product, weights)
 
 
 def relative_weights(weights: Sequence[float] | None, count: int) -> list[float]:

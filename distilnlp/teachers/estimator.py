@@ -10,8 +10,7 @@ from datasets import Dataset
 from numpy.typing import NDArray
 
 from distilnlp.errors import DistillationError, shown
-from distilnlp.tasks import Task
-from distilnlp.tasks.checks import columns_of
+from distilnlp.tasks import Task, columns_of
 from distilnlp.teachers.given import GivenTeacher, Numbers, plain, require_columns
 
 TRIED_ROWS = 2  # asked for before any training
@@ -37,11 +36,7 @@ class EstimatorTeacher(GivenTeacher):
     """
 
     def __init__(
-        self,
-        estimator: Any,
-        task: Task | str,
-        label_names: Sequence[str] | None,
-        feature_columns: str | Sequence[str],
+        self, estimator: Any, task: Task | str, label_names: Sequence[str] | None, feature_columns: str | Sequence[str]
     ) -> None:
         self._features = [feature_columns] if isinstance(feature_columns, str) else list(feature_columns)
         if not self._features:
@@ -66,8 +61,16 @@ class EstimatorTeacher(GivenTeacher):
         if not isinstance(dataset, Dataset):
             return
         require_columns(dataset, self.columns, split)
-        if len(self._features) == 1:
-            _refuse_null_texts(dataset, self._features[0], split)
+        column, first_row = self._features[0], 0
+        is_text = getattr(dataset.features[column], "dtype", None) in ("string", "large_string")
+        for table in columns_of(dataset, column) if is_text and len(self._features) == 1 else ():
+            null = pc.is_null(table[column]).to_numpy()
+            if null.any():
+                raise DistillationError(
+                    f"the estimator needs a text in every row, but row {first_row + int(null.argmax())} of column "
+                    f"{column!r} of the {split} data is null. Give the text, or leave the row out."
+                )
+            first_row += len(table)
         rows = dataset.with_format(None).select(range(min(len(dataset), TRIED_ROWS)))
         if len(rows):
             self._to_logits(self.predict(rows[:]), self._place("the estimator's answer"))
@@ -123,10 +126,8 @@ def predicted_column(
 
     Args:
         estimator: see `EstimatorTeacher`, also for the arguments not listed here.
-        dataset: the rows.
         task: in regression the column holds scores (`form="logits"`), else probabilities.
         label_names: their order in the column.
-        feature_columns: what the estimator reads.
         name: of the new column.
 
     Raises:
@@ -141,7 +142,7 @@ def predicted_column(
         raise DistillationError(f"the data has a column {name!r} already. Remove it, or choose another name.")
     teacher = EstimatorTeacher(estimator, task, label_names, feature_columns)
     teacher.check_rows(dataset, "given")
-    values: list[Any] = []
+    values: list[list[float]] = []
     for table in columns_of(dataset, *teacher.columns):
         answers = teacher.predict(table.to_pydict())
         teacher._to_logits(answers, teacher._place("the estimator's answer", len(values)))  # refuses what cannot be
@@ -159,8 +160,10 @@ def _positions(estimator: Any, names: Sequence[str], answer: str) -> list[int]:
             return [part.index(1) for part in own]
     elif classes is not None:
         found = np.asarray(classes).tolist()
-        wanted: list[Any] = list(names)
-        if all(type(value) is int for value in found) and not _are_other_numbers(names):
+        wanted: list[object] = list(names)
+        ids = list(map(str, range(len(names))))
+        # Names that are numbers, but not their ids, leave unclear what a number means.
+        if all(type(value) is int for value in found) and (sorted(names) != sorted(ids) or wanted == ids):
             wanted = list(range(len(names)))
         if len(found) == len(wanted) and set(found) == set(wanted):
             return [found.index(value) for value in wanted]
@@ -171,26 +174,6 @@ def _positions(estimator: Any, names: Sequence[str], answer: str) -> list[int]:
     )
 
 
-def _is_nested(classes: Any) -> bool:
+def _is_nested(classes: object) -> bool:
     """Whether classes are a list for each label."""
     return isinstance(classes, list) and any(np.ndim(part) for part in classes)
-
-
-def _are_other_numbers(names: Sequence[str]) -> bool:
-    """Whether labels are named by numbers that are not their ids: then it is unclear what a number means."""
-    numbers = [str(index) for index in range(len(names))]
-    return sorted(names) == sorted(numbers) and list(names) != numbers
-
-
-def _refuse_null_texts(dataset: Dataset, column: str, split: str) -> None:
-    if getattr(dataset.features[column], "dtype", None) not in ("string", "large_string"):
-        return
-    first_row = 0
-    for table in columns_of(dataset, column):
-        null = pc.is_null(table[column]).to_numpy()
-        if null.any():
-            raise DistillationError(
-                f"the estimator needs a text in every row, but row {first_row + int(null.argmax())} of column "
-                f"{column!r} of the {split} data is null. Give the text, or leave the row out."
-            )
-        first_row += len(table)

@@ -91,11 +91,7 @@ class GivenTeacher(ABC):
 
     @abstractmethod
     def check_rows(self, dataset: Any, split: str) -> None:
-        """Refuse rows without a valid answer; what cannot be read twice passes, and is checked when it is looked up.
-
-        Raises:
-            DistillationError: a column is absent, or a row has no answer or none that can be.
-        """
+        """Refuse rows without a valid answer; what cannot be read twice passes, and is checked when it is looked up."""
 
     @abstractmethod
     def _logits_of(self, rows: list[Mapping[str, Any]]) -> NDArray[np.float32]:
@@ -148,9 +144,11 @@ class GivenTeacher(ABC):
         """Check values `[rows, classes]` and return them as logits."""
         place.refuse(np.isnan(values).any(axis=1), lambda row: f"holds NaN: {_some(values[row])}", ANEW)
         if self._form == "log_probabilities":
-            values = _exp(values, place)
+            above = (values > ROUNDING).any(axis=1)
+            place.refuse(above, lambda row: f"holds a log-probability above zero: {_some(values[row])}", SAY_FORM)
+            values = np.exp(values.clip(max=0))
         if self._form != "logits":
-            values = _logits_of_probabilities(_probabilities(values, self._answer, place), self._answer)
+            values = _as_logits(values, self._answer, place)
         with np.errstate(over="ignore"):
             logits = values.astype(np.float32)
         infinite = ~np.isfinite(logits).all(axis=1)
@@ -187,10 +185,9 @@ def _checked_names(task: Task, label_names: Sequence[str] | None, form: str) -> 
         )
     forms = FORMS[task.answer]
     if form not in forms:
-        hint = did_you_mean(form, forms)
         raise DistillationError(
-            f"form (teacher.form in a recipe) must be one of {list(forms)} for {task.name}, but it is {form!r}.{hint} "
-            "Set it."
+            f"form (teacher.form in a recipe) must be one of {list(forms)} for {task.name}, but it is {form!r}."
+            f"{did_you_mean(form, forms)} Set it."
         )
     names = () if label_names is None else tuple(label_names)
     fewest = {"categorical": 2, "binary": 1, "score": 0}[task.answer]
@@ -212,27 +209,15 @@ def _some(values: Numbers) -> str:
     return str([float(f"{value:.4g}") for value in values[:8]])
 
 
-def _exp(values: Numbers, place: Place) -> Numbers:
-    above = (values > ROUNDING).any(axis=1)
-    place.refuse(above, lambda row: f"holds a log-probability above zero: {_some(values[row])}", SAY_FORM)
-    return np.exp(values.clip(max=0))
-
-
-def _probabilities(given: Numbers, answer: Answer, place: Place) -> Numbers:
-    """Return probabilities in 0…1, those of classes with a sum of one."""
+def _as_logits(given: Numbers, answer: Answer, place: Place) -> Numbers:
+    """Return the logits of probabilities, which are made to lie in 0…1; those of classes, to have a sum of one."""
     outside = ((given < -ROUNDING) | (given > 1 + ROUNDING)).any(axis=1)
     place.refuse(outside, lambda row: f"holds something that is not a probability: {_some(given[row])}", SAY_FORM)
     values = given.clip(0, 1)
     if answer == "binary":
-        return values
+        values = values.clip(FLOOR, 1 - FLOOR)
+        return np.log(values) - np.log1p(-values)
     total = values.sum(axis=1, keepdims=True)
     wrong = np.abs(total[:, 0] - 1) > SUM_TOLERANCE
     place.refuse(wrong, lambda row: f"adds up to {total[row, 0]:.4g}, not to one: {_some(given[row])}", MUST_ADD_UP)
-    return values / total
-
-
-def _logits_of_probabilities(values: Numbers, answer: Answer) -> Numbers:
-    if answer == "binary":
-        values = values.clip(FLOOR, 1 - FLOOR)
-        return np.log(values) - np.log1p(-values)
-    return np.log(values.clip(min=FLOOR))
+    return np.log((values / total).clip(min=FLOOR))

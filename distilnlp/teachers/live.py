@@ -42,7 +42,12 @@ class LiveTeacher:
             )
         self.columns = named_inputs(model)
         self.profile: SignalProfile = profile_of(model)
-        self._model = _in_dtype(model, dtype)
+        if dtype == "auto":
+            dtype = torch.bfloat16 if model.dtype == torch.float32 and bf16_is_fast() else None
+        wanted = getattr(torch, dtype) if isinstance(dtype, str) else dtype or model.dtype
+        # A model that a Trainer has prepared carries a wrapped forward, with an autocast of its own: use a plain copy.
+        is_plain = wanted == model.dtype and "forward" not in vars(model)
+        self._model = model if is_plain else _cast_copy(model, wanted)
         self._model.eval().requires_grad_(False)
 
     @property
@@ -59,16 +64,12 @@ class LiveTeacher:
         """Run the model on the inputs it names."""
         if any(module.training for module in self._model.modules()):
             self._model.eval()  # somebody else uses the model, or a part of it: dropout must not reach the targets
-        if request.attentions:
-            self._give_maps()
+        if request.attentions and self._model.config._attn_implementation != "eager":
+            logger.info("the teacher uses eager attention, because a loss reads its attention maps")
+            self._model.set_attn_implementation("eager")
         with torch.autocast(self._model.device.type, enabled=False):  # its own dtype, whatever the student's is
             signals, _ = forward(self._model, self.task, batch, self.columns, request)
         return signals
-
-    def _give_maps(self) -> None:
-        if self._model.config._attn_implementation != "eager":
-            logger.info("the teacher uses eager attention, because a loss reads its attention maps")
-            self._model.set_attn_implementation("eager")
 
 
 def has_untrained_head(model: PreTrainedModel) -> bool:
@@ -83,24 +84,7 @@ def has_untrained_head(model: PreTrainedModel) -> bool:
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear) and module.out_features == width and name.split(".")[0] != base
     ]
-    if not heads or heads[-1].bias is None:
-        return False
-    return not heads[-1].bias.detach().any().item()
-
-
-def _in_dtype(model: PreTrainedModel, dtype: torch.dtype | str | None) -> PreTrainedModel:
-    wanted = _resolve_dtype(model, dtype)
-    # A model that a Trainer has prepared carries a wrapped forward, with an autocast of its own: use a plain copy.
-    is_wrapped = "forward" in vars(model)
-    return _cast_copy(model, wanted) if is_wrapped or wanted != model.dtype else model
-
-
-def _resolve_dtype(model: PreTrainedModel, dtype: torch.dtype | str | None) -> torch.dtype:
-    if dtype is None:
-        return model.dtype
-    if dtype == "auto":
-        return torch.bfloat16 if model.dtype == torch.float32 and bf16_is_fast() else model.dtype
-    return getattr(torch, dtype) if isinstance(dtype, str) else dtype
+    return bool(heads) and heads[-1].bias is not None and not heads[-1].bias.detach().any().item()
 
 
 def _cast_copy(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:

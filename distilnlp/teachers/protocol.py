@@ -20,20 +20,16 @@ class Teacher(Protocol):
     @property
     def columns(self) -> frozenset[str]:
         """Entries of a batch that this teacher reads."""
-        ...
 
     @property
     def profile(self) -> SignalProfile:
         """What this teacher can give."""
-        ...
 
     def to(self, device: torch.device) -> None:
         """Move to the device that the batches will be on."""
-        ...
 
     def __call__(self, batch: Batch, request: SignalRequest) -> Signals:
         """Return the requested signals, without gradient. Entries that are not in `columns` are to be ignored."""
-        ...
 
 
 @runtime_checkable
@@ -50,8 +46,6 @@ class LookupTeacher(Teacher, Protocol):
         Raises:
             DistillationError: a row without an answer, or with one that cannot be.
         """
-        ...
 
     def look_up(self, rows: list[Mapping[str, Any]], batch: Batch) -> dict[str, Tensor]:
         """Return entries for the batch that was made of these rows, each with the rows as its first dimension."""
-        ...

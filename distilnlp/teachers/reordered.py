@@ -20,13 +20,10 @@ class ReorderedTeacher:
     """
 
     def __init__(self, teacher: Teacher, order: list[int]) -> None:
-        self._teacher = teacher
-        self._order = torch.tensor(order)
-        self.columns = teacher.columns
-        names = teacher.profile.label_names
-        self.profile = dataclasses.replace(
-            teacher.profile, label_names=None if names is None else tuple(names[index] for index in order)
-        )
+        self._teacher, self._order = teacher, torch.tensor(order)
+        self.columns, names = teacher.columns, teacher.profile.label_names
+        reordered = None if names is None else tuple(names[index] for index in order)
+        self.profile = dataclasses.replace(teacher.profile, label_names=reordered)
 
     @property
     def fingerprint(self) -> str | None:
@@ -45,12 +42,9 @@ class ReorderedTeacher:
 
 
 def in_label_order(teacher: Teacher, wanted: SignalProfile, owner: str) -> Teacher:
-    """Return a teacher whose classes are in the wanted order, compared by label name where both sides name them.
+    """Return a teacher whose classes are in the wanted order, that of the owner, such as "the student".
 
-    Args:
-        teacher: the teacher.
-        wanted: the profile whose order is wanted.
-        owner: whose profile that is, for messages ("the student").
+    They are compared by label name where both sides name them.
 
     Raises:
         DistillationError: the teacher is for another task, names other labels, or has another number of classes.

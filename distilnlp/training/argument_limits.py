@@ -1,12 +1,12 @@
 """What the arguments of a training may be: the Trainer takes most as they are, and fails late or not at all."""
 
 import re
-from collections.abc import Mapping
 from enum import Enum
 from functools import cache
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
+from transformers import TrainingArguments
 
 from distilnlp.answers import DTYPES
 from distilnlp.errors import did_you_mean, shown
@@ -36,7 +36,7 @@ def _optimizer_settings(value: str | None) -> str | None:
     return value
 
 
-def _cache_place(value: Any) -> Any:
+def _cache_place(value: object) -> object:
     if value is False:
         return "off"
     if value is True or str(value).lower() in ("on", "yes", "true", ""):
@@ -108,34 +108,30 @@ CHOICES: dict[str, Any] = {
 }
 
 
-def checked_argument(arguments: Any, name: str, value: Any) -> Any:
+def checked_argument(arguments: type[TrainingArguments], name: str, value: Any) -> Any:
     """Return the value of a field of an arguments class in the field's type.
 
     Raises:
         ValueError: another type, out of range, or none of the choices.
     """
     try:
-        return _adapters(arguments)[name].validate_python(value.value if isinstance(value, Enum) else value)
+        return known_arguments(arguments)[name].validate_python(value.value if isinstance(value, Enum) else value)
     except ValidationError as error:
         reason = error.errors()[0]["msg"].removeprefix("Value error, ")
         hint = did_you_mean(str(value), re.findall(r"'([^']+)'", reason))
         raise ValueError(f"{name} = {shown(value)}: {reason}.{hint}") from None
 
 
-def check_limits(arguments: Any) -> None:
-    """Check what an instance of an arguments class was given; texts are not taken for numbers here.
-
-    Raises:
-        ValueError: out of range, or none of the choices.
-    """
+def check_limits(arguments: TrainingArguments) -> None:
+    """Check what was given, as `checked_argument` does; texts are not taken for numbers here."""
     for name in (LIMITS | CHOICES).keys() & known_arguments(type(arguments)).keys():
         value = getattr(arguments, name)
         if isinstance(checked_argument(type(arguments), name, value), int | float) and isinstance(value, str):
             raise ValueError(f"{name} = {shown(value)}: a number is expected, not a text.")
 
 
-def known_arguments(arguments: Any) -> Mapping[str, Any]:
-    """Return the fields of an arguments class that can be given."""
+def known_arguments(arguments: Any) -> dict[str, TypeAdapter]:
+    """Return the fields of an arguments class that can be given, with what checks them."""
     return _adapters(arguments)
 
 
@@ -155,7 +151,7 @@ def _limited(name: str, hint: Any) -> Any:
         return Literal[tuple(item.value for item in enums[0])]
     limited = Annotated[hint, LIMITS[name]] if name in LIMITS else hint
 
-    def refuse_truth(value: Any) -> Any:
+    def refuse_truth(value: object) -> object:
         if is_wrong_truth(value, hint):
             raise ValueError(NO_TRUTH)
         return value

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
+from types import UnionType
 from typing import Any
 
 from transformers import TrainingArguments
@@ -13,6 +14,10 @@ from distilnlp.signals import SignalProfile
 from distilnlp.tasks import Task
 from distilnlp.training.argument_limits import TEACHER_DTYPES, check_limits, checked_argument
 from distilnlp.training.launching import check_process_count, use_cpu_without_accelerator
+
+
+def _option(default: Any, help: str) -> Any:
+    return field(default=default, metadata={"help": help})
 
 
 @dataclass
@@ -27,73 +32,50 @@ class DistillationTrainingArguments(TrainingArguments):
             loss, or an option of the Trainer that this objective cannot honour.
     """
 
-    temperature: float = field(
-        default=2.0,
-        metadata={"help": "Temperature that softens the logits of teacher and student in the soft loss. T > 0."},
+    temperature: float = _option(
+        2.0, "Temperature that softens the logits of teacher and student in the soft loss. T > 0."
     )
-    soft_loss_weight: float = field(
-        default=1.0,
-        metadata={"help": "Weight of the soft loss, T² · KL(teacher ‖ student). 0 turns it off."},
+    soft_loss_weight: float = _option(1.0, "Weight of the soft loss, T² · KL(teacher ‖ student). 0 turns it off.")
+    hard_loss_weight: float = _option(
+        0.5, "Weight of the hard loss against the labels. 0 turns it off; rows without label have none."
     )
-    hard_loss_weight: float = field(
-        default=0.5,
-        metadata={"help": "Weight of the hard loss against the labels. 0 turns it off; rows without label have none."},
+    losses: list[dict[str, Any]] | str | None = _option(  # noqa: RUF009  (it makes a field)
+        None,
+        "Further losses, a list (or JSON list) of {name, weight, and what the loss takes}: "
+        + ", ".join(LOSSES)
+        + ". What each takes: see docs/losses.md.",
     )
-    losses: list[dict[str, Any]] | str | None = field(
-        default=None,
-        metadata={
-            "help": "Further losses, a list (or JSON list) of {name, weight, and what the loss takes}: "
-            + ", ".join(LOSSES)
-            + ". What each takes: see docs/losses.md."
-        },
+    schedules: dict[str, Any] | str | None = _option(  # noqa: RUF009
+        None,
+        "How weights and the temperature change in the course of training, a mapping (or JSON) from temperature, "
+        "hard_loss, soft_loss or the name of a loss to {name: constant|linear|cosine, end, warmup, start}.",
     )
-    schedules: dict[str, Any] | str | None = field(
-        default=None,
-        metadata={
-            "help": "How weights and the temperature change in the course of training, a mapping (or JSON) from "
-            "temperature, hard_loss, soft_loss or the name of a loss to {name: constant|linear|cosine, end, warmup, "
-            "start}."
-        },
+    balance_losses: bool = _option(
+        False,
+        "Divide every weight by the running magnitude of its loss, so that weights compare. The effective weights are "
+        "logged.",
     )
-    balance_losses: bool = field(
-        default=False,
-        metadata={
-            "help": "Divide every weight by the running magnitude of its loss, so that weights compare. The effective "
-            "weights are logged."
-        },
+    teacher_dtype: str = _option(
+        "auto",
+        "Dtype the teacher runs in: " + ", ".join(TEACHER_DTYPES) + ". auto = bfloat16 where the hardware "
+        "is fast at it, else the teacher's own.",
     )
-    teacher_dtype: str = field(
-        default="auto",
-        metadata={
-            "help": "Dtype the teacher runs in: " + ", ".join(TEACHER_DTYPES) + ". auto = bfloat16 where the hardware "
-            "is fast at it, else the teacher's own."
-        },
+    teacher_cache: str = _option(
+        "auto",
+        "Keep the teacher's answers on disk, so that it is asked once: auto (where rows are read more than "
+        "once, in output_dir/teacher_cache), off, or a folder, which several trainings may share.",
     )
-    teacher_cache: str = field(
-        default="auto",
-        metadata={
-            "help": "Keep the teacher's answers on disk, so that it is asked once: auto (where rows are read more than "
-            "once, in output_dir/teacher_cache), off, or a folder, which several trainings may share."
-        },
+    teacher_cache_dtype: str = _option("float16", "Dtype of the answers on disk: " + ", ".join(DTYPES) + ".")
+    teacher_cache_top_k: int = _option(
+        64, "How many of a vocabulary's logits (masked language modelling) are kept on disk."
     )
-    teacher_cache_dtype: str = field(
-        default="float16",
-        metadata={"help": "Dtype of the answers on disk: " + ", ".join(DTYPES) + "."},
+    eval_soft_loss: bool = _option(
+        False, "Run the teacher in evaluation too and report eval_soft_loss; eval_loss is the hard loss."
     )
-    teacher_cache_top_k: int = field(
-        default=64,
-        metadata={"help": "How many of a vocabulary's logits (masked language modelling) are kept on disk."},
-    )
-    eval_soft_loss: bool = field(
-        default=False,
-        metadata={"help": "Run the teacher in evaluation too and report eval_soft_loss; eval_loss is the hard loss."},
-    )
-    logging_nan_inf_filter: bool = field(
-        default=False,
-        metadata={
-            "help": "Off: a NaN or infinite loss stops the run with the component's name. On, the Trainer hides it "
-            "from the logs and waits for the device at every step."
-        },
+    logging_nan_inf_filter: bool = _option(
+        False,
+        "Off: a NaN or infinite loss stops the run with the component's name. On, the Trainer hides it "
+        "from the logs and waits for the device at every step.",
     )
 
     def __post_init__(self) -> None:
@@ -105,20 +87,22 @@ class DistillationTrainingArguments(TrainingArguments):
         use_cpu_without_accelerator()
         super().__post_init__()
         check_process_count(self.world_size)
-        if isinstance(self.losses, str):
-            self.losses = _parse_json("losses", self.losses)
-        if isinstance(self.schedules, str):
-            self.schedules = _parse_json("schedules", self.schedules)
-        if not isinstance(self.schedules, dict | None):
-            example = '{"temperature": {"name": "linear", "end": 1.0}}'
+        self._parse("losses", list | tuple | None, 'a list, such as [{"name": "hidden_state_mse"}]')
+        a_mapping = 'a mapping, such as {"temperature": {"name": "linear", "end": 1.0}}'
+        self._parse("schedules", dict | None, a_mapping)
+        further = {loss.name: loss.weight for loss in self.parsed_losses}
+        parse_schedules(self.schedules or {}, ["hard_loss", "soft_loss", *further])  # type: ignore[arg-type]
+        if not any([self.soft_loss_weight, self.hard_loss_weight, *further.values()]):
             raise DistillationError(
-                f"schedules must be a mapping, such as {example}, but it is {shown(self.schedules)}."
+                "every loss weight is zero, so there is nothing to train on. Give soft_loss_weight, hard_loss_weight "
+                "or an entry of losses a positive weight."
             )
-        if not isinstance(self.losses, list | tuple | None):
-            example = '[{"name": "hidden_state_mse"}]'
-            raise DistillationError(f"losses must be a list, such as {example}, but it is {shown(self.losses)}.")
-        self._check_weights()
-        self._check_unsupported()
+        for name, (supported, reason) in UNSUPPORTED_OPTIONS.items():
+            value = getattr(self, name)
+            if value != supported:
+                raise DistillationError(
+                    f"{name} must stay {supported!r} here, but it is {value!r}: {reason} Remove {name}."
+                )
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the token out of the pickle that the Trainer writes beside every checkpoint."""
@@ -142,25 +126,21 @@ class DistillationTrainingArguments(TrainingArguments):
         """The entries of `losses`, validated."""
         return parse_losses(self.losses or [])  # type: ignore[arg-type]  # a string was parsed before
 
-    def _check_weights(self) -> None:
-        further = {loss.name: loss.weight for loss in self.parsed_losses}
-        parse_schedules(self.schedules or {}, ["hard_loss", "soft_loss", *further])  # type: ignore[arg-type]
-        if not any([self.soft_loss_weight, self.hard_loss_weight, *further.values()]):
-            raise DistillationError(
-                "every loss weight is zero, so there is nothing to train on. Give soft_loss_weight, hard_loss_weight "
-                "or an entry of losses a positive weight."
-            )
-
-    def _check_unsupported(self) -> None:
-        for name, (supported, reason) in UNSUPPORTED_OPTIONS.items():
-            value = getattr(self, name)
-            if value != supported:
+    def _parse(self, name: str, kinds: type | UnionType, expected: str) -> None:
+        """Read an option that may be JSON, and check its type."""
+        value = getattr(self, name)
+        if isinstance(value, str):
+            try:
+                setattr(self, name, value := json.loads(value))
+            except json.JSONDecodeError as error:
                 raise DistillationError(
-                    f"{name} must stay {supported!r} here, but it is {value!r}: {reason} Remove {name}."
-                )
+                    f"{name} must be given as such or as JSON, but it is {shown(value)}: {error}."
+                ) from None
+        if not isinstance(value, kinds):
+            raise DistillationError(f"{name} must be {expected}, but it is {shown(value)}.")
 
 
-UNSUPPORTED_OPTIONS: dict[str, tuple[Any, str]] = {
+UNSUPPORTED_OPTIONS: dict[str, tuple[float, str]] = {
     "label_smoothing_factor": (
         0.0,
         "the hard loss does not smooth labels, because the teacher's soft targets already do that job.",
@@ -168,10 +148,3 @@ UNSUPPORTED_OPTIONS: dict[str, tuple[Any, str]] = {
     "average_tokens_across_devices": (True, "each component is averaged over the items of all processes."),
     "use_liger_kernel": (False, "its fused loss gives no logits, and the soft loss needs them."),
 }
-
-
-def _parse_json(name: str, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DistillationError(f"{name} must be given as such or as JSON, but it is {shown(text)}: {error}.") from None

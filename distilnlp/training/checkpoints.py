@@ -39,16 +39,18 @@ def seal_checkpoint(folder: str | Path, step: int) -> None:
 def last_complete_checkpoint(folder: str | Path, loads_best: bool = False) -> str | None:
     """Return the newest `checkpoint-N` that can be resumed from, or None; called on every process.
 
-    One that was cut off while it was saved, was damaged since or lacks a part is passed over, with a warning.
-
-    Args:
-        folder: of the checkpoints.
-        loads_best: whether the training ends with its best checkpoint. One whose best is missing or damaged is then
-            passed over too.
+    One that was cut off while it was saved, was damaged since or lacks a part is passed over, with a warning; where the
+    training ends with its best checkpoint (`loads_best`), so is one whose best is missing or damaged.
     """
-    state = PartialState()
-    found: list[str | None] = [_newest_complete(Path(folder), loads_best) if state.is_main_process else None]
-    return broadcast_object_list(found)[0]
+    found = None
+    if PartialState().is_main_process:
+        for checkpoint in _checkpoints(Path(folder)):
+            wrong = _what_is_wrong(checkpoint, loads_best)
+            if wrong is None:
+                found = str(checkpoint)
+                break
+            logger.warning("%s is passed over: %s", checkpoint, wrong)
+    return broadcast_object_list([found])[0]
 
 
 def forget_newer(folder: str | Path, resumed: str | None) -> None:
@@ -89,16 +91,7 @@ def absent_parts(checkpoint: Path) -> list[str]:
     return [part for part, names in PARTS.items() if not any(any(checkpoint.glob(name)) for name in names)]
 
 
-def _newest_complete(folder: Path, loads_best: bool) -> str | None:
-    for checkpoint in _checkpoints(folder):
-        wrong = _what_is_wrong(checkpoint) or (_what_is_wrong_with_its_best(checkpoint) if loads_best else None)
-        if not wrong:
-            return str(checkpoint)
-        logger.warning("%s is passed over: %s", checkpoint, wrong)
-    return None
-
-
-def _what_is_wrong(checkpoint: Path) -> str | None:
+def _what_is_wrong(checkpoint: Path, loads_best: bool = False) -> str | None:
     """Return why a checkpoint cannot be resumed from; the plain Trainer's have no seal, but the same parts."""
     if absent := absent_parts(checkpoint):
         return f"it has no {' and no '.join(absent)}"
@@ -109,14 +102,10 @@ def _what_is_wrong(checkpoint: Path) -> str | None:
         return f"it was cut off while it was saved, or damaged since ({error})"
     if not (isinstance(state, dict) and "global_step" in state):
         return f"its {TRAINER_STATE_NAME} is damaged"
-    return ", ".join(altered(checkpoint, seal["files"])) or None if seal else None
-
-
-def _what_is_wrong_with_its_best(checkpoint: Path) -> str | None:
-    """Return why the best checkpoint, which a sound one names, cannot be loaded at the end."""
-    state = json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
+    if seal and (changed := altered(checkpoint, seal["files"])):
+        return ", ".join(changed)
     best = checkpoint.with_name(Path(state.get("best_model_checkpoint") or checkpoint).name)
-    if best == checkpoint:
+    if best == checkpoint or not loads_best:
         return None
     wrong = _what_is_wrong(best) if best.is_dir() else "it is missing"
     return f"of {best.name}, the best until then: {wrong}" if wrong else None

@@ -1,6 +1,7 @@
 """What `DistillationTrainer` refuses, and why."""
 
 from collections.abc import Iterator, Mapping, Sequence, Sized
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,7 @@ from transformers import Trainer
 from distilnlp.errors import DistillationError, NonFiniteLossError, shown
 from distilnlp.objective import Objective
 from distilnlp.signals import TEACHER, TOKENS, SignalProfile
-from distilnlp.tasks import Task
-from distilnlp.tasks.checks import require_ids, token_ids_of
-from distilnlp.tasks.collators import refuse_outside
+from distilnlp.tasks import Task, refuse_outside, require_ids, token_ids_of
 from distilnlp.teachers import Teacher
 from distilnlp.training.arguments import DistillationTrainingArguments
 from distilnlp.training.checkpoints import absent_parts
@@ -23,7 +22,7 @@ from distilnlp.training.checkpoints import absent_parts
 SPECIAL_IDS = tuple(f"{name}_token_id" for name in ("pad", "cls", "sep", "mask", "unk", "bos", "eos"))
 
 
-def check_constructor(model: Any, teacher: Any, args: Any, kwargs: dict[str, Any]) -> None:
+def check_constructor(model: object, teacher: object, args: object, kwargs: Mapping[str, object]) -> None:
     """Refuse what a trainer cannot be built from."""
     if not isinstance(args, DistillationTrainingArguments):
         raise DistillationError(
@@ -67,7 +66,7 @@ def check_batch_size(objective: Objective, args: DistillationTrainingArguments, 
             )
 
 
-def check_optimizers(objective: Objective, kwargs: dict[str, Any]) -> None:
+def check_optimizers(objective: Objective, kwargs: Mapping[str, Any]) -> None:
     """Refuse an optimizer that cannot hold the projections."""
     if len(objective.projections) and kwargs.get("optimizers", (None, None))[0] is not None:
         raise DistillationError(
@@ -76,43 +75,33 @@ def check_optimizers(objective: Objective, kwargs: dict[str, Any]) -> None:
         )
 
 
-def check_vocabularies(student: nn.Module, teacher: Any, tokenizer: Any) -> None:
+def check_vocabularies(student: nn.Module, teacher: object, tokenizer: object) -> None:
     """Refuse a teacher that would read the student's token ids as other tokens, as far as numbers and configs tell.
 
     A difference of up to 1% passes: some models pad their vocabulary.
     """
     own = vocabulary_of(student)
     for model in models_in(teacher):
-        other = vocabulary_of(model)
-        reason = None
+        other, reasons = vocabulary_of(model), []
         if own and other and abs(own - other) > max(own, other) / 100:
-            reason = f"the student has {own} and the teacher {other} tokens"
-        for name, mine, its in _special_ids(student, model, tokenizer):
-            if mine != its:
-                reason = reason or f"the student's {name} is {mine} and the teacher's {its}"
-        if reason is not None:
+            reasons.append(f"the student has {own} and the teacher {other} tokens")
+        for source, name in product((getattr(student, "config", None), tokenizer), SPECIAL_IDS):
+            mine, its = getattr(source, name, None), getattr(getattr(model, "config", None), name, None)
+            if isinstance(mine, int) and isinstance(its, int) and mine != its:
+                reasons.append(f"the student's {name} is {mine} and the teacher's {its}")
+        if reasons:
             raise DistillationError(
-                f"{reason}, so the same ids mean other tokens. Pass the teacher's tokenizer as "
+                f"{reasons[0]}, so the same ids mean other tokens. Pass the teacher's tokenizer as "
                 "teacher_processing_class and give the rows its encoding (docs/students.md)."
             )
 
 
-def _special_ids(student: nn.Module, teacher: nn.Module, tokenizer: Any) -> Iterator[tuple[str, int, int]]:
-    """Yield the special tokens' ids that both sides state: the teacher's config, the student's and its tokenizer."""
-    its = getattr(teacher, "config", None)
-    for source in (getattr(student, "config", None), tokenizer):
-        for name in SPECIAL_IDS:
-            ids = getattr(source, name, None), getattr(its, name, None)
-            if isinstance(ids[0], int) and isinstance(ids[1], int):
-                yield name, ids[0], ids[1]
-
-
-def vocabulary_of(model: Any) -> int:
+def vocabulary_of(model: object) -> int:
     """Return how many token ids a model has embeddings for, 0 if it does not say."""
     return int(getattr(getattr(model, "config", None), "vocab_size", 0) or 0)
 
 
-def id_limits(task: Task, student: nn.Module, teacher: Any, has_own_encoding: bool) -> dict[str, int]:
+def id_limits(task: Task, student: Any, teacher: object, has_own_encoding: bool) -> dict[str, int]:
     """Return how many ids the models know, by entry of a batch; an entry is left out where nothing tells."""
     own = vocabulary_of(student)
     its = min(filter(None, map(vocabulary_of, models_in(teacher))), default=own)
@@ -123,7 +112,7 @@ def id_limits(task: Task, student: nn.Module, teacher: Any, has_own_encoding: bo
     return {name: limit for name, limit in limits.items() if limit}
 
 
-def models_in(teacher: Any) -> Iterator[nn.Module]:
+def models_in(teacher: object) -> Iterator[nn.Module]:
     """Yield the models that a teacher is made of, however it is given: alone, in a list, inside a `Teacher`."""
     if isinstance(teacher, nn.Module):
         yield teacher
@@ -134,7 +123,7 @@ def models_in(teacher: Any) -> Iterator[nn.Module]:
         yield from models_in(getattr(teacher, "__dict__", {}))
 
 
-def check_separate(student: nn.Module, teacher: Any) -> None:
+def check_separate(student: nn.Module, teacher: object) -> None:
     """Refuse a student that shares weights with its teacher: they would be frozen, or the teacher trained."""
     own = {parameter.data_ptr(): name for name, parameter in student.named_parameters() if parameter.numel()}
     for model in models_in(teacher):
@@ -146,7 +135,7 @@ def check_separate(student: nn.Module, teacher: Any) -> None:
             )
 
 
-def check_finite(**models: Any) -> None:
+def check_finite(**models: object) -> None:
     """Refuse models, or what is made of models, whose weights are NaN or infinite before anything is trained."""
     for owner, given in models.items():
         for name, weight in (pair for model in models_in(given) for pair in model.named_parameters()):
@@ -169,14 +158,10 @@ def check_temperatures(read_at: frozenset[float | None], teacher: SignalProfile 
     )
 
 
-def check_tokens(dataset: Any, split: str, limits: Mapping[str, int], may_be_text: bool) -> None:
-    """Refuse rows without token ids, or with ids that a model has no embedding for, as far as they can be looked at.
+def check_tokens(dataset: object, split: str, limits: Mapping[str, int], may_be_text: bool) -> None:
+    """Refuse rows without token ids, or with ids beyond the `id_limits`; rows that are made when they are read pass.
 
-    Args:
-        dataset: rows that are made when they are read pass. There must be some to train on.
-        split: whose they are.
-        limits: see `id_limits`. The teacher's own encoding is needed to train on.
-        may_be_text: a collator of the user's may tokenise them.
+    There must be some to train on, with the teacher's own encoding. A collator of the user's may tokenise texts.
     """
     if split == "training" and isinstance(dataset, Sized) and len(dataset) == 0:
         raise DistillationError(
@@ -200,13 +185,13 @@ def check_tokens(dataset: Any, split: str, limits: Mapping[str, int], may_be_tex
             refuse_outside(name, [pc.min(ids).as_py(), pc.max(ids).as_py()], limits[name], f"the {split} data")
 
 
-def _columns_of(dataset: Any) -> list[str] | None:
+def _columns_of(dataset: object) -> list[str] | None:
     """Return the columns of a data set, or of the first row of a list; None where they are not known."""
     if isinstance(dataset, list | tuple) and dataset:
         return list(dataset[0]) if isinstance(dataset[0], Mapping) else []
-    is_made_when_read = isinstance(dataset, Dataset) and dataset.format["type"] == "custom"
-    is_known = isinstance(dataset, Dataset | IterableDataset) and not is_made_when_read
-    return dataset.column_names if is_known else None
+    if isinstance(dataset, IterableDataset) or (isinstance(dataset, Dataset) and dataset.format["type"] != "custom"):
+        return dataset.column_names
+    return None
 
 
 def check_resumable(checkpoint: str) -> None:
@@ -222,11 +207,7 @@ def check_resumable(checkpoint: str) -> None:
 
 def check_parallelism(trainer: Trainer) -> None:
     """Refuse parallelism within a batch."""
-    sizes = {
-        "context": trainer.get_cp_size(),
-        "sequence": trainer.get_sp_size(),
-        "tensor": trainer.get_tp_size(),
-    }
+    sizes = {"context": trainer.get_cp_size(), "sequence": trainer.get_sp_size(), "tensor": trainer.get_tp_size()}
     for name, size in sizes.items():
         if size > 1:
             raise DistillationError(

@@ -14,18 +14,12 @@ from distilnlp.objective import LossBalance, Objective
 class ComponentLog:
     """Averages the components of the objective over a window and over all processes.
 
-    While training, each optimizer step weighs 1 for every component that had items in it.
-
-    Nothing here waits for the device between two readings.
-
-    Args:
-        names: component names, in the order of the values.
-        accelerator: sums over the processes.
+    While training, each optimizer step weighs 1 for every component that had items in it. Nothing here waits for the
+    device between two readings.
     """
 
     def __init__(self, names: list[str], accelerator: Accelerator) -> None:
-        self._names = names
-        self._accelerator = accelerator
+        self._names, self._accelerator = names, accelerator
         self._sums: Tensor
         self._weights: Tensor
         self._broken_since: Tensor  # the first optimizer step at which a component was not finite
@@ -56,9 +50,8 @@ class ComponentLog:
                 "is kept. Lower the learning rate or that component's weight, or train in float32."
             )
         sums = self._accelerator.reduce(self._sums, reduction="sum")
-        means = (sums / self._weights.clamp(min=1)).tolist()
-        seen = self._weights.tolist()
-        return {name: mean for name, mean, weight in zip(self._names, means, seen, strict=True) if weight}
+        means = zip(self._names, (sums / self._weights.clamp(min=1)).tolist(), self._weights.tolist(), strict=True)
+        return {name: mean for name, mean, weight in means if weight}
 
     def clear(self) -> None:
         """Start a new window."""
@@ -67,13 +60,7 @@ class ComponentLog:
 
 
 class RunningLosses:
-    """The components of the objective in the course of a training: weighed, balanced if that is wanted, and logged.
-
-    Args:
-        objective: gives the weights.
-        is_balanced: see `LossBalance`.
-        accelerator: sums over the processes.
-    """
+    """The components of an objective in the course of a training: weighed, logged and possibly balanced."""
 
     def __init__(self, objective: Objective, is_balanced: bool, accelerator: Accelerator) -> None:
         self._objective, self._log = objective, ComponentLog(objective.names, accelerator)
@@ -100,11 +87,7 @@ class RunningLosses:
         return self._objective.total(values, progress, self._balance.factors)
 
     def take(self, progress: float) -> dict[str, float]:
-        """Return the components' means since the last time, with their effective weights where these change.
-
-        Raises:
-            NonFiniteLossError: see `ComponentLog.read`.
-        """
+        """Return what `ComponentLog.read` does since the last time, with effective weights where these change."""
         means = self._log.read()
         self._log.clear()
         objective, balance = self._objective, self._balance
@@ -115,12 +98,8 @@ class RunningLosses:
         return {**means, **{f"{name}_weight": weight * factor for name, weight, factor in weights}}
 
     def end_step(self) -> None:
-        """End an optimizer step after which a checkpoint is written: a NaN must not replace the last good one.
-
-        Raises:
-            NonFiniteLossError: see `ComponentLog.read`.
-        """
-        self._log.read()
+        """End an optimizer step after which a checkpoint is written."""
+        self._log.read()  # raises: a NaN must not replace the last good one
         if self._balance is not None:
             self._balance.end_step()
 
@@ -130,10 +109,6 @@ class RunningLosses:
             self._balance.save(folder)
 
     def load(self, folder: str | Path) -> None:
-        """Read what a checkpoint has of the losses.
-
-        Raises:
-            DistillationError: see `LossBalance.load`.
-        """
+        """Read what a checkpoint has of the losses; see `LossBalance.load`."""
         if self._balance is not None:
             self._balance.load(folder)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from distilnlp.files import remove, write_text
@@ -33,10 +33,9 @@ class HistoryCallback(TrainerCallback):
     """
 
     def __init__(self, path: Path, weights: Mapping[str, float] | None = None) -> None:
-        self.path, self.weights = path, weights or {}
-        self._start = 0.0
+        self.path, self.weights, self._start = path, weights or {}, 0.0
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_train_begin(self, args: object, state: TrainerState, control: object, **kwargs: object) -> None:
         """Begin the file with what was logged before the checkpoint, if the training goes on from one."""
         before = state.log_history
         self._start = time.monotonic() - (before[-1].get("seconds", 0.0) if before else 0.0)
@@ -47,11 +46,10 @@ class HistoryCallback(TrainerCallback):
             remove(self.path.with_suffix(""))
         write_text(self.path, "".join(map(_line, before)))
 
-    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_log(self, args: object, state: TrainerState, control: object, **kwargs: object) -> None:
         """Add a line."""
         event = state.log_history[-1]
-        event["seconds"] = round(time.monotonic() - self._start, 3)
-        event["memory"] = _most_memory()
+        event |= {"seconds": round(time.monotonic() - self._start, 3), "memory": _most_memory()}
         if "loss" in event:
             for name, weight in self.weights.items():
                 event.setdefault(f"{name}_weight", weight)
@@ -61,13 +59,7 @@ class HistoryCallback(TrainerCallback):
 
 
 def keep_logs(work: Path, folder: Path, *others: str) -> None:
-    """Copy what trackers such as TensorBoard left in the folder of a training to one that stays.
-
-    Args:
-        work: of the training.
-        folder: where it goes; not made if there is nothing.
-        others: names in `work` that belong to no tracker.
-    """
+    """Copy what trackers such as TensorBoard left in a training's folder, beside the `others`, to one that stays."""
     for item in work.iterdir():
         if item.name in others or item.name.startswith(PREFIX_CHECKPOINT_DIR):
             continue

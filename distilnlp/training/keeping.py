@@ -1,21 +1,20 @@
 """When a teacher's answers are kept on disk, and how: asked once, read in every epoch."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, concatenate_datasets
 
-from distilnlp.answers import AnswerStore, CacheSettings, CacheWriter, check_request
-from distilnlp.answers.writing import key_columns
+from distilnlp.answers import AnswerStore, CacheSettings, CacheWriter, check_request, key_columns
 from distilnlp.errors import DistillationError, NotKeptError
 from distilnlp.models.identity import tokenizer_fingerprint
 from distilnlp.objective import Objective
 from distilnlp.signals import TOKENS, SignalRequest, columns_under
 from distilnlp.tasks import Task
-from distilnlp.teachers import Teacher
+from distilnlp.teachers import Collate, Teacher
 from distilnlp.training.arguments import DistillationTrainingArguments
 
 logger = logging.getLogger(__name__)
@@ -58,9 +57,6 @@ def decide_keeping(
     """Decide whether a teacher's answers are kept: the one place where `teacher_cache` is read.
 
     Args:
-        args: of the training.
-        task: of the teacher.
-        objective: what is read of the answers, if any of them are.
         num_labels: of the teacher's logits.
         rows: how many there are to train on.
         own_folder: where they are kept if the user names no folder.
@@ -80,7 +76,9 @@ def decide_keeping(
         why = doubt
         if cut and read_at:
             why = why or "of a vocabulary's logits only the largest would be kept, which changes the losses"
-        if not _reads_again(args, rows):
+        rows_a_step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+        reads_again = args.max_steps * rows_a_step > rows if args.max_steps > 0 else args.num_train_epochs > 1
+        if not reads_again:
             why = why or "each row is read once"
     return Keeping(None, False, why) if why else Keeping(named or own_folder, named is not None)
 
@@ -124,20 +122,12 @@ def _why_impossible(request: SignalRequest, read_at: frozenset[float | None]) ->
     return None
 
 
-def _reads_again(args: DistillationTrainingArguments, rows: int) -> bool:
-    """Whether a training reads its rows more than once."""
-    if args.max_steps <= 0:
-        return args.num_train_epochs > 1
-    rows_a_step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-    return args.max_steps * rows_a_step > rows
-
-
 # ---- How ----
 
 
 @dataclass(frozen=True)
-class Questions:
-    """What a teacher is asked in a training.
+class AskedRows:
+    """The rows that a teacher is asked about in a training, and how it reads them.
 
     Attributes:
         task: of the teacher.
@@ -150,8 +140,8 @@ class Questions:
 
     task: Task
     objective: Objective
-    datasets: list[Any]
-    collate: Callable[[list[Any]], dict[str, Any]]
+    datasets: list[Dataset]
+    collate: Collate
     tokenizers: Mapping[str, Any]
     prefix: str
 
@@ -160,7 +150,7 @@ def keep_answers(
     folder: Path,
     args: DistillationTrainingArguments,
     teacher: Teacher,
-    questions: Questions,
+    asked: AskedRows,
     *,
     overwrite: bool,
     further: Mapping[str, Any] | None = None,
@@ -171,7 +161,7 @@ def keep_answers(
         folder: of the cache.
         args: of the training.
         teacher: under the names of its own columns.
-        questions: what it is asked.
+        asked: what it is asked.
         overwrite: delete another cache that is in the folder.
         further: what else went into the answers, for the manifest.
 
@@ -185,24 +175,23 @@ def keep_answers(
             "teacher_cache to off."
         )
     # A collator may need the modality's to make batches.
-    read = dict.fromkeys([*key_columns(questions.task, teacher.columns), TOKENS.values, TOKENS.mask])
-    parts = [columns_under(questions.prefix, part.with_format(None), read) for part in questions.datasets]
+    read = dict.fromkeys([*key_columns(asked.task, teacher.columns), TOKENS.values, TOKENS.mask])
+    parts = [columns_under(asked.prefix, part.with_format(None), read) for part in asked.datasets]
     # A cast writes the rows anew, even to the types that they have.
     alike = [part if part.features == parts[0].features else part.cast(parts[0].features) for part in parts]
     rows = concatenate_datasets(alike)
     tokenizers = {
-        prefix.removeprefix(questions.prefix): tokenizer_fingerprint(own)
-        for prefix, own in questions.tokenizers.items()
+        prefix.removeprefix(asked.prefix): tokenizer_fingerprint(own) for prefix, own in asked.tokenizers.items()
     }
     identity = {"teacher": fingerprint, "tokenizer": tokenizers, **(further or {})}
-    read_at = asked_temperatures(args, questions.objective)
+    read_at = asked_temperatures(args, asked.objective)
     temperature = next(iter(read_at), None) or 1.0
     settings = CacheSettings(args.teacher_cache_dtype, args.teacher_cache_top_k, args.eval_batch_size, temperature)
-    request = questions.objective.teacher_request
-    writer = CacheWriter(folder, rows, questions.collate, questions.task, teacher, request, identity, settings)
+    request = asked.objective.teacher_request
+    writer = CacheWriter(folder, rows, asked.collate, asked.task, teacher, request, identity, settings)
     writer.write(overwrite=overwrite)
     logger.info("teacher: asked once, every epoch reads its answers from %s (%s)", folder, settings.dtype)
-    cut = _left_out(args, questions.task, teacher.profile.num_labels)
+    cut = _left_out(args, asked.task, teacher.profile.num_labels)
     if cut and read_at:
         logger.warning(
             "teacher: %s logits a token are kept and %s are not; these hold %.1f%% of its probability at temperature "

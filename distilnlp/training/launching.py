@@ -20,14 +20,7 @@ def use_cpu_without_accelerator() -> None:
 
 
 def check_process_count(working_together: int) -> None:
-    """Compare the processes that work together with those that the launcher's variables name.
-
-    Args:
-        working_together: the world size that this process sees.
-
-    Raises:
-        DistillationError: fewer work together than were asked for.
-    """
+    """Refuse that fewer processes work together, as this one sees it, than the launcher's variables name."""
     asked = os.environ.get("WORLD_SIZE")
     if asked is None and working_together == 1 and os.environ.keys() >= ASKED_FOR_SEVERAL:
         asked = "several"  # how many, the launcher does not pass on

@@ -20,20 +20,13 @@ class SeededByEpoch(Sampler[int]):
     """Rows of like length together, in one order an epoch: the same on every process and after a resume.
 
     The sampler of transformers draws from the global random state, which dropout moves on and which a resumed epoch
-    has in another place.
-
-    Args:
-        sampler: draws the order.
-        seed: of the run.
-        epoch: tells the epoch that begins.
+    has in another place. This one asks `epoch` for the epoch that begins.
     """
 
     def __init__(self, sampler: LengthGroupedSampler, seed: int, epoch: Callable[[], int]) -> None:
-        self.sampler = sampler
+        self.sampler, self.seed, self.epoch = sampler, seed, epoch
         # A column of a data set looks up the row for each length that is asked for: 4 million take many minutes.
         sampler.lengths = sampler.lengths[:]
-        self.seed = seed
-        self.epoch = epoch
 
     def __len__(self) -> int:
         return len(self.sampler)
@@ -48,42 +41,26 @@ class SeededByEpoch(Sampler[int]):
 # with rows from its beginning. One process sees every row once, and so must they.
 
 
-def own_rows(accelerator: Accelerator, batch: Mapping[str, Any], args: TrainingArguments) -> int:
-    """Return how many rows of the batch that a data loader has just given are not repeated; they come first.
-
-    Args:
-        accelerator: of the data loader.
-        batch: of this process; rows are the first dimension of every entry.
-        args: of the training.
-    """
+def own_rows(accelerator: Accelerator, batch: Mapping[str, Tensor], args: TrainingArguments) -> int:
+    """Return how many rows of the batch that a data loader has just given are not repeated; they come first."""
     rows, state = len(next(iter(batch.values()))), accelerator.gradient_state
     if accelerator.num_processes == 1 or args.dataloader_drop_last or not state.end_of_dataloader:
         return rows
     remainder = state.remainder
     if remainder < 0:  # of a loader that skipped batches, accelerate does not know
-        remainder = _length_of(state.active_dataloader.dataset) % (rows * accelerator.num_processes)
+        try:
+            remainder = len(state.active_dataloader.dataset) % (rows * accelerator.num_processes)
+        except TypeError:
+            logger.warning(
+                "the rows of a stream cannot be counted where every process reads it (dispatch_batches=False): those "
+                "that fill the last batch of an epoch are repeated and count twice. Give a data set that has a length."
+            )
+            return rows
     return rows if remainder == 0 else min(max(remainder - rows * accelerator.process_index, 0), rows)
 
 
-def _length_of(dataset: Any) -> int:
-    """Return the number of rows, 0 where nothing tells."""
-    try:
-        return len(dataset)
-    except TypeError:
-        logger.warning(
-            "the rows of a stream cannot be counted where every process reads it (dispatch_batches=False): those that "
-            "fill the last batch of an epoch are repeated and count twice. Give a data set that has a length."
-        )
-        return 0
-
-
 def without_repeated(batch: Mapping[str, Any], own: int) -> dict[str, Any]:
-    """Return a batch of its own rows alone. Without any, it keeps one, marked `is_repeated`, which does not count.
-
-    Args:
-        batch: rows are the first dimension of every entry.
-        own: how many of them are not repeated; they come first.
-    """
+    """Return a batch of its own rows alone, the first; without any, of one that is marked and does not count."""
     if own == len(next(iter(batch.values()))):
         return dict(batch)
     if own:

@@ -18,25 +18,14 @@ PATIENCE = 5  # evaluations without a score as good as the best
 # A tenth of the labelled rows is held out, if these are enough to tell one checkpoint from another.
 SHARE, FEWEST, MOST = 0.1, 20, 2000
 # What a recipe sets of these, it decides itself, and nothing is held out.
-OWN_LENGTH = {"max_steps", "num_train_epochs", "eval_strategy", "eval_steps", "save_strategy", "save_steps"} | {
-    "load_best_model_at_end",
-    "metric_for_best_model",
-    "greater_is_better",
-}
+BEST = {"load_best_model_at_end", "metric_for_best_model", "greater_is_better"}
+OWN_LENGTH = {"max_steps", "num_train_epochs", "eval_strategy", "eval_steps", "save_strategy", "save_steps"} | BEST
 VALIDATION, HELD_OUT = "validation", "held_out"  # the rows that tell when to stop
 
 
 def longest_training(labelled: int, classes: int, batch_size: int) -> int:
-    """Return how many epochs a teacher is trained at the most: many classes and few rows take long.
-
-    Args:
-        labelled: rows.
-        classes: of the task; 0 where it has none.
-        batch_size: rows a step.
-    """
-    steps_an_epoch = labelled / batch_size
-    steps = max(300, 60 * classes)
-    return max(3, math.ceil(steps / steps_an_epoch))
+    """Return how many epochs a teacher is trained at the most: many classes (0 = none) and few rows take long."""
+    return max(3, math.ceil(max(300, 60 * classes) / (labelled / batch_size)))
 
 
 def learning_rate(hidden_size: int) -> float:
@@ -60,20 +49,10 @@ def hold_out(labelled: Dataset, rows: RowFormat, seed: int) -> tuple[Dataset, Da
 
 
 def stopping_arguments(metric: str) -> dict[str, Any]:
-    """Return the arguments of a training that keeps its best checkpoint.
-
-    Args:
-        metric: by which it is the best, as evaluations call it.
-    """
-    share = 1 / EVALUATIONS
-    return {
-        "eval_strategy": "steps",
-        "eval_steps": share,
-        "save_strategy": "steps",
-        "save_steps": share,
-        "load_best_model_at_end": True,
-        "metric_for_best_model": metric,
-    }
+    """Return the arguments of a training that keeps its best checkpoint by a metric, as evaluations call it."""
+    every = 1 / EVALUATIONS
+    steps = {"eval_strategy": "steps", "eval_steps": every, "save_strategy": "steps", "save_steps": every}
+    return {**steps, "load_best_model_at_end": True, "metric_for_best_model": metric}
 
 
 class StopAtBest(TrainerCallback):

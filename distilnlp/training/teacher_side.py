@@ -6,17 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from transformers import DataCollatorWithPadding, DefaultDataCollator, default_data_collator
+from transformers import DataCollatorWithPadding, DefaultDataCollator, TrainerCallback, default_data_collator
 
 from distilnlp.answers import CachedTeacher
 from distilnlp.errors import DistillationError, NotKeptError
 from distilnlp.objective import Objective
 from distilnlp.signals import LABEL_COLUMNS, LABEL_INPUTS, TEACHER, Batch, SignalProfile, SignalRequest, Signals
-from distilnlp.tasks import Task
-from distilnlp.tasks.collators import RowCollator
-from distilnlp.tasks.masked_lm.head import MaskingCollator
-from distilnlp.tasks.multiple_choice.head import ChoiceCollator
+from distilnlp.tasks import ChoiceCollator, MaskingCollator, RowCollator, Task
 from distilnlp.teachers import (
     DistillationCollator,
     LookUp,
@@ -28,7 +24,7 @@ from distilnlp.teachers import (
 )
 from distilnlp.training.arguments import DistillationTrainingArguments
 from distilnlp.training.checks import check_own_encoding
-from distilnlp.training.keeping import Questions, decide_keeping, keep_answers, obstacle_in_rows
+from distilnlp.training.keeping import AskedRows, decide_keeping, keep_answers, obstacle_in_rows
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +33,8 @@ FOLDER = "_teacher_cache"  # in the output folder; the underscore keeps it out o
 SAME_EVERY_TIME = (DataCollatorWithPadding, DefaultDataCollator, RowCollator, ChoiceCollator, MaskingCollator)
 
 
-class TeacherSide:
-    """A teacher in a training, which may be none: `start`, `after_step` after each optimizer step, `end`.
+class TeacherSide(TrainerCallback):
+    """A teacher in a training, which may be none; from `start` to `end` its answers may be kept ones.
 
     Args:
         model: a model, several, or a `Teacher`; see `DistillationTrainer`.
@@ -47,8 +43,7 @@ class TeacherSide:
         own_tokenizers: the teacher's where it is another, or those of an ensemble's members by their prefixes.
 
     Attributes:
-        given: the teacher under the names of its own columns, while a training lasts possibly its kept answers; None =
-            there is no teacher.
+        given: the teacher, or its kept answers, under the names of its own columns; None = there is no teacher.
         prefix: of its columns and entries; empty where it reads what the student reads.
         columns: the entries of a batch that it reads.
         profile: what it can give, labels in the student's order; None without a teacher.
@@ -64,7 +59,8 @@ class TeacherSide:
         self._tokenizers = own_tokenizers or ({} if tokenizer is None else {"": tokenizer})
         self._has_own_collator = False
         self._live = self.given
-        self._to_device()
+        if self.given is not None:
+            self.given.to(args.device)
 
     # ---- Fitted to a student ----
 
@@ -75,17 +71,17 @@ class TeacherSide:
             DistillationError: labels, or an encoding of its own, that do not fit the student or the task.
         """
         self._task, self._student = task, student
-        self._asked = None if self.given is None else self._fitted(self.given)
+        self._ask(self.given)
         self.columns = frozenset() if self._asked is None else self._asked.columns
         self.profile = None if self._asked is None else self._asked.profile
 
-    def _fitted(self, given: Teacher) -> Teacher:
-        """Return the teacher with labels in the student's order, reading its own entries of a batch."""
-        teacher = in_label_order(given, self._student, "the student")
-        if not self.prefix:
-            return teacher
-        check_own_encoding(self._task)
-        return OwnEncodingTeacher(teacher)
+    def _ask(self, given: Teacher | None) -> None:
+        """Ask this teacher from now on: with labels in the student's order, by its own entries of a batch."""
+        self.given = given
+        self._asked = None if given is None else in_label_order(given, self._student, "the student")
+        if self._asked is not None and self.prefix:
+            check_own_encoding(self._task)
+            self._asked = OwnEncodingTeacher(self._asked)
 
     def collator(self, given: Any, tokenizer: Any, objective: Objective) -> Any:
         """Return what collates the rows of both sides: the user's own, or the task's."""
@@ -102,11 +98,7 @@ class TeacherSide:
     ) -> DistillationCollator:
         """Return what makes the batches of a data loader, with the teacher's answers where they are looked up by row.
 
-        Args:
-            collate: see `collator`.
-            limits: by entry of a batch, how many ids the models have.
-            student_inputs: the entries that the student reads.
-            is_asked: whether the teacher is asked about these rows.
+        See `collator`, `id_limits` and `LookUp` for the arguments.
         """
         look_up = None
         if isinstance(self.given, LookupTeacher):
@@ -126,10 +118,7 @@ class TeacherSide:
     def start(self, objective: Objective, datasets: list[Any], collate: Any) -> None:
         """Ask the teacher once for a whole training, if that is faster than to run it in every epoch.
 
-        Args:
-            objective: what is read of its answers.
-            datasets: the rows that it is asked about; the training rows first.
-            collate: see `collator`.
+        It is asked about the rows of the data sets, of which the training rows are the first.
 
         Raises:
             DistillationError: `teacher_cache` names a folder, and the answers cannot be kept there.
@@ -150,12 +139,11 @@ class TeacherSide:
             raise DistillationError(f"{reason}. Set teacher_cache to auto or off.")
         why_live = keeping.why_live
         if keeping.folder is not None:
-            questions = Questions(task, objective, datasets, own_collate, self._tokenizers, self.prefix)
+            asked = AskedRows(task, objective, datasets, own_collate, self._tokenizers, self.prefix)
             try:
-                keep_answers(keeping.folder, args, self.given, questions, overwrite=not keeping.is_named)
+                keep_answers(keeping.folder, args, self.given, asked, overwrite=not keeping.is_named)
                 self.given.to(torch.device("cpu"))  # out of the way of the student
-                self.given = CachedTeacher(keeping.folder, verify=False)  # it was verified while it was written
-                self._asked = self._fitted(self.given)
+                self._ask(CachedTeacher(keeping.folder, verify=False))  # it was verified while it was written
             except NotKeptError as error:
                 if keeping.is_named:
                     raise
@@ -168,24 +156,20 @@ class TeacherSide:
         assert self._asked is not None
         return self._asked(batch, request)
 
-    def after_step(self, student: nn.Module) -> None:
+    def on_step_end(self, args: object, state: object, control: object, **kwargs: Any) -> None:
         """Tell a teacher that follows its student (it has a method `after_step`) that an optimizer step is done."""
         follow = getattr(self.given, "after_step", None)
         if follow is not None:
-            follow(student)
+            follow(kwargs["model"])
 
     def end(self) -> None:
         """Let the teacher answer anything again, also after a start that failed."""
-        self.given = self._live
-        self._asked = None if self.given is None else self._fitted(self.given)
-        self._to_device()
-
-    def _to_device(self) -> None:
-        if self.given is not None:
-            self.given.to(self._args.device)
+        self._ask(self._live)
+        if self._live is not None:
+            self._live.to(self._args.device)
 
 
-def _is_fixed(collate: Any) -> bool:
+def _is_fixed(collate: object) -> bool:
     """Whether a collator is known to make the same of the same rows; a class derived from a known one is not known."""
     if type(collate) is DistillationCollator:
         return all(map(_is_fixed, (collate.student, *collate.teachers.values())))

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from accelerate.utils import extract_model_from_parallel
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from distilnlp.models.captures import eager_attention
 from distilnlp.objective import Objective
-from distilnlp.signals import Batch, SignalRequest, Signals, named_inputs, under
+from distilnlp.signals import Batch, SignalRequest, Signals, named_inputs
 from distilnlp.tasks import Task
 from distilnlp.tasks.forward import forward
 
@@ -61,12 +60,9 @@ class Trained(nn.Module):
 
         Args:
             model: this module or the student, possibly wrapped.
-            batch: may have further entries than the student's inputs.
+            batch: see `forward` of the tasks, also for what is returned.
             is_training: also give what the objective reads beside the logits.
-            whole_head: see `forward` of the tasks.
-
-        Returns:
-            The signals, and the student's own outputs.
+            whole_head: see there.
         """
         running = self if model is self.student else model
         has_all, projected = self.is_in(running), {}
@@ -89,19 +85,3 @@ class Trained(nn.Module):
         self.projections.to(device=reference.device, dtype=reference.dtype)
         with eager_attention(self.student) if self._request.attentions else nullcontext():
             yield
-
-    def of_student(self, state: dict[str, Any]) -> dict[str, Any]:
-        """Return the student's part of a state dict of this module; one of the student alone as it is."""
-        return under("student.", state) or state
-
-    def save(self, folder: str | Path) -> None:
-        """Write what a checkpoint has beside the student."""
-        self.projections.save(folder)
-
-    def load(self, folder: str | Path) -> None:
-        """Read what a checkpoint has beside the student.
-
-        Raises:
-            DistillationError: it was written with other losses.
-        """
-        self.projections.load(folder)

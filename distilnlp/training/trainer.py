@@ -5,12 +5,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel, Trainer, TrainerCallback
+from torch.utils.data import DataLoader, Sampler
+from transformers import PreTrainedModel, Trainer
 from transformers.trainer_pt_utils import LengthGroupedSampler
+from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
 from distilnlp.models.loading import hub_errors
 from distilnlp.objective import HardLoss, Objective
-from distilnlp.signals import LABEL_INPUTS, SignalRequest
+from distilnlp.signals import LABEL_INPUTS, Batch, SignalRequest, under
 from distilnlp.students.loading import giving_only
 from distilnlp.tasks import Task, profile_of, task_of
 from distilnlp.teachers import Teacher
@@ -95,7 +97,7 @@ class DistillationTrainer(Trainer):
         checks.check_batch_size(self.distillation_objective, args, self.task.texts_a_row(self.train_dataset))
         self.eval_dataset = self._with_student_labels(eval_dataset, "evaluation")
         self.teacher.check_rows(*self._answered_datasets())
-        self.add_callback(_AfterStep(self.teacher))
+        self.add_callback(self.teacher)
 
     def _fit_to_student(self) -> None:
         """Build what depends on both the student and the teacher."""
@@ -119,13 +121,13 @@ class DistillationTrainer(Trainer):
         checks.check_tokens(dataset, split, self._id_limits, self._may_be_text)
         return self.task.align_labels(dataset, self._label_names, self.task.num_classes(self.model.config), split)
 
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
         """Give the batches of an evaluation, labels in the student's order."""
         if eval_dataset is not None and not isinstance(eval_dataset, str):
             eval_dataset = self._with_student_labels(eval_dataset, "evaluation")
         return super().get_eval_dataloader(eval_dataset)
 
-    def get_test_dataloader(self, test_dataset: Any) -> Any:
+    def get_test_dataloader(self, test_dataset: Any) -> DataLoader:
         """Give the batches of a prediction, labels in the student's order."""
         return super().get_test_dataloader(self._with_student_labels(test_dataset, "test"))
 
@@ -135,7 +137,7 @@ class DistillationTrainer(Trainer):
         further = list(evaluated.values()) if isinstance(evaluated, dict) else [evaluated]
         return [self.train_dataset, *(rows for rows in further if rows is not None)]
 
-    def _get_dataloader(self, *args: Any, **kwargs: Any) -> Any:
+    def _get_dataloader(self, *args: Any, **kwargs: Any) -> DataLoader:
         """Make batches, with the teacher's answers in them where these are looked up by row."""
         collate, is_asked = self.data_collator, bool(kwargs.get("is_training") or self.args.eval_soft_loss)
         self.data_collator = self.teacher.collate(collate, self._id_limits, self.trained.inputs, is_asked)
@@ -151,15 +153,15 @@ class DistillationTrainer(Trainer):
             {*self._signature_columns, *self.teacher.columns, *self.task.loss_inputs, self.args.length_column_name}
         )
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
         sampler = super()._get_train_sampler(train_dataset)
         if not isinstance(sampler, LengthGroupedSampler):
             return sampler
         return SeededByEpoch(sampler, self.args.seed, lambda: int(self.state.epoch or 0))
 
     def get_batch_samples(
-        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
-    ) -> tuple[list[Any], Tensor | None]:
+        self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
+    ) -> tuple[list[Batch], Tensor | None]:
         """Fetch the micro-batches of one optimizer step and count each component's items over all processes."""
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         if not batches:
@@ -174,7 +176,7 @@ class DistillationTrainer(Trainer):
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
+    ) -> Tensor | tuple[Tensor, Any]:
         """Return the objective while training, the hard loss while evaluating.
 
         Args:
@@ -209,7 +211,7 @@ class DistillationTrainer(Trainer):
         student, outputs = self.trained.signals(model, inputs, is_training=False, whole_head=whole_head)
         is_asked = self.args.eval_soft_loss and self.teacher.given is not None
         teacher = self.teacher(inputs, SignalRequest()) if is_asked else None
-        self._eval_log.add(student, teacher, inputs, self.state.global_step)
+        self._eval_log.add_batch(student, teacher, inputs, self.state.global_step)
         return HardLoss(self.task, 1.0)(student, None, inputs, None, 1.0), outputs
 
     def prediction_step(
@@ -223,7 +225,7 @@ class DistillationTrainer(Trainer):
         _, logits, _ = super().prediction_step(model, {**inputs, **absent}, prediction_loss_only, ignore_keys)
         return None, logits, None
 
-    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
         """Evaluate the student: the loss is the hard loss over the labelled rows. See also `eval_soft_loss`."""
         self._eval_log.clear()
         output: Any = super().evaluation_loop(*args, **kwargs)
@@ -253,13 +255,13 @@ class DistillationTrainer(Trainer):
             if self.model is self.trained:  # where it is sharded, the Trainer put the wrapped one there
                 self.callback_handler.model = self.model = student
 
-    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
         """Train as the Trainer does; `resume_from_checkpoint=True` passes over a checkpoint that is not whole."""
         if resume_from_checkpoint is True:
             resume_from_checkpoint = checkpoint_to_resume(self.args)
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
-    def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
+    def _inner_training_loop(self, *args: Any, **kwargs: Any) -> TrainOutput:
         if self.model_init is not None:
             self._fit_to_student()
         self._losses.clear()
@@ -278,8 +280,8 @@ class DistillationTrainer(Trainer):
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         checks.check_weights_finite(self.trained, self.state.global_step)
         running = self.model
-        if state_dict is not None:  # gathered from the parts of what trains, which is then the model
-            self.model, state_dict = self.trained.student, self.trained.of_student(state_dict)
+        if state_dict is not None:  # gathered from the parts of what trains, which is then the model, or the student's
+            self.model, state_dict = self.trained.student, under("student.", state_dict) or state_dict
         try:
             with giving_only(self.trained.inputs, self.processing_class):
                 super()._save(output_dir, state_dict)
@@ -289,14 +291,14 @@ class DistillationTrainer(Trainer):
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
         if self.args.should_save:
-            self.trained.save(output_dir)
+            self.trained.projections.save(output_dir)
             self._losses.save(output_dir)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is None:
             return
         checks.check_resumable(checkpoint)
-        self.trained.load(checkpoint)
+        self.trained.projections.load(checkpoint)
         self._losses.load(checkpoint)
         super()._load_optimizer_and_scheduler(checkpoint)
 
@@ -312,13 +314,3 @@ class DistillationTrainer(Trainer):
         tags = kwargs.pop("tags", None) or []
         kwargs["tags"] = sorted({*([tags] if isinstance(tags, str) else tags), "distilnlp", "knowledge-distillation"})
         super().create_model_card(**kwargs)
-
-
-class _AfterStep(TrainerCallback):
-    """Tells the teacher's side of every optimizer step."""
-
-    def __init__(self, teacher: TeacherSide) -> None:
-        self.teacher = teacher
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.teacher.after_step(kwargs["model"])
