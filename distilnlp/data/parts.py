@@ -25,6 +25,9 @@ FOLDER = "distilnlp"  # in the cache of the datasets library
 CODE, LIBRARIES = ("data", "tasks", "augmentation"), ("datasets", "tokenizers", "transformers")
 
 
+Columns = dict[str, list[Any]]  # an entry a row
+
+
 @dataclass(frozen=True)
 class Part:
     """Some rows of a data set, one after the other.

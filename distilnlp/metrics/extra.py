@@ -83,13 +83,9 @@ class ExtraMetric:
 def load_metrics(
     configs: Sequence[MetricConfig], scoring: Scoring, model: PreTrainedConfig, trusted: Collection[str] = ()
 ) -> tuple[ExtraMetric, ...]:
-    """Load the metrics of `evaluation.metrics` and try each with right answers.
+    """Load the metrics of `evaluation.metrics` and try each with right answers, such as those of a `model`.
 
-    Args:
-        configs: the entries.
-        scoring: of the task.
-        model: config of a model that will be measured.
-        trusted: the names of the Hub whose Python code may run.
+    Only of the `trusted` names of the Hub may Python code run.
 
     Raises:
         UnreachableError: the Hub did not give one.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerBase
 
 from distilnlp.data import DataConfig, Layout
-from distilnlp.data.parts import Part, map_in_parts
+from distilnlp.data.parts import Columns, Part, map_in_parts
 from distilnlp.errors import DistillationError
 from distilnlp.signals import TEXT, TEXT_PAIR
 from distilnlp.tasks.text_rows import TextRows
@@ -27,14 +27,10 @@ class MaskedLMRows(TextRows):
     features: ClassVar[Mapping[str, Any]] = {TEXT: Value("string"), TEXT_PAIR: Value("string")}
     own_keys = frozenset({"mask_probability"})
 
-    def read_labels(
-        self, part: Part, layout: Layout, inputs: Mapping[str, list[Any]], survey: None
-    ) -> dict[str, list[Any]]:
-        """Return nothing: there are no labels."""
+    def read_labels(self, part: Part, layout: Layout, inputs: Mapping[str, list[Any]], survey: None) -> Columns:
         return {}
 
     def is_labelled(self, rows: Dataset) -> NDArray[np.bool_]:
-        """Bool `[rows]`, all True."""
         return np.ones(len(rows), dtype=np.bool_)
 
     def encode(
@@ -62,17 +58,17 @@ class MaskedLMRows(TextRows):
 def _mask(rows: Dataset, tokenizer: PreTrainedTokenizerBase, config: DataConfig, desc: str) -> Dataset:
     masker = DataCollatorForLanguageModeling(tokenizer, mlm_probability=config.mask_probability)
 
-    def mask(ids: list[int], special: list[int], number: int) -> tuple[list[int], list[int]]:
-        # A seed a row, so that a row's mask does not depend on the rows before it.
-        masker.generator = masker.get_generator(config.seed + number)
-        masked, labels = masker.torch_mask_tokens(torch.tensor([ids]), special_tokens_mask=torch.tensor([special]))
-        return masked[0].tolist(), labels[0].tolist()
+    def mask(batch: Columns, numbers: list[int]) -> Columns:
+        masked: Columns = {"input_ids": [], "labels": []}
+        for ids, special, number in zip(batch["input_ids"], batch["special_tokens_mask"], numbers, strict=True):
+            # A seed a row, so that a row's mask does not depend on the rows before it.
+            masker.generator = masker.get_generator(config.seed + number)
+            both = masker.torch_mask_tokens(torch.tensor([ids]), special_tokens_mask=torch.tensor([special]))
+            for column, tensor in zip(masked.values(), both, strict=True):
+                column += tensor.tolist()
+        return masked
 
-    def mask_all(batch: dict[str, Any], numbers: list[int]) -> dict[str, Any]:
-        rows = [mask(*row) for row in zip(batch["input_ids"], batch["special_tokens_mask"], numbers, strict=True)]
-        return {"input_ids": [ids for ids, _ in rows], "labels": [labels for _, labels in rows]}
-
-    return map_in_parts(rows, mask_all, with_indices=True, remove_columns=["special_tokens_mask"], desc=desc)
+    return map_in_parts(rows, mask, with_indices=True, remove_columns=["special_tokens_mask"], desc=desc)
 
 
 MASKED_LM_ROWS = MaskedLMRows()

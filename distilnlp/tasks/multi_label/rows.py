@@ -10,7 +10,7 @@ from datasets import Dataset, List, Value
 from numpy.typing import NDArray
 
 from distilnlp.data import Layout
-from distilnlp.data.parts import Part, values_of
+from distilnlp.data.parts import Columns, Part, values_of
 from distilnlp.data.source_columns import LabelColumn, agreed_names, may_be_label_list
 from distilnlp.errors import DistillationError, shown
 from distilnlp.signals import LABEL, NO_LABEL
@@ -66,16 +66,12 @@ class MultiLabelRows(TextRows):
             return partial(_read_targets, layout)
         return partial(_read_ids, layout, column.ids(layout.given_names, layout.label_names), column.is_text)
 
-    def read_labels(
-        self, part: Part, layout: Layout, inputs: Mapping[str, list[Any]], survey: Read | None
-    ) -> dict[str, list[Any]]:
-        """Return the targets in the order of the label names."""
+    def read_labels(self, part: Part, layout: Layout, inputs: Mapping[str, list[Any]], survey: Read | None) -> Columns:
         if survey is None:
             return {LABEL: [_unknown(layout)] * len(part.rows)}
         return {LABEL: list(survey(part.numbered(layout.label)))}
 
     def is_labelled(self, rows: Dataset) -> NDArray[np.bool_]:
-        """Bool `[rows]`: which have a target that is known."""
         return np.fromiter((any(map(math.isfinite, own)) for (own,) in values_of(rows, LABEL)), dtype=np.bool_)
 
 

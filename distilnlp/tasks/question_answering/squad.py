@@ -5,7 +5,7 @@ from typing import Any
 
 from datasets import Dataset, Features, List, Value
 
-from distilnlp.data.parts import Part, read_in_parts
+from distilnlp.data.parts import Columns, Part, read_in_parts
 from distilnlp.data.source_columns import is_empty, is_list
 from distilnlp.errors import DistillationError
 from distilnlp.signals import CONTEXT, QUESTION
@@ -28,18 +28,15 @@ def flatten_squad(dataset: Dataset) -> Dataset:
     return read_in_parts(dataset, _flatten, FLAT, key=_flatten.__qualname__, desc="Reading the questions")
 
 
-def _flatten(part: Part) -> dict[str, list[Any]]:
-    columns: dict[str, list[Any]] = {name: [] for name in FLAT}
+def _flatten(part: Part) -> Columns:
     try:
-        for row in _questions(part.rows):
-            for name, values in columns.items():
-                values.append(row[name])
+        rows = list(_questions(part.rows))
     except (KeyError, TypeError) as error:
         raise DistillationError(
             "expected a file in the form of SQuAD: data, paragraphs, context and qas, and in these question and "
             f"answers, but {type(error).__name__} {error} came up. Compare it with train-v1.1.json."
         ) from error
-    return columns
+    return {name: [row[name] for row in rows] for name in FLAT}
 
 
 def _is_nested(dataset: Dataset) -> bool:
@@ -66,7 +63,7 @@ def is_answers(feature: Any) -> bool:
     return is_empty(feature) or (isinstance(parts, dict) and parts.keys() >= ANSWER_TYPE.keys())
 
 
-def as_columns(answers: Any) -> dict[str, list[Any]] | None:
+def as_columns(answers: Any) -> Columns | None:
     """Return answers as `{"text": [...], "answer_start": [...]}`, also from one answer or a list of answers.
 
     Raises:

@@ -10,7 +10,7 @@ from datasets import Dataset, Value
 from numpy.typing import NDArray
 
 from distilnlp.data import Layout
-from distilnlp.data.parts import Part, numbers_of, values_of
+from distilnlp.data.parts import Columns, Part, numbers_of, values_of
 from distilnlp.data.source_columns import is_text
 from distilnlp.errors import DistillationError, shown
 from distilnlp.signals import LABEL
@@ -39,16 +39,13 @@ class RegressionRows(TextRows):
         first, second = next(known, None), next(known, None)
         return first is not None and (second is None or any(value != first for value in chain([second], known)))
 
-    def read_labels(
-        self, part: Part, layout: Layout, inputs: Mapping[str, list[Any]], survey: None
-    ) -> dict[str, list[Any]]:
+    def read_labels(self, part: Part, layout: Layout, inputs: Mapping[str, list[Any]], survey: None) -> Columns:
         """Return the scores, also of numbers that are written as text."""
         if layout.label not in part.rows.column_names:
             return {LABEL: [math.nan] * len(part.rows)}
         return {LABEL: [_score(value, layout.label, row) for row, value in part.numbered(layout.label)]}
 
     def is_labelled(self, rows: Dataset) -> NDArray[np.bool_]:
-        """Bool `[rows]`: which have a score."""
         return ~np.isnan(numbers_of(rows, LABEL))
 
 

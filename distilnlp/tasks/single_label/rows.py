@@ -7,7 +7,7 @@ from datasets import Dataset
 from numpy.typing import NDArray
 
 from distilnlp.data import Layout
-from distilnlp.data.parts import Part, numbers_of
+from distilnlp.data.parts import Columns, Part, numbers_of
 from distilnlp.signals import LABEL, NO_LABEL
 from distilnlp.tasks.text_rows import TextRows
 
@@ -21,14 +21,12 @@ class SingleLabelRows(TextRows):
 
     def read_labels(
         self, part: Part, layout: Layout, inputs: Mapping[str, list[Any]], survey: dict[Any, int] | None
-    ) -> dict[str, list[Any]]:
-        """Return the ids of names, or of ids in another order."""
+    ) -> Columns:
         if survey is None:
             return {LABEL: [NO_LABEL] * len(part.rows)}
         return {LABEL: [survey[value] for value in part.rows[layout.label][:]]}
 
     def strata(self, rows: Dataset) -> NDArray | None:
-        """Return the class ids."""
         return numbers_of(rows, LABEL)
 
 

@@ -33,7 +33,7 @@ def compute_classification_metrics(eval_prediction: EvalPrediction) -> dict[str,
         DistillationError: no row has a label, a label is not a class of the logits, or a logit is NaN or infinite.
     """
     logits, labels = trainer_logits(eval_prediction), np.asarray(eval_prediction.label_ids)
-    check_finite(logits, "the model under evaluation")
+    check_finite(logits)
     check_label_ids(labels, logits.shape[-1])
 
     labelled = labels != NO_LABEL
