@@ -9,9 +9,7 @@ from typing import Any, TypedDict
 import numpy as np
 from transformers import PreTrainedConfig
 
-from distilnlp.metrics import ExtraMetric, Figure, Interval, Scoring
-from distilnlp.metrics.fidelity import MEASURES
-from distilnlp.metrics.intervals import Resampled
+from distilnlp.metrics import MEASURES, ExtraMetric, Figure, Interval, Resampled, Scoring
 from distilnlp.signals import label_names_of
 from distilnlp.tasks import TASKS
 
@@ -66,10 +64,8 @@ def measure_quality(
 ) -> dict[str, Quality]:
     """Measure what models predicted, whatever predicted it: metrics, comparisons, fidelity and calibration.
 
-    Args:
-        predictions: of each model by its name, as the task's `predict` gives them, in one label order.
-        labels: as the task's `read_labels` gives them.
-        task, reference, resamples, seed, metrics: see `evaluate_models`.
+    Predictions, of each model by its name and in one label order, and labels are as the task's `predict` and
+    `read_labels` give them; for the rest see `evaluate_models`.
     """
     scorers = {name: task.scores(own, labels) for name, own in predictions.items()}
     resampled = {name: scorer.resample(resamples, seed) for name, scorer in scorers.items()}

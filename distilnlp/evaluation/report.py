@@ -10,9 +10,7 @@ from distilnlp.errors import DistillationError, did_you_mean
 from distilnlp.evaluation.latency import DEFAULT_PLAN, SpeedPlan, measure_speed
 from distilnlp.evaluation.quality import Quality, measure_quality, warn_of_absent_classes, warn_of_undefined
 from distilnlp.evaluation.size import measure_size
-from distilnlp.metrics import ExtraMetric, Scoring
-from distilnlp.metrics.labels import labels_agree
-from distilnlp.metrics.prediction import Collator, Rows, per_model
+from distilnlp.metrics import Collator, ExtraMetric, Rows, Scoring, labels_agree, per_model
 from distilnlp.tasks import SINGLE_LABEL_EVALUATION
 
 

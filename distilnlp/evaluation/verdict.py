@@ -9,8 +9,7 @@ import numpy as np
 from distilnlp.evaluation.quality import Figures, figure_named
 from distilnlp.evaluation.report import ModelReport
 from distilnlp.evaluation.table import LATENCY, percent, throughput_title
-from distilnlp.metrics import Figure, Interval
-from distilnlp.metrics.figure import amount
+from distilnlp.metrics import Figure, Interval, amount
 
 CUT_TEACHER = "teacher, cut"  # the teacher on texts that are cut where the student's are
 FEWEST_ROWS = 20  # of fewer, the intervals of a bootstrap are too narrow to decide anything

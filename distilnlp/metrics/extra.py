@@ -41,11 +41,7 @@ class ExtraMetric:
         return type(self.module).__module__  # evaluate puts the hash of the code there
 
     def values(self, predictions: Items, references: Items) -> dict[str, float]:
-        """Return the numbers that the module gives, by their names.
-
-        Raises:
-            DistillationError: the module refuses these answers, or gives no number for them.
-        """
+        """Return the numbers that the module gives, by their names; a `DistillationError` if it gives none."""
         try:
             found = self.module.compute(predictions=predictions, references=references, **self.config.options)
             numbers = {name: float(value) for name, value in found.items() if isinstance(value, Real)}

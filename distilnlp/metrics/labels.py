@@ -34,11 +34,7 @@ def require_labelled(labelled: Sequence[bool] | NDArray, unit: str = "row") -> N
 
 
 def read_class_ids(examples: Rows, config: PreTrainedConfig) -> NDArray:
-    """Return the label ids `[items]` of the examples, -100 where a label is null or absent.
-
-    Raises:
-        DistillationError: no row has a label, or a label is not a class id of the model.
-    """
+    """Return the label ids `[items]` of the examples, checked, -100 where a label is null or absent."""
     labels = np.asarray(marked_ids(map(label_of, examples)))
     check_label_ids(labels, config.num_labels or 0)
     return labels

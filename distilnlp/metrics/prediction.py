@@ -75,36 +75,15 @@ def inputs_for(model: PreTrainedModel, batch: Batch) -> dict[str, Tensor]:
 
 
 def predict_rows(
-    model: PreTrainedModel,
-    examples: Rows,
-    collator: Collator,
-    read: Read,
-    *,
-    columns: Sequence[str] = (),
-    batch_size: int = 32,
-    owner: str = "the model",
-    around: Around = lambda model, batch: nullcontext(),
+    model: PreTrainedModel, examples: Rows, collator: Collator, read: Read, *, owner: str = "the model", **options: Any
 ) -> list[Any]:
-    """Return what is read of a model's outputs for each row, in the order of the rows.
-
-    Rows run from the longest to the shortest, so that a batch has little padding and memory runs out at the start.
-
-    Args:
-        model: on its own device.
-        examples: tokenised and unpadded rows with `input_ids`; labels and columns the model does not name are ignored.
-        collator: pads a list of rows into a batch of tensors.
-        read: `(outputs, batch) -> ` an array, or a tuple of arrays, for each row of the batch.
-        columns: columns that the batch needs beside the inputs of the model.
-        batch_size: rows in a batch.
-        owner: whose outputs they are, for the progress bar and messages.
-        around: what the model runs in.
+    """Return what is read of a model's outputs for each row, in the order of the rows; see `predict_batches`.
 
     Raises:
         DistillationError: there are no rows, or what was read is NaN or infinite.
     """
     predictions: list[Any] = [None] * len(examples)
-    options: dict[str, Any] = {"columns": columns, "batch_size": batch_size, "owner": owner, "around": around}
-    for indices, rows in predict_batches(model, examples, collator, read, **options):
+    for indices, rows in predict_batches(model, examples, collator, read, owner=owner, **options):
         for index, row in zip(indices, rows, strict=True):
             predictions[index] = row
     check_finite(predictions, owner)
@@ -122,7 +101,20 @@ def predict_batches(
     owner: str = "the model",
     around: Around = lambda model, batch: nullcontext(),
 ) -> Iterator[tuple[list[int], Sequence[Any] | NDArray]]:
-    """Yield the indices of a batch's rows and what is read of the outputs for them; see `predict_rows`."""
+    """Yield the indices of a batch's rows and what is read of the outputs for them.
+
+    Rows run from the longest to the shortest, so that a batch has little padding and memory runs out at the start.
+
+    Args:
+        model: on its own device.
+        examples: tokenised and unpadded rows with `input_ids`; labels and columns the model does not name are ignored.
+        collator: pads a list of rows into a batch of tensors.
+        read: `(outputs, batch) -> ` an array, or a tuple of arrays, for each row of the batch.
+        columns: columns that the batch needs beside the inputs of the model.
+        batch_size: rows in a batch.
+        owner: whose outputs they are, for the progress bar and messages.
+        around: what the model runs in.
+    """
     if not len(examples):
         raise DistillationError("expected rows to predict, but got none. Check the evaluation split and its filters.")
     order = sorted(range(len(examples)), key=lambda index: -TOKENS.length_of(examples[index]))

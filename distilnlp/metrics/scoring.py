@@ -51,8 +51,8 @@ class Scoring:
         Raises:
             DistillationError: there are no rows, they lack a column, or a prediction is NaN or infinite.
         """
-        options: dict[str, Any] = {"columns": self.columns, "batch_size": batch_size, "owner": owner}
-        return predict_rows(model, examples, collator, self.read_outputs, around=self.around, **options)
+        options = {"columns": self.columns, "batch_size": batch_size, "around": self.around}
+        return predict_rows(model, examples, collator, self.read_outputs, owner=owner, **options)
 
     def read_outputs(self, outputs: Any, batch: Batch) -> Items:
         """Return what is kept of a model's outputs: for each row of the batch an array, or a tuple of them."""

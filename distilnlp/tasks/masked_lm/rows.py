@@ -50,8 +50,7 @@ class MaskedLMRows(TextRows):
                 f"masked language modelling needs a tokenizer with a mask token, but this {type(tokenizer).__name__} "
                 "has none. Choose the tokenizer of a masked language model."
             )
-        marks = {"return_special_tokens_mask": True}
-        encoded = super().encode(rows, tokenizer, max_length, desc, config=config, **marks)
+        encoded = super().encode(rows, tokenizer, max_length, desc, config=config, return_special_tokens_mask=True)
         return _mask(encoded, tokenizer, config, desc) if for_evaluation else encoded
 
 

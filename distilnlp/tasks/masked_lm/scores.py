@@ -1,6 +1,6 @@
 """Masked language modelling: a masked token is an item, and a text is drawn as a whole."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
@@ -8,12 +8,11 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import torch.nn.functional as F
 from datasets import Features, List, Value
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import DistillationError
-from distilnlp.metrics import ACCURACY, Figure, Scorer, Scoring, TaskMetric, weighted_scorer
-from distilnlp.metrics.fidelity import same_share
+from distilnlp.metrics import ACCURACY, Figure, Scorer, Scoring, TaskMetric, same_share, weighted_scorer
 from distilnlp.metrics.labels import check_label_ids, require_columns
 from distilnlp.metrics.prediction import Rows, split_rows
 from distilnlp.models.selected_head import head_on, logits_at
@@ -61,7 +60,9 @@ class MaskedTokenMetrics(TaskMetric):
         ]
         return weighted_scorer(partial(_scores, counts=np.array(counts, dtype=np.float64)), len(counts))
 
-    def _compute(self, *, predictions: Any, references: Any) -> dict[str, float]:
+    def _compute(
+        self, *, predictions: Sequence[Mapping[str, ArrayLike]], references: Sequence[NDArray]
+    ) -> dict[str, float]:
         rows = [MaskedTokens(*(np.array(row[name]) for name in MaskedTokens._fields)) for row in predictions]
         return self.scorer(rows, references).values()
 

@@ -12,9 +12,7 @@ from scipy.special import expit, log_expit
 from transformers import PreTrainedConfig
 
 from distilnlp.errors import DistillationError
-from distilnlp.metrics import Figure, Scorer, Scoring, TaskMetric, predict_logits, weighted_scorer
-from distilnlp.metrics.calibration import mean_gap
-from distilnlp.metrics.chunks import row_chunks
+from distilnlp.metrics import Figure, Scorer, Scoring, TaskMetric, mean_gap, predict_logits, row_chunks, weighted_scorer
 from distilnlp.metrics.fidelity import as_pair, mean_divergence
 from distilnlp.metrics.intervals import ratio
 from distilnlp.metrics.labels import align_classes, read_numbers, require_labelled
@@ -83,14 +81,8 @@ def average_precision(weights: NDArray, scores: NDArray, labels: NDArray) -> NDA
     """Return Σ over the thresholds of (recall gained · precision); rows of equal score share a threshold.
 
     That is the mean, over the rows for which the label holds, of the precision among the rows of at least their score.
-
-    Args:
-        weights: how often each row counts, `[..., rows]`.
-        scores: `[rows]`.
-        labels: `[rows]`, 0, 1 or NaN for a row that is left out.
-
-    Returns:
-        `[...]`; 0 where the label holds for no row that counts.
+    A row counts `weights` times, `[..., rows]`; labels `[rows]` are 0, 1 or NaN for a row that is left out. The result
+    is `[...]`, 0 where the label holds for no row that counts.
     """
     known = np.flatnonzero(~np.isnan(labels))
     order = known[np.argsort(-scores[known], kind="stable")]

@@ -41,9 +41,15 @@ class ChoiceCollator:
 
     def __call__(self, rows: list[Row]) -> dict[str, Tensor]:
         """Return tensors `[batch, choices, length]`, `choice_mask` `[batch, choices]`, perhaps `labels` `[batch]`."""
-        counts = [_count(row) for row in rows]
+        inputs = [_inputs(row) for row in rows]
+        counts = [len(row[TOKENS.values]) for row in rows]
         most = max(counts)
-        texts = [text for row in rows for text in _choices(row, most)]
+        # Missing choices repeat the first, which they can thus never beat.
+        texts = [
+            {name: value[index if index < count else 0] for name, value in own.items()}
+            for own, count in zip(inputs, counts, strict=True)
+            for index in range(most)
+        ]
         batch = {name: value.unflatten(0, (len(rows), most)) for name, value in self.pad(texts).items()}
         batch["choice_mask"] = torch.arange(most) < torch.tensor(counts).unsqueeze(-1)
         if all(FOLD in row for row in rows):
@@ -59,24 +65,18 @@ class ChoiceCollator:
         return batch
 
 
-def _count(row: Row) -> int:
-    """Return the number of a row's choices, the same in all its columns."""
+def _inputs(row: Row) -> Row:
+    """Return the columns of a row that have an entry for each of its choices, checked."""
     require_tokens(row)
-    counts = {name: len(value) for name, value in row.items() if isinstance(value, list) and name not in LABEL_COLUMNS}
+    inputs = {name: value for name, value in row.items() if isinstance(value, list) and name not in LABEL_COLUMNS}
+    counts = {name: len(value) for name, value in inputs.items()}
     count = len(row[TOKENS.values])
     if count < 2 or not isinstance(row[TOKENS.values][0], Sequence) or {*counts.values()} - {count}:
         raise DistillationError(
             "every row needs two choices or more, each a list of token ids, and as many in its other columns, but the "
             f"lists of a row have the lengths {counts}. Tokenise the text of each choice."
         )
-    return count
-
-
-def _choices(row: Row, count: int) -> list[Row]:
-    """Split a row into its choices; missing ones repeat the first, which they can thus never beat."""
-    inputs = {name: value for name, value in row.items() if isinstance(value, list) and name not in LABEL_COLUMNS}
-    own = len(row[TOKENS.values])
-    return [{name: value[index if index < own else 0] for name, value in inputs.items()} for index in range(count)]
+    return inputs
 
 
 class MultipleChoice(RowTask):

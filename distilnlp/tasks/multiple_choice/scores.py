@@ -9,9 +9,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import DistillationError
 from distilnlp.labels import label_of, marked_ids
-from distilnlp.metrics import Scorer, weighted_scorer
-from distilnlp.metrics.intervals import weighted_means
-from distilnlp.metrics.labels import check_label_ids
+from distilnlp.metrics import Scorer, check_label_ids, weighted_means, weighted_scorer
 from distilnlp.metrics.prediction import Collator, Rows, check_finite, split_rows
 from distilnlp.signals import Batch
 from distilnlp.tasks.single_label.metrics import Accuracy

@@ -123,13 +123,11 @@ class QuestionRows(RowFormat):
                 return_offsets_mapping=True,
             )
             owners = encoded.pop("overflow_to_sample_mapping")
-            rows = {name: [own[owner] for owner in owners] for name, own in {**batch, EXAMPLE: numbers}.items()}
-            columns = _windows(encoded, rows, with_offsets=for_evaluation or with_characters)
+            asked = {name: [own[owner] for owner in owners] for name, own in {**batch, EXAMPLE: numbers}.items()}
+            windows = _windows(encoded, asked, with_offsets=for_evaluation or with_characters)
             if with_characters:
-                columns[WORD_IDS] = word_numbers(encoded, rows[QUESTION], rows[CONTEXT])
-            if for_evaluation:
-                columns |= {name: rows[name] for name in (CONTEXT, ANSWERS)}
-            return columns
+                windows[WORD_IDS] = word_numbers(encoded, asked[QUESTION], asked[CONTEXT])
+            return {**windows, CONTEXT: asked[CONTEXT], ANSWERS: asked[ANSWERS]} if for_evaluation else windows
 
         return map_in_parts(rows, encode, with_indices=True, remove_columns=rows.column_names, desc=desc)
 
@@ -181,22 +179,22 @@ def _check_room(questions: list[str], tokenizer: PreTrainedTokenizerBase, max_le
         )
 
 
-def _windows(encoded: Any, rows: Columns, with_offsets: bool) -> Columns:
-    """Return the columns of tokenised windows; `rows` has those of each window's question."""
-    masks = [np.equal(encoded.sequence_ids(window), 1).astype(np.int8) for window in range(len(rows[EXAMPLE]))]
+def _windows(encoded: Any, asked: Columns, with_offsets: bool) -> Columns:
+    """Return the columns of tokenised windows; `asked` has those of each window's question."""
+    masks = [np.equal(encoded.sequence_ids(window), 1).astype(np.int8) for window in range(len(asked[EXAMPLE]))]
     both = zip(encoded.pop("offset_mapping"), masks, strict=True)
     offsets = [np.asarray(own, dtype=np.int32) * mask[:, None] for own, mask in both]
-    spans = list(map(_answer_tokens, offsets, masks, rows[ANSWERS], rows[ANSWER_STARTS]))
+    spans = list(map(_answer_tokens, offsets, masks, asked[ANSWERS], asked[ANSWER_STARTS]))
     columns = {
         **encoded,
         "context_mask": masks,
         START: [start for start, _ in spans],
         END: [end for _, end in spans],
-        EXAMPLE: rows[EXAMPLE],
+        EXAMPLE: asked[EXAMPLE],
         "length": [len(mask) for mask in masks],
     }
-    if FOLD in rows:
-        columns[FOLD] = rows[FOLD]
+    if FOLD in asked:
+        columns[FOLD] = asked[FOLD]
     if with_offsets:
         columns[OFFSETS] = offsets
     return columns

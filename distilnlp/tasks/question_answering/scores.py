@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import DistillationError
-from distilnlp.metrics import Figure, Scorer, Scoring, TaskMetric, weighted_scorer
-from distilnlp.metrics.fidelity import same_share
-from distilnlp.metrics.intervals import weighted_means
+from distilnlp.metrics import Figure, Scorer, Scoring, TaskMetric, same_share, weighted_means, weighted_scorer
 from distilnlp.metrics.labels import require_columns, require_labelled
 from distilnlp.metrics.prediction import Collator, Example, Rows, split_rows
 from distilnlp.signals import Batch
@@ -137,7 +135,7 @@ def best_span(
 
 
 def answer_f1(answer: str, reference: str) -> float:
-    """Return the F1 of the words of an answer, each counted as often as it occurs; see `question_scorer`."""
+    """Return the F1 of the words of an answer, each counted as often as it occurs; see `AnswerMetrics`."""
     found, expected = _words(answer), _words(reference)
     shared = (Counter(found) & Counter(expected)).total()
     return 2 * shared / (len(found) + len(expected)) if shared else 0.0

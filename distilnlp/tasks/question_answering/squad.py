@@ -76,7 +76,8 @@ def as_columns(answers: Any) -> Columns | None:
     else:
         columns = {name: _as_list(answers[name]) for name in ANSWER_TYPE}
     starts = columns["answer_start"]
-    if not all(isinstance(text, str | None) for text in columns["text"]) or not all(map(_may_be_start, starts)):
+    are_whole = all(start is None or (isinstance(start, int | float) and start % 1 == 0) for start in starts)
+    if not (are_whole and all(isinstance(text, str | None) for text in columns["text"])):
         raise DistillationError(
             f"an answer must be a text, and its answer_start a whole number, but the answers are {answers}. Convert "
             "them, as in {'text': ['film'], 'answer_start': [4]}."
@@ -89,7 +90,3 @@ def _as_list(value: Any) -> list[Any]:
     if value is None:
         return []
     return value if isinstance(value, list) else [value]
-
-
-def _may_be_start(value: Any) -> bool:
-    return value is None or isinstance(value, int) or (isinstance(value, float) and value.is_integer())

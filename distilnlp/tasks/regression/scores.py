@@ -9,9 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import DistillationError
-from distilnlp.metrics import Figure, Scorer, Scoring, TaskMetric, predict_logits, weighted_scorer
-from distilnlp.metrics.fidelity import as_pair
-from distilnlp.metrics.intervals import ratio
+from distilnlp.metrics import Figure, Scorer, Scoring, TaskMetric, as_pair, predict_logits, ratio, weighted_scorer
 from distilnlp.metrics.labels import read_numbers, require_labelled
 from distilnlp.metrics.prediction import Collator, Rows, check_finite
 

@@ -68,13 +68,7 @@ class TokenClassification(Task):
         return batch["labels"] != NO_LABEL
 
     def align_logits(self, logits: Tensor, batch: Batch, own: Batch) -> Tensor:
-        """Return logits that a teacher gave in its own pieces at the student's: word k at the start of word k.
-
-        From `[batch, teacher's length, tags]`.
-
-        Raises:
-            DistillationError: a row has more words in one encoding than in the other.
-        """
+        """Return logits that a teacher gave in its own pieces at the student's: word k at the start of word k."""
         mine, its = self.valid_items(batch), self.valid_items(own)
         counts = mine.sum(dim=-1), its.sum(dim=-1)
         if not torch.equal(*counts):
