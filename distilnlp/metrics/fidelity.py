@@ -15,10 +15,7 @@ MEASURES = (
     Figure("agreement", "agreement"),
     Figure("kl", "KL (nats)", is_share=False, higher_is_better=False),
     Figure(
-        "correlation",
-        "correlation with reference",
-        "the predictions of one of the models are constant",
-        is_share=False,
+        "correlation", "correlation with reference", "the predictions of one of the models are constant", is_share=False
     ),
     Figure("absolute_difference", "difference from reference", is_share=False, higher_is_better=False),
 )

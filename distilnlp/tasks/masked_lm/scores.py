@@ -18,8 +18,6 @@ from distilnlp.metrics.prediction import Rows, split_rows
 from distilnlp.models.selected_head import head_on, logits_at
 from distilnlp.signals import NO_LABEL, Batch
 
-COLUMNS = ("labels",)
-
 
 class MaskedTokens(NamedTuple):
     """What is kept of a model's logits `[length, vocabulary]` at the masked positions of a row."""
@@ -78,12 +76,12 @@ class MaskedLMScoring(Scoring):
     metrics = (MaskedTokenMetrics,)
     fidelity: ClassVar = {"agreement": masked_agreement}
     constant_name = "the most frequent token everywhere"
-    columns = COLUMNS
+    columns = ("labels",)
     logits_tell = False
 
     def read_labels(self, examples: Rows, config: PreTrainedConfig) -> list[NDArray]:
         """Return the ids of the tokens that were masked."""
-        require_columns(examples, COLUMNS, "masked language modelling, masked for an evaluation,")
+        require_columns(examples, self.columns, "masked language modelling, masked for an evaluation,")
         labels = [np.asarray(row["labels"]) for row in examples]
         for row, of_row in zip(examples, labels, strict=True):
             if of_row.shape != (len(row["input_ids"]),):

@@ -1,7 +1,7 @@
 """Rows of words, each with a tag."""
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from typing import Any, ClassVar
@@ -119,11 +119,14 @@ class TokenRows(RowFormat):
         def encode(batch: Columns) -> Columns:
             texts = [text for words in batch[WORDS] for text in self.as_texts(words)]
             encoded = dict(tokenizer(texts, truncation=True, max_length=max_length, return_offsets_mapping=True))
-            words_of = [
-                list(_word_of_each_token(words, offsets))
-                for words, offsets in zip(batch[WORDS], encoded.pop("offset_mapping"), strict=True)
+            words_of = list(map(_word_of_each_token, batch[WORDS], encoded.pop("offset_mapping")))
+            starts = list(map(_first_pieces, words_of))
+            labels = [
+                np.asarray([own[word] if is_first else NO_LABEL for word, is_first in zip(*row, strict=True)], np.int32)
+                for *row, own in zip(words_of, starts, batch[LABEL], strict=True)
             ]
-            return {**encoded, **_per_token(words_of, batch[LABEL]), "length": [len(row) for row in words_of]}
+            lengths = list(map(len, words_of))
+            return {**encoded, LABEL: labels, "word_starts": starts, WORD_IDS: words_of, "length": lengths}
 
         return map_in_parts(rows, encode, remove_columns=[WORDS], desc=desc)
 
@@ -168,29 +171,19 @@ def _words(value: str | list[str] | None) -> list[str]:
     return [word or "" for word in value or ()]
 
 
-def _word_of_each_token(words: Sequence[str], offsets: Sequence[tuple[int, int]]) -> Iterator[int]:
-    """Yield for every token the index of its word, -1 if it is of none; words were read with one space between them."""
+def _word_of_each_token(words: Sequence[str], offsets: Sequence[tuple[int, int]]) -> NDArray[np.int32]:
+    """Return for every token the index of its word, -1 if it is of none; words were read with one space between."""
     ends = list(accumulate(words, lambda end, word: end + 1 + len(word), initial=-1))[1:]
-    for start, end in offsets:
+
+    def word_at(start: int, end: int) -> int:
         # By its last character, because a token may begin with the space before its word.
         word = bisect_right(ends, end - 1) if end > start else len(ends)
-        yield word if word < len(ends) and end - 1 >= ends[word] - len(words[word]) else -1
+        return word if word < len(ends) and end - 1 >= ends[word] - len(words[word]) else -1
+
+    return np.asarray([word_at(start, end) for start, end in offsets], dtype=np.int32)
 
 
-def _per_token(words_of: list[list[int]], tags: list[list[int]]) -> dict[str, list[NDArray]]:
-    starts = [_first_pieces(words) for words in words_of]
-    labels = [
-        [own[word] if start else NO_LABEL for word, start in zip(words, first, strict=True)]
-        for words, first, own in zip(words_of, starts, tags, strict=True)
-    ]
-    return {
-        LABEL: [np.asarray(row, dtype=np.int32) for row in labels],
-        "word_starts": starts,
-        WORD_IDS: [np.asarray(words, dtype=np.int32) for words in words_of],
-    }
-
-
-def _first_pieces(words: Sequence[int]) -> NDArray[np.int8]:
+def _first_pieces(words: Sequence[int] | NDArray) -> NDArray[np.int8]:
     """Return 1 for every token that is the first of a word, else 0, from the index of each token's word, -1 = none."""
     first = np.zeros(len(words), dtype=np.int8)
     first[np.unique(words, return_index=True)[1]] = 1

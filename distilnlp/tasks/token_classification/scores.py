@@ -22,7 +22,6 @@ from distilnlp.tasks.single_label.scores import answered_classes, softmax_confid
 
 logger = logging.getLogger(__name__)
 
-COLUMNS = ("word_starts",)
 ENTITY_TAG = re.compile("([A-Z])(?:[-_](.+))?")
 # Per scheme, what its prefixes are in IOBES, in which IOB1, IOB2 and IOE are contained.
 SCHEMES = {
@@ -151,11 +150,11 @@ class TokenScoring(Scoring):
     metrics = (TagMetrics,)
     fidelity: ClassVar = {"agreement": word_agreement, "kl": word_kl}
     constant_name = "the most frequent tag for every word"
-    columns = COLUMNS
+    columns = ("word_starts",)
 
     def read_labels(self, examples: Rows, config: PreTrainedConfig) -> WordLabels:
         """Return the tags at the first pieces of the words."""
-        require_columns(examples, COLUMNS, "token classification")
+        require_columns(examples, self.columns, "token classification")
         ids = [_ids_at_words(np.asarray(row["word_starts"], dtype=bool), label_of(row)) for row in examples]
         check_label_ids(np.concatenate(ids), config.num_labels or 0, "word")
         return WordLabels(label_names_of(config), ids)
