@@ -48,7 +48,7 @@ def require_ids(dataset: Dataset, column: str, split: str) -> None:
 def require_type(
     dataset: Dataset, column: str, kinds: Kinds, expected: str, split: str, *, depth: int = 0, may_be_null: bool = True
 ) -> None:
-    """Refuse a column whose values have another type; whose numbers are in `depth` lists a row.
+    """Refuse a column whose values, each row's in `depth` lists, have another type.
 
     Args:
         kinds: the types of number that fit.

@@ -108,7 +108,7 @@ class Task(ABC):
         """Return a tokenised data set whose labels mean what the logits mean; objects that are none pass unchanged.
 
         Args:
-            dataset: those of a `split`, for messages.
+            dataset: of the split that messages call `split`.
             label_names: of the student, in the order of its logits; None = it names none.
             num_labels: what `num_classes` says of the student.
 
