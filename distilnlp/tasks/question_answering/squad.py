@@ -5,8 +5,7 @@ from typing import Any
 
 from datasets import Dataset, Features, List, Value
 
-from distilnlp.data.parts import Part, read_in_parts
-from distilnlp.data.source_columns import is_empty, is_list
+from distilnlp.data import LISTS, Part, is_empty, read_in_parts
 from distilnlp.errors import DistillationError
 from distilnlp.signals.names import CONTEXT, QUESTION
 
@@ -44,7 +43,7 @@ def _flatten(part: Part) -> dict[str, list[Any]]:
 
 def _is_nested(dataset: Dataset) -> bool:
     articles = dataset.features.get("data", dataset.features)
-    article = articles.feature if is_list(articles) else articles
+    article = articles.feature if isinstance(articles, LISTS) else articles
     return isinstance(article, dict) and "paragraphs" in article
 
 
@@ -62,7 +61,7 @@ def _questions(dataset: Dataset) -> Iterator[dict[str, Any]]:
 
 def is_answers(feature: Any) -> bool:
     """Whether a column holds answers, in a form that `as_columns` reads, or nothing."""
-    parts = feature.feature if is_list(feature) else feature
+    parts = feature.feature if isinstance(feature, LISTS) else feature
     return is_empty(feature) or (isinstance(parts, dict) and parts.keys() >= ANSWER_TYPE.keys())
 
 

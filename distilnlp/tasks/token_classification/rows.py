@@ -1,7 +1,7 @@
 """Rows of words, each with a tag."""
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from typing import Any, ClassVar
@@ -11,11 +11,23 @@ from datasets import Dataset, List, Value, concatenate_datasets
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from distilnlp.data import DataConfig, Layout, RowFormat
-from distilnlp.data.parts import Part, map_in_parts, values_of
-from distilnlp.data.source_checks import require_column
-from distilnlp.data.source_columns import candidates, find_text_columns, is_text, is_text_list, may_be_label_list
-from distilnlp.data.two_tokenizers import require_fast
+from distilnlp.data import (
+    Columns,
+    DataConfig,
+    Layout,
+    Part,
+    RowFormat,
+    Types,
+    candidates,
+    find_text_columns,
+    is_text,
+    is_text_list,
+    map_in_parts,
+    may_be_label_list,
+    require_column,
+    require_fast,
+    values_of,
+)
 from distilnlp.errors import DistillationError, shown
 from distilnlp.signals.names import LABEL, NO_LABEL, TEACHER, WORD_IDS, WORDS
 
@@ -33,7 +45,7 @@ class TokenRows(RowFormat):
 
     task = "token classification"
     inputs = (WORDS,)
-    features: ClassVar[Mapping[str, Any]] = {WORDS: List(Value("string")), LABEL: List(Value("int64"))}
+    features: ClassVar[Types] = {WORDS: List(Value("string")), LABEL: List(Value("int64"))}
     usual_labels = ("ner_tags", "tags", "labels", LABEL)
     label_checks = (
         (
@@ -74,7 +86,7 @@ class TokenRows(RowFormat):
             return layout
         return replace(layout, texts=_find_words(dataset, layout.label))
 
-    def read_inputs(self, part: Part, layout: Layout) -> dict[str, list[Any]]:
+    def read_inputs(self, part: Part, layout: Layout) -> Columns:
         """Return `words`; text is split at white space."""
         return {WORDS: [_words(value) for value in part.rows[layout.texts[0]][:]]}
 
@@ -82,18 +94,20 @@ class TokenRows(RowFormat):
         """Return the words joined by one space: so they are tokenised."""
         return [" ".join(value)]
 
-    def read_labels(
-        self, part: Part, layout: Layout, inputs: Mapping[str, list[Any]], survey: dict[Any, int] | None
-    ) -> dict[str, list[Any]]:
+    def read_labels(self, part: Part, layout: Layout, inputs: Columns, survey: dict[Any, int] | None) -> Columns:
         """Return one tag id a word."""
         words = inputs[WORDS]
         if survey is None:
             return {LABEL: [[NO_LABEL] * len(row) for row in words]}
-        tags = [
-            [NO_LABEL] * len(own) if row is None else [survey[tag] for tag in row]
-            for own, row in zip(words, part.rows[layout.label][:], strict=True)
-        ]
-        _check_lengths(words, tags, layout, part.first)
+        tags = []
+        for (row, given), own in zip(part.numbered(layout.label), words, strict=True):
+            tags.append([NO_LABEL] * len(own) if given is None else [survey[tag] for tag in given])
+            if len(own) != len(tags[-1]):
+                raise DistillationError(
+                    f"every word needs one tag, but row {row} (counted from 0) has {len(own)} words in "
+                    f"{layout.texts[0]!r} and {len(tags[-1])} tags in {layout.label!r}. Correct the row; a row without "
+                    "tags has null."
+                )
         return {LABEL: tags}
 
     def is_labelled(self, rows: Dataset) -> NDArray[np.bool_]:
@@ -113,7 +127,7 @@ class TokenRows(RowFormat):
         """Tokenise; the words beyond `max_length` are cut, and their tags with them."""
         require_fast(tokenizer, self.task)
 
-        def encode(batch: dict[str, list[Any]]) -> dict[str, Any]:
+        def encode(batch: Columns) -> dict[str, Any]:
             texts = [text for words in batch[WORDS] for text in self.as_texts(words)]
             encoded = dict(tokenizer(texts, truncation=True, max_length=max_length, return_offsets_mapping=True))
             words_of = [
@@ -127,7 +141,7 @@ class TokenRows(RowFormat):
     def with_common_labels(self, first: Dataset, second: Dataset) -> tuple[Dataset, Dataset]:
         """Return both with marks and labels at those words alone that both have room for."""
 
-        def label(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        def label(rows: Columns) -> Columns:
             starts = list(map(_common_starts, rows[WORD_IDS], rows[TEACHER + WORD_IDS]))
             labels = [np.where(start, own, NO_LABEL) for start, own in zip(starts, rows[LABEL], strict=True)]
             return {"word_starts": starts, LABEL: labels}
@@ -144,7 +158,7 @@ class TokenRows(RowFormat):
         if not {WORD_IDS, TEACHER + WORD_IDS, "word_starts"} <= set(both.column_names):
             return both
 
-        def mark(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        def mark(rows: Columns) -> Columns:
             own, other = rows[WORD_IDS], rows[TEACHER + WORD_IDS]
             return {
                 "word_starts": list(map(_common_starts, own, other)),
@@ -163,15 +177,6 @@ def _words(value: str | list[str] | None) -> list[str]:
     if isinstance(value, str):
         return value.split()
     return [word or "" for word in value or ()]
-
-
-def _check_lengths(words: list[list[str]], tags: list[list[int]], layout: Layout, first: int) -> None:
-    for row, (own, labels) in enumerate(zip(words, tags, strict=True), first):
-        if len(own) != len(labels):
-            raise DistillationError(
-                f"every word needs one tag, but row {row} (counted from 0) has {len(own)} words in {layout.texts[0]!r} "
-                f"and {len(labels)} tags in {layout.label!r}. Correct the row; a row without tags has null."
-            )
 
 
 def _word_of_each_token(words: Sequence[str], offsets: Sequence[tuple[int, int]]) -> Iterator[int]:
