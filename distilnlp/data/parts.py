@@ -1,7 +1,6 @@
 """Work on rows in parts: of rows in files come rows in a file, and the memory never holds them all."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -11,21 +10,19 @@ from typing import Any
 
 import datasets
 import numpy as np
-import pyarrow as pa
-from datasets import Dataset, DatasetInfo, Features
+from datasets import Dataset, DatasetInfo, Features, List, Value
 from datasets.fingerprint import Hasher, generate_random_fingerprint
 from numpy.typing import NDArray
 
 from distilnlp.errors import DistillationError
 from distilnlp.files import FULL, causes, is_failed_write
 
+Columns = dict[str, list[Any]]  # one entry a row
+Types = Mapping[str, Value | List]  # of the columns
 PART = 1000  # rows: what is in memory at a time
 FOLDER = "distilnlp"  # in the cache of the datasets library
 # What decides how rows are read, rewritten and tokenised.
 CODE, LIBRARIES = ("data", "tasks", "augmentation"), ("datasets", "tokenizers", "transformers")
-
-
-Columns = dict[str, list[Any]]  # an entry a row
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ class Part:
 
 
 def read_in_parts(
-    dataset: Dataset, read: Callable[[Part], dict[str, list[Any]]], features: Features, *, key: Any, desc: str
+    dataset: Dataset, read: Callable[[Part], Columns], features: Features, *, key: object, desc: str
 ) -> Dataset:
     """Return the rows that are read of each part of a data set.
 
@@ -59,14 +56,10 @@ def read_in_parts(
     """
     if not len(dataset):
         return Dataset.from_dict(read(Part(dataset, 0)), features=features)
-
-    def read_table(table: pa.Table, numbers: list[int]) -> dict[str, list[Any]]:
-        rows = Dataset(table, DatasetInfo(features=dataset.features), fingerprint="part")
-        return read(Part(rows, numbers[0]))
-
+    info = DatasetInfo(features=dataset.features)
     made = map_in_parts(
         dataset.with_format("arrow"),
-        read_table,
+        lambda table, numbers: read(Part(Dataset(table, info, fingerprint="part"), numbers[0])),
         key=key,
         with_indices=True,
         remove_columns=dataset.column_names,
@@ -76,7 +69,7 @@ def read_in_parts(
     return made.with_format(None)
 
 
-def map_in_parts(rows: Dataset, function: Callable[..., Any], *, key: Any = None, **options: Any) -> Dataset:
+def map_in_parts(rows: Dataset, function: Callable[..., Any], *, key: object = None, **options: Any) -> Dataset:
     """Return `rows.map(function, batched=True, **options)`: in memory as the rows are, or else in a file.
 
     The file lies in the cache of the datasets library, never beside the user's own. It is found again, by another
@@ -98,44 +91,32 @@ def map_in_parts(rows: Dataset, function: Callable[..., Any], *, key: Any = None
         fingerprint = generate_random_fingerprint()
     path = None
     if rows.cache_files and datasets.is_caching_enabled():  # if it is not, the library chooses a temporary file
-        path = str(_cache() / FOLDER / f"{fingerprint}.arrow")
-    with naming_the_cache():
+        path = str(Path(datasets.config.HF_DATASETS_CACHE).expanduser() / FOLDER / f"{fingerprint}.arrow")
+    try:
         return rows.map(
             function, batched=True, batch_size=PART, cache_file_name=path, new_fingerprint=fingerprint, **options
         )
-
-
-@contextmanager
-def naming_the_cache(explained: Callable[[Exception], DistillationError] | None = None) -> Iterator[None]:
-    """Name the cache of the datasets library where it cannot be written.
-
-    Args:
-        explained: what to raise for any other error; None = the error itself.
-
-    Raises:
-        DistillationError: the folder cannot be made or written, or its disk is full.
-    """
-    try:
-        yield
     except DistillationError:
         raise
     except Exception as error:
-        cache = _cache()
-        for cause in causes(error):
-            path = getattr(cause, "filename", None)  # in the cache, or on the way to it
-            is_near = isinstance(path, str) and (Path(path).is_relative_to(cache) or cache.is_relative_to(path))
-            if is_near or is_failed_write(cause, FULL):
-                raise DistillationError(
-                    f"the cache of the datasets library, {cache}, cannot be written ({cause}). "
-                    "Set HF_DATASETS_CACHE to a folder with room."
-                ) from error
-        if explained is None:
+        unwritable = unwritable_cache(error)
+        if unwritable is None:
             raise
-        raise explained(error) from error
+        raise unwritable from error
 
 
-def _cache() -> Path:
-    return Path(datasets.config.HF_DATASETS_CACHE).expanduser()
+def unwritable_cache(error: Exception) -> DistillationError | None:
+    """Return what is said of an error that comes of the cache of the datasets library; None if it does not."""
+    cache = Path(datasets.config.HF_DATASETS_CACHE).expanduser()
+    for cause in causes(error):
+        path = getattr(cause, "filename", None)  # in the cache, or on the way to it
+        is_near = isinstance(path, str) and (Path(path).is_relative_to(cache) or cache.is_relative_to(path))
+        if is_near or is_failed_write(cause, FULL):
+            return DistillationError(
+                f"the cache of the datasets library, {cache}, cannot be written ({cause}). "
+                "Set HF_DATASETS_CACHE to a folder with room."
+            )
+    return None
 
 
 def spread(rows: Dataset, count: int) -> Dataset:

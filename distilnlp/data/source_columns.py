@@ -1,60 +1,56 @@
-"""The columns of a source that matter: its texts, and its labels with what they mean."""
+"""The columns of a source that matter: its texts, its labels with what they mean, and which are refused."""
 
 import logging
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
 import pyarrow.compute as pc
-from datasets import ClassLabel, Dataset, LargeList, List, Value
+from datasets import ClassLabel, Dataset, Json, LargeList, List, Value
 
-from distilnlp.errors import DistillationError, shown
+from distilnlp.data.config import DataConfig
+from distilnlp.data.parts import values_of
+from distilnlp.errors import DistillationError, did_you_mean, shown
 from distilnlp.labels import label_order
 from distilnlp.signals import NO_LABEL, TEXT
 
 logger = logging.getLogger(__name__)
 
 # What a label column's type must be, and what is said of a column of another type, which stands for %s.
-LabelCheck = tuple[Callable[[Any], bool], str]
+LabelCheck = tuple[Callable[[object], bool], str]
+LISTS = (List, LargeList)
+SINGLE = (ClassLabel, Value)
+KINDS: dict[type, str] = {str: "text", bool: "true or false", list: "a list", dict: "an object"}
 
 
 # ---- Types ----
 
 
-def is_text(feature: Any) -> bool:
+def is_text(feature: object) -> bool:
     """Whether a column holds text."""
     return isinstance(feature, Value) and feature.dtype in ("string", "large_string")
 
 
-def is_list(feature: Any) -> bool:
-    """Whether a column holds lists."""
-    return isinstance(feature, List | LargeList)
-
-
-def is_text_list(feature: Any) -> bool:
+def is_text_list(feature: object) -> bool:
     """Whether a column holds lists of texts."""
-    return is_list(feature) and is_text(feature.feature)
+    return isinstance(feature, LISTS) and is_text(feature.feature)
 
 
-def is_empty(feature: Any) -> bool:
+def is_empty(feature: object) -> bool:
     """Whether a column holds nothing but nulls, so that its type is unknown: it fits every task."""
     return isinstance(feature, Value) and feature.dtype == "null"
 
 
-def may_be_label(feature: Any) -> bool:
-    """Whether a column holds single values."""
-    return isinstance(feature, ClassLabel | Value)
-
-
-def may_be_label_list(feature: Any) -> bool:
+def may_be_label_list(feature: object) -> bool:
     """Whether a column holds lists of single values, or nothing."""
-    return is_empty(feature) or (is_list(feature) and may_be_label(feature.feature))
+    return is_empty(feature) or (isinstance(feature, LISTS) and isinstance(feature.feature, SINGLE))
 
 
-def innermost(feature: Any) -> Any:
+def innermost(feature: object) -> object:
     """Return the type of one entry of a column's lists, at any depth; of a column without lists its own."""
-    while is_list(feature):
+    while isinstance(feature, LISTS):
         feature = feature.feature
     return feature
 
@@ -86,7 +82,7 @@ def find_text_columns(
 
 
 def candidates(
-    dataset: Dataset, is_kind: Callable[[Any], bool], usual: Sequence[str], taken: Collection[str]
+    dataset: Dataset, is_kind: Callable[[object], bool], usual: Sequence[str], taken: Collection[str]
 ) -> list[str]:
     """Return the columns of a kind; one alone if one has a usual name.
 
@@ -98,6 +94,75 @@ def candidates(
     """
     found = [name for name, feature in dataset.features.items() if name not in taken and is_kind(feature)]
     return [name for name in usual if name in found][:1] or found
+
+
+# ---- What is refused ----
+
+
+def require_column(dataset: Dataset, name: str, key: str, where: str = "") -> None:
+    """Raise a `DistillationError` that names the recipe's `key` if the data set has no such column.
+
+    Args:
+        dataset: the rows.
+        name: the column.
+        key: what names it.
+        where: how the message begins, if the rows are not those of `data.source`.
+    """
+    if name not in dataset.column_names:
+        raise DistillationError(
+            f"{where}{key} names the column {name!r}, but the data has {shown(dataset.column_names)}."
+            f"{did_you_mean(name, dataset.column_names)} Set {key}."
+        )
+
+
+def check_types(
+    dataset: Dataset, config: DataConfig, label: str | None = None, label_checks: Sequence[LabelCheck] = ()
+) -> None:
+    """Refuse columns of several types, where they may be read, and a label column that does not fit the task.
+
+    Args:
+        dataset: rows of a source.
+        config: names the columns that are read; all may be where it names none.
+        label: the label column, if it is read.
+        label_checks: of its type.
+    """
+    named = [label, *(config.text_columns or dataset.column_names), *(config.choice_columns or ())]
+    for name, feature in dataset.features.items():
+        if name in named and isinstance(innermost(feature), Json):  # so the library reads JSON of several types
+            is_settled = name == label or config.text_columns
+            hint = "" if is_settled else " If it is not read, name in data.text_columns what is."
+            _check_one_type(dataset, name, hint)
+    for fits, message in label_checks if label in dataset.column_names else ():
+        if not fits(dataset.features[label]):
+            raise DistillationError(f"label column {label!r} " + message.replace("%s", shown(dataset.features[label])))
+
+
+def _check_one_type(dataset: Dataset, name: str, hint: str) -> None:
+    counts: Counter[str] = Counter()
+    first: dict[str, tuple[int, Any]] = {}
+    for row, (value,) in enumerate(values_of(dataset, name)):
+        for entry in _entries(value, dataset.features[name]):
+            kind = KINDS.get(type(entry), "a number")
+            counts[kind] += 1
+            first.setdefault(kind, (row, entry))
+    if len(first) < 2:
+        return
+    rare = min(reversed(first), key=counts.__getitem__)
+    others = " or ".join(kind for kind in first if kind != rare)
+    row, entry = first[rare]
+    raise DistillationError(
+        f"column {name!r} holds {others}, but row {row} (counted from 0) holds {rare}, {shown(entry)}. Give all its "
+        f"values one type, such as text in quotation marks.{hint}"
+    )
+
+
+def _entries(value: Any, feature: object) -> Iterator[Any]:
+    """Yield the values in lists, at any depth that the type of a column has, nulls aside."""
+    if isinstance(feature, LISTS):
+        for entry in value or ():
+            yield from _entries(entry, feature.feature)
+    elif value is not None:
+        yield value
 
 
 # ---- Labels ----
@@ -123,21 +188,16 @@ class LabelColumn:
         self.hidden: set[Any] = {None, "", NO_LABEL} if self.names is None else {None, "", NO_LABEL, -1}
 
     @cached_property
-    def distinct(self) -> set[Any]:
-        """The values that occur, read once: there may be millions of rows."""
+    def labels(self) -> set[Any]:
+        """The values that occur and are labels, read once: there may be millions of rows."""
         values: set[Any] = set()
         rows = self.dataset.select_columns([self.name]).with_format("arrow")
         for batch in rows.iter(batch_size=10_000):
             column, feature = batch[self.name], self.dataset.features[self.name]
-            while is_list(feature):
+            while isinstance(feature, LISTS):
                 column, feature = pc.list_flatten(column), feature.feature
             values.update(pc.unique(column).to_pylist())
-        return values
-
-    @property
-    def labels(self) -> set[Any]:
-        """The values that occur and are labels."""
-        return self.distinct - self.hidden
+        return values - self.hidden
 
     def find_names(self, given: Sequence[str] | None) -> list[str] | None:
         """Return the label names that the data itself states, or None for bare ids.
@@ -166,47 +226,13 @@ class LabelColumn:
         order: dict[Any, int] = {name: index for index, name in enumerate(names)}
         meaning = self.names or given or names
         known = order if self.is_text else {id_: order[name] for id_, name in enumerate(meaning) if name in order}
-        known = known | dict.fromkeys(self.hidden, NO_LABEL)
-        unknown = [value for value in self.distinct if value not in known]
+        unknown = [value for value in self.labels if value not in known]
         if unknown:
             raise DistillationError(
                 f"label column {self.name!r} holds {shown(unknown)}, but the labels are {shown(list(names))} (ids 0, "
                 f"1, …; null or {NO_LABEL} = no label). Use the teacher's label names, or set data.label_names."
             )
-        return known
-
-
-def find_class_names(
-    column: LabelColumn, given: Sequence[str] | None, teacher_names: Sequence[str] | None
-) -> list[str]:
-    """Return the names of classes in logit order, agreed between the data, `data.label_names` and the teacher.
-
-    Raises:
-        DistillationError: they do not agree, or there are fewer than two labels.
-    """
-    data_names = column.find_names(given)
-    strange = [value for value in column.labels if not isinstance(value, str | int | float)]
-    if strange:
-        raise DistillationError(
-            f"label column {column.name!r} must hold names or ids, but it holds {shown(strange[0])}. Write the labels "
-            "as text."
-        )
-    _warn_of_near_names(data_names or ())
-    if data_names is None and teacher_names is None:
-        ids = sorted(column.labels)
-        if ids != list(range(len(ids))):
-            raise DistillationError(
-                f"label column {column.name!r} must hold ids 0, 1, … without a gap or names, but it holds "
-                f"{shown(ids)}. Use names (text) as labels."
-            )
-        data_names = [str(index) for index in range(len(ids))]
-    names = agreed_names(data_names, teacher_names, given, given is not None or column.names is not None)
-    _warn_of_ids(column, given or names)
-    if len(names) < 2:
-        raise DistillationError(
-            f"classification needs two labels or more, but the data has {shown(names)}. Check {column.name!r}."
-        )
-    return names
+        return known | dict.fromkeys(self.hidden, NO_LABEL)
 
 
 def agreed_names(
@@ -268,16 +294,7 @@ def _are_placeholders(names: Sequence[str]) -> bool:
     return all(re.fullmatch(r"LABEL_\d+", name) for name in names)
 
 
-def _warn_of_near_names(names: Sequence[str]) -> None:
-    """Warn of names that differ in case or outer blanks alone: they are likely one label, and count as several."""
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        groups.setdefault(name.strip().casefold(), []).append(name)
-    for alike in (group for group in groups.values() if len(group) > 1):
-        logger.warning("the labels %s differ in case or outer blanks alone, and count as several classes", shown(alike))
-
-
-def _warn_of_ids(column: LabelColumn, names: Sequence[str]) -> None:
+def warn_of_ids(column: LabelColumn, names: Sequence[str]) -> None:
     """Warn of bare ids that may count from 1, or be meant as the numbers in the names and not as positions."""
     if column.is_text or column.names is not None:
         return

@@ -1,6 +1,5 @@
 """Rows of plain text for masked language modelling: their own words are the labels."""
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,8 +8,7 @@ from datasets import Dataset, Value
 from numpy.typing import NDArray
 from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerBase
 
-from distilnlp.data import DataConfig, Layout
-from distilnlp.data.parts import Columns, Part, map_in_parts
+from distilnlp.data import Columns, DataConfig, Layout, Part, Types, map_in_parts
 from distilnlp.errors import DistillationError
 from distilnlp.signals import TEXT, TEXT_PAIR
 from distilnlp.tasks.text_rows import TextRows
@@ -24,10 +22,10 @@ class MaskedLMRows(TextRows):
 
     task = "masked language modelling"
     needs_labels = False
-    features: ClassVar[Mapping[str, Any]] = {TEXT: Value("string"), TEXT_PAIR: Value("string")}
+    features: ClassVar[Types] = {TEXT: Value("string"), TEXT_PAIR: Value("string")}
     own_keys = frozenset({"mask_probability"})
 
-    def read_labels(self, part: Part, layout: Layout, inputs: Mapping[str, list[Any]], survey: None) -> Columns:
+    def read_labels(self, part: Part, layout: Layout, inputs: Columns, survey: None) -> Columns:
         return {}
 
     def is_labelled(self, rows: Dataset) -> NDArray[np.bool_]:
@@ -62,9 +60,9 @@ def _mask(rows: Dataset, tokenizer: PreTrainedTokenizerBase, config: DataConfig,
         for ids, special, number in zip(batch["input_ids"], batch["special_tokens_mask"], numbers, strict=True):
             # A seed a row, so that a row's mask does not depend on the rows before it.
             masker.generator = masker.get_generator(config.seed + number)
-            both = masker.torch_mask_tokens(torch.tensor([ids]), special_tokens_mask=torch.tensor([special]))
-            for column, tensor in zip(masked.values(), both, strict=True):
-                column += tensor.tolist()
+            made = masker.torch_mask_tokens(torch.tensor([ids]), special_tokens_mask=torch.tensor([special]))
+            for column, values in zip(masked.values(), made, strict=True):
+                column.append(values[0].tolist())
         return masked
 
     return map_in_parts(rows, mask, with_indices=True, remove_columns=["special_tokens_mask"], desc=desc)

@@ -1,7 +1,7 @@
 """Rows of one text or a pair with any number of labels, each there or not."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -9,9 +9,7 @@ import numpy as np
 from datasets import Dataset, List, Value
 from numpy.typing import NDArray
 
-from distilnlp.data import Layout
-from distilnlp.data.parts import Columns, Part, values_of
-from distilnlp.data.source_columns import LabelColumn, agreed_names, may_be_label_list
+from distilnlp.data import Columns, LabelColumn, Layout, Part, Types, agreed_names, may_be_label_list, values_of
 from distilnlp.errors import DistillationError, shown
 from distilnlp.signals import LABEL, NO_LABEL
 from distilnlp.tasks.text_rows import TextRows
@@ -33,7 +31,7 @@ class MultiLabelRows(TextRows):
     usual_labels = ("labels", LABEL)
     has_label_names = True
     own_keys = frozenset({"label_names"})
-    features: ClassVar[Mapping[str, Any]] = {**TextRows.features, LABEL: List(Value("float32"))}
+    features: ClassVar[Types] = {**TextRows.features, LABEL: List(Value("float32"))}
     label_checks = (
         (
             may_be_label_list,
@@ -66,7 +64,7 @@ class MultiLabelRows(TextRows):
             return partial(_read_targets, layout)
         return partial(_read_ids, layout, column.ids(layout.given_names, layout.label_names), column.is_text)
 
-    def read_labels(self, part: Part, layout: Layout, inputs: Mapping[str, list[Any]], survey: Read | None) -> Columns:
+    def read_labels(self, part: Part, layout: Layout, inputs: Columns, survey: Read | None) -> Columns:
         if survey is None:
             return {LABEL: [_unknown(layout)] * len(part.rows)}
         return {LABEL: list(survey(part.numbered(layout.label)))}

@@ -2,17 +2,28 @@
 
 import math
 import string
-from collections.abc import Mapping, Sequence
-from itertools import accumulate, pairwise
+from collections.abc import Sequence
+from itertools import islice
 from typing import Any, ClassVar
 
-from datasets import ClassLabel, Dataset, List, Value
+from datasets import Dataset, List, Value
 from transformers import PreTrainedTokenizerBase
 
-from distilnlp.data import DataConfig, Layout, RowFormat
-from distilnlp.data.parts import Columns, Part, map_in_parts
-from distilnlp.data.source_checks import check_text_columns, require_column
-from distilnlp.data.source_columns import LabelColumn, candidates, find_text_columns, is_text, is_text_list
+from distilnlp.data import (
+    Columns,
+    DataConfig,
+    LabelColumn,
+    Layout,
+    Part,
+    RowFormat,
+    Types,
+    candidates,
+    find_text_columns,
+    is_text,
+    is_text_list,
+    map_in_parts,
+    require_column,
+)
 from distilnlp.errors import DistillationError, shown
 from distilnlp.signals import CHOICES, LABEL, NO_LABEL, TEXT, TEXT_PAIR
 
@@ -30,7 +41,7 @@ class ChoiceRows(RowFormat):
 
     task = "multiple choice"
     inputs = (TEXT, TEXT_PAIR, CHOICES)
-    features: ClassVar[Mapping[str, Any]] = {
+    features: ClassVar[Types] = {
         TEXT: Value("string"),
         TEXT_PAIR: Value("string"),
         CHOICES: List(Value("string")),
@@ -39,7 +50,7 @@ class ChoiceRows(RowFormat):
     label_checks = (
         *RowFormat.label_checks,
         (
-            lambda feature: isinstance(feature, ClassLabel) or feature.dtype.startswith(LABEL_TYPES),
+            lambda feature: not isinstance(feature, Value) or feature.dtype.startswith(LABEL_TYPES),
             f"holds %s, which names no choice. {HOW_TO_WRITE}",
         ),
     )
@@ -55,8 +66,9 @@ class ChoiceRows(RowFormat):
                     "the columns of the choices in data.choice_columns, such as [ending0, ending1]."
                 )
         texts = find_text_columns(dataset, config.text_columns, label, choices)
-        check_text_columns(dataset, texts, label, choices)
-        return Layout(texts, label, tuple(choices))
+        layout = Layout(texts, label, tuple(choices))
+        super().check_layout(dataset, layout)
+        return layout
 
     def check_layout(self, dataset: Dataset, layout: Layout) -> None:
         super().check_layout(dataset, layout)
@@ -76,7 +88,7 @@ class ChoiceRows(RowFormat):
         choices = [_choices(values, row) for row, values in enumerate(rows, part.first)]
         return {**super().read_inputs(part, layout), CHOICES: choices}
 
-    def read_labels(self, part: Part, layout: Layout, inputs: Mapping[str, list[Any]], survey: None) -> Columns:
+    def read_labels(self, part: Part, layout: Layout, inputs: Columns, survey: None) -> Columns:
         if layout.label not in part.rows.column_names:
             return {LABEL: [NO_LABEL] * len(part.rows)}
         column = LabelColumn(part.rows, layout.label)
@@ -95,10 +107,12 @@ class ChoiceRows(RowFormat):
     ) -> Dataset:
         """Tokenise; the prompt is cut first, a choice only where it fills `max_length` by itself."""
 
-        def encode(batch: Columns) -> Columns:
+        def encode(batch: Columns) -> dict[str, Any]:
             encoded = _encode_pairs(*_pairs(batch), tokenizer, max_length)
-            ends = list(accumulate(map(len, batch[CHOICES]), initial=0))
-            columns = {name: [own[a:b] for a, b in pairwise(ends)] for name, own in encoded.items()}
+            columns: Columns = {}
+            for name, values in encoded.items():
+                rest = iter(values)
+                columns[name] = [list(islice(rest, len(choices))) for choices in batch[CHOICES]]
             return {**columns, "length": [max(map(len, row)) for row in columns["input_ids"]]}
 
         texts = [name for name in self.inputs if name in rows.column_names]
@@ -141,7 +155,7 @@ def _index(value: Any) -> int | None:
     return string.ascii_uppercase.index(value.upper()) if is_letter else None
 
 
-def _pairs(batch: Mapping[str, list[Any]]) -> tuple[list[str], list[str]]:
+def _pairs(batch: Columns) -> tuple[list[str], list[str]]:
     """Return the prompt and the choice of each choice of each row, one after the other."""
     firsts, seconds = [], []
     beginnings = batch.get(TEXT_PAIR) or [None] * len(batch[TEXT])

@@ -1,7 +1,7 @@
 """Rows of a question and the context that holds its answer, tokenised as windows of the context."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,9 +9,19 @@ from datasets import Dataset, List, Value
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from distilnlp.data import DataConfig, Layout, RowFormat, word_numbers
-from distilnlp.data.parts import Columns, Part, map_in_parts, numbers_of, values_of
-from distilnlp.data.two_tokenizers import require_fast
+from distilnlp.data import (
+    Columns,
+    DataConfig,
+    Layout,
+    Part,
+    RowFormat,
+    Types,
+    map_in_parts,
+    numbers_of,
+    require_fast,
+    values_of,
+    word_numbers,
+)
 from distilnlp.errors import DistillationError, shown
 from distilnlp.signals import CONTEXT, END, EXAMPLE, FOLD, NO_LABEL, OFFSETS, QUESTION, START, WORD_IDS
 from distilnlp.tasks.question_answering.squad import ANSWERS, as_columns, flatten_squad, is_answers
@@ -34,7 +44,7 @@ class QuestionRows(RowFormat):
 
     task = "question answering"
     inputs = (QUESTION, CONTEXT)
-    features: ClassVar[Mapping[str, Any]] = {
+    features: ClassVar[Types] = {
         QUESTION: Value("string"),
         CONTEXT: Value("string"),
         ANSWERS: List(Value("string")),
@@ -78,7 +88,7 @@ class QuestionRows(RowFormat):
                 empty,
             )
 
-    def read_labels(self, part: Part, layout: Layout, inputs: Mapping[str, list[Any]], survey: None) -> Columns:
+    def read_labels(self, part: Part, layout: Layout, inputs: Columns, survey: None) -> Columns:
         """Return `answers` and `answer_starts`, checked against the context."""
         if layout.label not in part.rows.column_names:
             return {ANSWERS: [[]] * len(part.rows), ANSWER_STARTS: [[]] * len(part.rows)}

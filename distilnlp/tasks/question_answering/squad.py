@@ -5,8 +5,7 @@ from typing import Any
 
 from datasets import Dataset, Features, List, Value
 
-from distilnlp.data.parts import Columns, Part, read_in_parts
-from distilnlp.data.source_columns import is_empty, is_list
+from distilnlp.data import LISTS, Columns, Part, is_empty, read_in_parts
 from distilnlp.errors import DistillationError
 from distilnlp.signals import CONTEXT, QUESTION
 
@@ -41,7 +40,7 @@ def _flatten(part: Part) -> Columns:
 
 def _is_nested(dataset: Dataset) -> bool:
     articles = dataset.features.get("data", dataset.features)
-    article = articles.feature if is_list(articles) else articles
+    article = articles.feature if isinstance(articles, LISTS) else articles
     return isinstance(article, dict) and "paragraphs" in article
 
 
@@ -59,7 +58,7 @@ def _questions(dataset: Dataset) -> Iterator[dict[str, Any]]:
 
 def is_answers(feature: Any) -> bool:
     """Whether a column holds answers, in a form that `as_columns` reads, or nothing."""
-    parts = feature.feature if is_list(feature) else feature
+    parts = feature.feature if isinstance(feature, LISTS) else feature
     return is_empty(feature) or (isinstance(parts, dict) and parts.keys() >= ANSWER_TYPE.keys())
 
 
@@ -77,7 +76,7 @@ def as_columns(answers: Any) -> Columns | None:
         columns = {name: _as_list(answers[name]) for name in ANSWER_TYPE}
     starts = columns["answer_start"]
     are_whole = all(start is None or (isinstance(start, int | float) and start % 1 == 0) for start in starts)
-    if not (are_whole and all(isinstance(text, str | None) for text in columns["text"])):
+    if not all(isinstance(text, str | None) for text in columns["text"]) or not are_whole:
         raise DistillationError(
             f"an answer must be a text, and its answer_start a whole number, but the answers are {answers}. Convert "
             "them, as in {'text': ['film'], 'answer_start': [4]}."

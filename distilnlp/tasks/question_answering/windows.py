@@ -4,8 +4,7 @@ import numpy as np
 from datasets import Dataset, concatenate_datasets
 from transformers import PreTrainedTokenizerBase
 
-from distilnlp.data.parts import Columns, map_in_parts, values_of
-from distilnlp.data.two_tokenizers import require_fast, words_of_pieces
+from distilnlp.data import Columns, map_in_parts, require_fast, values_of, words_of_pieces
 from distilnlp.errors import DistillationError
 from distilnlp.signals import CONTEXT, END, EXAMPLE, FOLD, OFFSETS, QUESTION, START, WORD_IDS
 

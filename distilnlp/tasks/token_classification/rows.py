@@ -1,7 +1,7 @@
 """Rows of words, each with a tag."""
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
 from typing import Any, ClassVar
@@ -11,11 +11,23 @@ from datasets import Dataset, List, Value, concatenate_datasets
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from distilnlp.data import DataConfig, Layout, RowFormat
-from distilnlp.data.parts import Columns, Part, map_in_parts, values_of
-from distilnlp.data.source_checks import require_column
-from distilnlp.data.source_columns import candidates, find_text_columns, is_text, is_text_list, may_be_label_list
-from distilnlp.data.two_tokenizers import require_fast
+from distilnlp.data import (
+    Columns,
+    DataConfig,
+    Layout,
+    Part,
+    RowFormat,
+    Types,
+    candidates,
+    find_text_columns,
+    is_text,
+    is_text_list,
+    map_in_parts,
+    may_be_label_list,
+    require_column,
+    require_fast,
+    values_of,
+)
 from distilnlp.errors import DistillationError, shown
 from distilnlp.signals import LABEL, NO_LABEL, TEACHER, WORD_IDS, WORDS
 
@@ -33,7 +45,7 @@ class TokenRows(RowFormat):
 
     task = "token classification"
     inputs = (WORDS,)
-    features: ClassVar[Mapping[str, Any]] = {WORDS: List(Value("string")), LABEL: List(Value("int64"))}
+    features: ClassVar[Types] = {WORDS: List(Value("string")), LABEL: List(Value("int64"))}
     usual_labels = ("ner_tags", "tags", "labels", LABEL)
     label_checks = (
         (
@@ -81,21 +93,17 @@ class TokenRows(RowFormat):
         """Return the words joined by one space: so they are tokenised."""
         return [" ".join(value)]
 
-    def read_labels(
-        self, part: Part, layout: Layout, inputs: Mapping[str, list[Any]], survey: dict[Any, int] | None
-    ) -> Columns:
+    def read_labels(self, part: Part, layout: Layout, inputs: Columns, survey: dict[Any, int] | None) -> Columns:
         words = inputs[WORDS]
         if survey is None:
             return {LABEL: [[NO_LABEL] * len(row) for row in words]}
-        tags = [
-            [NO_LABEL] * len(own) if row is None else [survey[tag] for tag in row]
-            for own, row in zip(words, part.rows[layout.label][:], strict=True)
-        ]
-        for row, (own, labels) in enumerate(zip(words, tags, strict=True), part.first):
-            if len(own) != len(labels):
+        tags = []
+        for (row, given), own in zip(part.numbered(layout.label), words, strict=True):
+            tags.append([NO_LABEL] * len(own) if given is None else [survey[tag] for tag in given])
+            if len(own) != len(tags[-1]):
                 raise DistillationError(
                     f"every word needs one tag, but row {row} (counted from 0) has {len(own)} words in "
-                    f"{layout.texts[0]!r} and {len(labels)} tags in {layout.label!r}. Correct the row; a row without "
+                    f"{layout.texts[0]!r} and {len(tags[-1])} tags in {layout.label!r}. Correct the row; a row without "
                     "tags has null."
                 )
         return {LABEL: tags}
@@ -116,7 +124,7 @@ class TokenRows(RowFormat):
         """Tokenise; the words beyond `max_length` are cut, and their tags with them."""
         require_fast(tokenizer, self.task)
 
-        def encode(batch: Columns) -> Columns:
+        def encode(batch: Columns) -> dict[str, Any]:
             texts = [text for words in batch[WORDS] for text in self.as_texts(words)]
             encoded = dict(tokenizer(texts, truncation=True, max_length=max_length, return_offsets_mapping=True))
             words_of = list(map(_word_of_each_token, batch[WORDS], encoded.pop("offset_mapping")))
