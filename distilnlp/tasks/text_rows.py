@@ -26,11 +26,7 @@ class TextRows(RowFormat):
 
     are_texts = True
     inputs = (TEXT, TEXT_PAIR)
-    features: ClassVar[Types] = {
-        TEXT: Value("string"),
-        TEXT_PAIR: Value("string"),
-        LABEL: Value("int64"),
-    }
+    features: ClassVar[Types] = {TEXT: Value("string"), TEXT_PAIR: Value("string"), LABEL: Value("int64")}
 
     def find_layout(self, dataset: Dataset, config: DataConfig, label: str) -> Layout:
         """Return the named text columns, or the only one."""

@@ -3,7 +3,7 @@
 import math
 import string
 from collections.abc import Sequence
-from itertools import islice
+from itertools import accumulate, pairwise
 from typing import Any, ClassVar
 
 from datasets import Dataset, List, Value
@@ -107,12 +107,10 @@ class ChoiceRows(RowFormat):
     ) -> Dataset:
         """Tokenise; the prompt is cut first, a choice only where it fills `max_length` by itself."""
 
-        def encode(batch: Columns) -> dict[str, Any]:
+        def encode(batch: Columns) -> Columns:
             encoded = _encode_pairs(*_pairs(batch), tokenizer, max_length)
-            columns: Columns = {}
-            for name, values in encoded.items():
-                rest = iter(values)
-                columns[name] = [list(islice(rest, len(choices))) for choices in batch[CHOICES]]
+            ends = list(accumulate(map(len, batch[CHOICES]), initial=0))
+            columns = {name: [own[start:end] for start, end in pairwise(ends)] for name, own in encoded.items()}
             return {**columns, "length": [max(map(len, row)) for row in columns["input_ids"]]}
 
         texts = [name for name in self.inputs if name in rows.column_names]
