@@ -134,7 +134,18 @@ class TokenRows(RowFormat):
                 list(_word_of_each_token(words, offsets))
                 for words, offsets in zip(batch[WORDS], encoded.pop("offset_mapping"), strict=True)
             ]
-            return {**encoded, **_per_token(words_of, batch[LABEL]), "length": [len(row) for row in words_of]}
+            starts = list(map(_first_pieces, words_of))
+            labels = [
+                [own[word] if start else NO_LABEL for word, start in zip(words, first, strict=True)]
+                for words, first, own in zip(words_of, starts, batch[LABEL], strict=True)
+            ]
+            return {
+                **encoded,
+                LABEL: [np.asarray(row, dtype=np.int32) for row in labels],
+                "word_starts": starts,
+                WORD_IDS: [np.asarray(words, dtype=np.int32) for words in words_of],
+                "length": list(map(len, words_of)),
+            }
 
         return map_in_parts(rows, encode, remove_columns=[WORDS], desc=desc)
 
@@ -180,12 +191,7 @@ def _words(value: str | list[str] | None) -> list[str]:
 
 
 def _word_of_each_token(words: Sequence[str], offsets: Sequence[tuple[int, int]]) -> Iterator[int]:
-    """Yield for every token the index of its word, -1 if it is of none.
-
-    Args:
-        words: they were read with one space between them.
-        offsets: first character and the one after the last, of every token.
-    """
+    """Yield the index of each token's word, -1 = none, by its offsets in the words with one space between them."""
     ends = list(accumulate(words, lambda end, word: end + 1 + len(word), initial=-1))[1:]
     for start, end in offsets:
         # By its last character, because a token may begin with the space before its word.
@@ -193,25 +199,8 @@ def _word_of_each_token(words: Sequence[str], offsets: Sequence[tuple[int, int]]
         yield word if word < len(ends) and end - 1 >= ends[word] - len(words[word]) else -1
 
 
-def _per_token(words_of: list[list[int]], tags: list[list[int]]) -> dict[str, list[NDArray]]:
-    starts = [_first_pieces(words) for words in words_of]
-    labels = [
-        [own[word] if start else NO_LABEL for word, start in zip(words, first, strict=True)]
-        for words, first, own in zip(words_of, starts, tags, strict=True)
-    ]
-    return {
-        LABEL: [np.asarray(row, dtype=np.int32) for row in labels],
-        "word_starts": starts,
-        WORD_IDS: [np.asarray(words, dtype=np.int32) for words in words_of],
-    }
-
-
 def _first_pieces(words: Sequence[int]) -> NDArray[np.int8]:
-    """Return 1 for every token that is the first of a word, else 0.
-
-    Args:
-        words: the index of each token's word, -1 = none.
-    """
+    """Return 1 for every token that is the first of a word, else 0, by the index of its word, -1 = none."""
     first = np.zeros(len(words), dtype=np.int8)
     first[np.unique(words, return_index=True)[1]] = 1
     return first * (np.asarray(words) >= 0)
