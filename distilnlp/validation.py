@@ -77,12 +77,7 @@ SectionType = TypeVar("SectionType", bound=Section)
 
 
 def parse_section(section: type[SectionType], values: Mapping[str, object], where: str = "") -> SectionType:
-    """Validate `values` against a section's fields.
-
-    Args:
-        section: the pydantic model.
-        values: what the user wrote.
-        where: prefix for the place in messages, such as `training.losses[0]`.
+    """Validate what the user wrote `where`, such as `training.losses[0]`, against a section's fields.
 
     Raises:
         DistillationError: an unknown key or an unfit value; every problem found is listed.
@@ -113,11 +108,7 @@ class Entries(Generic[SectionType]):
         self._adapter: TypeAdapter[SectionType] = TypeAdapter(Annotated[union, Field(discriminator="name")])
 
     def parse(self, values: object, where: str) -> SectionType:
-        """Validate one entry; a section that was built in Python stays as it is.
-
-        Args:
-            values: what the user wrote.
-            where: what messages call it, such as `losses[0]`.
+        """Validate one entry, such as `losses[0]`; a section that was built in Python stays as it is.
 
         Raises:
             DistillationError: no name or an unknown one, an unknown key or an unfit value.
@@ -138,14 +129,7 @@ class Entries(Generic[SectionType]):
 
 
 def _describe(section: type[Section], problem: ErrorDetails, where: str, path: Sequence[int | str]) -> str:
-    """Say what pydantic found.
-
-    Args:
-        section: what was checked.
-        problem: one entry of pydantic's list.
-        where: the place of the section.
-        path: the place inside it.
-    """
+    """Say what pydantic found, at a path inside the section."""
     location = [str(part) for part in path if not str(part).startswith(("function-", "union"))]
     place = ".".join(part for part in [where, *location] if part)
     if problem["type"] == "extra_forbidden":

@@ -254,12 +254,8 @@ def _read_value(flag: str, value: str) -> Any:
 def split_overrides(words: Sequence[str], flags: set[str]) -> tuple[list[str], dict[str, Any]]:
     """Take the flags that are keys of a recipe, `--section.key value` or `--section.key=value`, out of a command line.
 
-    Args:
-        words: the command line.
-        flags: the command's own flags, which stay.
-
     Returns:
-        The words that stay, and the values by dotted key, read as YAML.
+        The words that stay, the command's own `flags` among them, and the values by dotted key, read as YAML.
 
     Raises:
         DistillationError: a key without a value, or a flag that is given twice.

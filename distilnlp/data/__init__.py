@@ -8,7 +8,6 @@ from distilnlp.data.row_format import Layout, RowFormat
 from distilnlp.data.source_columns import (
     LISTS,
     LabelColumn,
-    agreed_names,
     candidates,
     find_text_columns,
     is_empty,
@@ -30,7 +29,6 @@ __all__ = [
     "PreparedData",
     "RowFormat",
     "Types",
-    "agreed_names",
     "assign_folds",
     "candidates",
     "evaluation_split",

@@ -41,8 +41,13 @@ def assign_folds(rows: Dataset, row_format: RowFormat, num_folds: int, seed: int
     splitter = GroupKFold(num_folds) if classes is None else StratifiedGroupKFold(num_folds)
     for fold, (_, members) in enumerate(splitter.split(groups, classes, groups)):
         folds[members] = fold
-    if classes is not None:
-        _check_classes(folds, classes, num_folds)
+    for fold in range(num_folds):
+        lacking = [] if classes is None else np.setdiff1d(classes, classes[folds != fold])
+        if len(lacking):
+            raise DistillationError(
+                f"every teacher must see each class, but all labelled rows of class {lacking[0]} are in fold {fold}, "
+                "for rows of equal content stay together. Add other rows of this class, or leave the class out."
+            )
     # Every row has the fold of its key, if a labelled row has the key.
     distinct, first = np.unique(keys[labelled], return_index=True)
     places = np.searchsorted(distinct, keys).clip(max=len(distinct) - 1)
@@ -80,14 +85,3 @@ def _check_num_folds(num_folds: int, groups: NDArray, classes: NDArray | None) -
             f"every fold needs a row of each class, but class {ids[counts.argmin()]}, the smallest of {len(ids)}, has "
             f"{counts.min()} labelled rows for {num_folds} folds. Lower the number of folds, or add rows of this class."
         )
-
-
-def _check_classes(folds: NDArray, classes: NDArray, num_folds: int) -> None:
-    """Refuse folds whose teacher would never see some class."""
-    for fold in range(num_folds):
-        lacking = np.setdiff1d(classes, classes[folds != fold])
-        if len(lacking):
-            raise DistillationError(
-                f"every teacher must see each class, but all labelled rows of class {lacking[0]} are in fold {fold}, "
-                "for rows of equal content stay together. Add other rows of this class, or leave the class out."
-            )

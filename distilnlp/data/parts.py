@@ -45,15 +45,7 @@ class Part:
 def read_in_parts(
     dataset: Dataset, read: Callable[[Part], Columns], features: Features, *, key: object, desc: str
 ) -> Dataset:
-    """Return the rows that are read of each part of a data set.
-
-    Args:
-        dataset: may be empty.
-        read: returns the new columns, of as many rows as it wants.
-        features: of the new rows.
-        key: see `map_in_parts`.
-        desc: caption of the progress bar.
-    """
+    """Return the rows, of these features, that are read of each part of a data set; as many of each as it wants."""
     if not len(dataset):
         return Dataset.from_dict(read(Part(dataset, 0)), features=features)
     info = DatasetInfo(features=dataset.features)
@@ -77,9 +69,8 @@ def map_in_parts(rows: Dataset, function: Callable[..., Any], *, key: object = N
 
     Args:
         rows: the function is not called for an empty data set.
-        function: see `Dataset.map`; what it makes depends on the rows and the key alone.
+        function, options: see `Dataset.map`; what it makes depends on the rows and the key alone.
         key: what tells the function from others; None = the function itself, with all that it refers to.
-        options: see `Dataset.map`.
 
     Raises:
         DistillationError: the cache cannot be written.

@@ -18,11 +18,9 @@ from distilnlp.data.source_columns import (
     SINGLE,
     LabelCheck,
     LabelColumn,
-    agreed_names,
     candidates,
     is_text,
     require_column,
-    warn_of_ids,
 )
 from distilnlp.data.teacher_columns import GivenAnswers, joined_texts
 from distilnlp.errors import DistillationError, shown
@@ -163,8 +161,8 @@ class RowFormat(ABC):
                     f"{shown(ids)}. Use names (text) as labels."
                 )
             data_names = [str(index) for index in range(len(ids))]
-        names = agreed_names(data_names, teacher_names, given, given is not None or column.names is not None)
-        warn_of_ids(column, given or names)
+        names = column.agreed_names(data_names, teacher_names, given)
+        column.warn_of_ids(given or names)
         if len(names) < 2:
             raise DistillationError(
                 f"classification needs two labels or more, but the data has {shown(names)}. Check {column.name!r}."
@@ -318,21 +316,14 @@ class RowFormat(ABC):
             shown: the first encoding.
             own: the second tokenizer's own encoding of the whole rows.
             rows: normalised.
-            tokenizer: the second one.
-            max_length: what its model reads, in tokens.
+            tokenizer, max_length: the second one, and what its model reads.
         """
         return own
 
     def with_words(
         self, encoded: Dataset, rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int
     ) -> Dataset:
-        """Return tokenised rows with the number of each token's word as `word_ids`, if they can have it.
-
-        Args:
-            encoded: what `encode` made of the rows.
-            rows: normalised.
-            tokenizer, max_length: with which it did.
-        """
+        """Return what `encode` made of the rows with `word_ids`, the number of each token's word, if it can be had."""
         return encoded
 
 

@@ -66,8 +66,7 @@ def find_text_columns(
     Args:
         dataset: the rows.
         wanted: `data.text_columns`.
-        label: the label column, which is no text, whatever it holds.
-        taken: columns that are something else already.
+        label, taken: columns that are something else, whatever they hold.
 
     Raises:
         DistillationError: none was named, and there is no single candidate.
@@ -84,14 +83,7 @@ def find_text_columns(
 def candidates(
     dataset: Dataset, is_kind: Callable[[object], bool], usual: Sequence[str], taken: Collection[str]
 ) -> list[str]:
-    """Return the columns of a kind; one alone if one has a usual name.
-
-    Args:
-        dataset: the rows.
-        is_kind: whether a column's type is one that is looked for.
-        usual: what such a column is called.
-        taken: columns that are something else.
-    """
+    """Return the columns of a kind that are not taken by something else; one alone if one has a usual name."""
     found = [name for name, feature in dataset.features.items() if name not in taken and is_kind(feature)]
     return [name for name in usual if name in found][:1] or found
 
@@ -100,14 +92,7 @@ def candidates(
 
 
 def require_column(dataset: Dataset, name: str, key: str, where: str = "") -> None:
-    """Raise a `DistillationError` that names the recipe's `key` if the data set has no such column.
-
-    Args:
-        dataset: the rows.
-        name: the column.
-        key: what names it.
-        where: how the message begins, if the rows are not those of `data.source`.
-    """
+    """Raise a `DistillationError` that names the recipe's `key`, after `where`, if the data set has no such column."""
     if name not in dataset.column_names:
         raise DistillationError(
             f"{where}{key} names the column {name!r}, but the data has {shown(dataset.column_names)}."
@@ -118,14 +103,7 @@ def require_column(dataset: Dataset, name: str, key: str, where: str = "") -> No
 def check_types(
     dataset: Dataset, config: DataConfig, label: str | None = None, label_checks: Sequence[LabelCheck] = ()
 ) -> None:
-    """Refuse columns of several types, where they may be read, and a label column that does not fit the task.
-
-    Args:
-        dataset: rows of a source.
-        config: names the columns that are read; all may be where it names none.
-        label: the label column, if it is read.
-        label_checks: of its type.
-    """
+    """Refuse columns of several types, where they may be read, and a label column that does not fit the task."""
     named = [label, *(config.text_columns or dataset.column_names), *(config.choice_columns or ())]
     for name, feature in dataset.features.items():
         if name in named and isinstance(innermost(feature), Json):  # so the library reads JSON of several types
@@ -213,6 +191,53 @@ class LabelColumn:
             )
         return sorted(self.labels) if self.is_text else None
 
+    def agreed_names(
+        self, data_names: Sequence[str] | None, teacher_names: Sequence[str] | None, given: Sequence[str] | None
+    ) -> list[str]:
+        """Return the label names in logit order, after comparing what the data and the teacher call them.
+
+        Args:
+            data_names: names that the data states, or None for bare ids.
+            teacher_names: of a fine-tuned teacher, in logit order; None = it is still to be trained.
+            given: `data.label_names`; it also names the logits of a teacher that has only placeholders.
+
+        Raises:
+            DistillationError: they name different labels, or the data names them and the teacher does not.
+        """
+        if teacher_names is None:
+            return list(data_names or ())
+        if given is not None and len(given) != len(teacher_names):
+            raise DistillationError(
+                f"data.label_names must have one name for each of the teacher's {len(teacher_names)} labels, but it "
+                f"has {len(given)}: {shown(list(given))}. Name them all, in the order of the teacher's logits."
+            )
+        # So transformers calls labels without a name.
+        if all(re.fullmatch(r"LABEL_\d+", name) for name in teacher_names):
+            if given is None and data_names is not None:
+                raise DistillationError(
+                    f"the data names its labels {shown(list(data_names))}, but the teacher has only placeholders "
+                    "(LABEL_0, LABEL_1, …), so their order cannot be compared. Set data.label_names to the names in "
+                    "the order of the teacher's logits."
+                )
+            teacher_names = given or teacher_names
+        positions = [str(index) for index in range(len(teacher_names))]
+        if data_names is None and all(name.isdigit() for name in teacher_names) and list(teacher_names) != positions:
+            raise DistillationError(
+                f"the data holds bare ids and the teacher's labels are the numbers {shown(list(teacher_names))}: an id "
+                "may mean a position or a name. Write the labels as text, or set data.label_names."
+            )
+        is_closed = given is not None or self.names is not None  # the data states all labels, not only those that occur
+        unknown = sorted(set(data_names or []) - set(teacher_names))
+        if unknown and not is_closed:
+            raise DistillationError(
+                f"the data has the labels {shown(unknown)}, which the teacher does not know: its labels are "
+                f"{shown(list(teacher_names))} (upper and lower case count). Rename them in the data, or use a teacher "
+                "that was trained on them."
+            )
+        if data_names is not None and is_closed:
+            label_order(data_names, teacher_names, "the data", "the teacher")
+        return list(teacher_names)
+
     def ids(self, given: Sequence[str] | None, names: Sequence[str]) -> dict[Any, int]:
         """Return what each value that occurs means: its label id in the order of `names`, or -100.
 
@@ -234,80 +259,22 @@ class LabelColumn:
             )
         return known | dict.fromkeys(self.hidden, NO_LABEL)
 
-
-def agreed_names(
-    data_names: Sequence[str] | None, teacher_names: Sequence[str] | None, given: Sequence[str] | None, is_closed: bool
-) -> list[str]:
-    """Return the label names in logit order, after comparing what the data and the teacher call them.
-
-    Args:
-        data_names: names that the data states, or None for bare ids.
-        teacher_names: the fine-tuned teacher's names in logit order; None for a teacher that is still to be trained.
-        given: `data.label_names`; it also names the logits of a teacher that has only placeholders.
-        is_closed: the data states all its labels (ClassLabel, or names given), not only those that happen to occur.
-
-    Raises:
-        DistillationError: they name different labels, or the data names them and the teacher does not.
-    """
-    if teacher_names is None:
-        return list(data_names or ())
-    _check_agreement(data_names, teacher_names, given, is_closed)
-    return list(given if given is not None and _are_placeholders(teacher_names) else teacher_names)
-
-
-def _check_agreement(
-    data_names: Sequence[str] | None, teacher_names: Sequence[str], given: Sequence[str] | None, is_closed: bool
-) -> None:
-    """Refuse label names that cannot be put into the order of the teacher's logits, as `agreed_names` does."""
-    if given is not None and len(given) != len(teacher_names):
-        raise DistillationError(
-            f"data.label_names must have one name for each of the teacher's {len(teacher_names)} labels, but it has "
-            f"{len(given)}: {shown(list(given))}. Name them all, in the order of the teacher's logits."
+    def warn_of_ids(self, names: Sequence[str]) -> None:
+        """Warn of bare ids that may count from 1, or be meant as the numbers in the names and not as positions."""
+        if self.is_text or self.names is not None:
+            return
+        ids = sorted(self.labels)
+        numbers = [re.findall(r"\d+", name) for name in names]
+        in_names = [int(found[0]) for found in numbers if len(found) == 1]
+        are_other_numbers = (
+            len(in_names) == len(names) and in_names != list(range(len(names))) and set(ids) <= {*in_names}
         )
-    if _are_placeholders(teacher_names):
-        if given is None and data_names is not None:
-            raise DistillationError(
-                f"the data names its labels {shown(list(data_names))}, but the teacher has only placeholders "
-                "(LABEL_0, LABEL_1, …), so their order cannot be compared. Set data.label_names to the names in the "
-                "order of the teacher's logits."
+        if ids and 0 < ids[0] < len(names) and (ids[0] == 1 or are_other_numbers):
+            logger.warning(
+                "the label ids in %r, %s, are read as positions counted from 0, so that %d means %r: if they count "
+                "from 1 or are numbers in the names, write the names instead",
+                self.name,
+                shown(ids),
+                ids[0],
+                names[int(ids[0])],
             )
-        teacher_names = given or teacher_names
-    positions = [str(index) for index in range(len(teacher_names))]
-    if data_names is None and all(name.isdigit() for name in teacher_names) and list(teacher_names) != positions:
-        raise DistillationError(
-            f"the data holds bare ids and the teacher's labels are the numbers {shown(list(teacher_names))}: an id "
-            "may mean a position or a name. Write the labels as text, or set data.label_names."
-        )
-    unknown = sorted(set(data_names or []) - set(teacher_names))
-    if unknown and not is_closed:
-        raise DistillationError(
-            f"the data has the labels {shown(unknown)}, which the teacher does not know: its labels are "
-            f"{shown(list(teacher_names))} (upper and lower case count). Rename them in the data, or use a teacher "
-            "that was trained on them."
-        )
-    if data_names is not None and is_closed:
-        label_order(data_names, teacher_names, "the data", "the teacher")
-
-
-def _are_placeholders(names: Sequence[str]) -> bool:
-    """Whether these are the names that transformers gives to labels without a name."""
-    return all(re.fullmatch(r"LABEL_\d+", name) for name in names)
-
-
-def warn_of_ids(column: LabelColumn, names: Sequence[str]) -> None:
-    """Warn of bare ids that may count from 1, or be meant as the numbers in the names and not as positions."""
-    if column.is_text or column.names is not None:
-        return
-    ids = sorted(column.labels)
-    numbers = [re.findall(r"\d+", name) for name in names]
-    in_names = [int(found[0]) for found in numbers if len(found) == 1]
-    are_other_numbers = len(in_names) == len(names) and in_names != list(range(len(names))) and set(ids) <= {*in_names}
-    if ids and 0 < ids[0] < len(names) and (ids[0] == 1 or are_other_numbers):
-        logger.warning(
-            "the label ids in %r, %s, are read as positions counted from 0, so that %d means %r: if they count from 1 "
-            "or are numbers in the names, write the names instead",
-            column.name,
-            shown(ids),
-            ids[0],
-            names[int(ids[0])],
-        )

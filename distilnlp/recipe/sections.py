@@ -13,7 +13,7 @@ from distilnlp.errors import did_you_mean, shown
 from distilnlp.metrics import MetricConfig
 from distilnlp.recipe.text import recipe_values
 from distilnlp.students import LayerStrategy
-from distilnlp.tasks import TASKS
+from distilnlp.tasks import TASKS, task_named
 from distilnlp.teachers.ensemble import Average, relative_weights
 from distilnlp.teachers.given import Form
 from distilnlp.training.argument_limits import checked_argument, known_arguments
@@ -242,8 +242,7 @@ class Recipe(Section):
     @field_validator("task")
     @classmethod
     def _check_task(cls, value: str | None) -> str | None:
-        if value is not None and value not in TASKS:
-            raise ValueError(f"there is no task {value!r}.{did_you_mean(value, TASKS)} The tasks are {list(TASKS)}")
+        task_named(value)
         return value
 
     @field_validator("data")

@@ -95,11 +95,7 @@ _Loader.add_constructor(BASE_60, _refuse_base_60)
 
 
 def read_yaml(text: str, name: str) -> Any:
-    """Return what YAML says.
-
-    Args:
-        text: what was written.
-        name: what it is called in messages.
+    """Return what YAML, which messages call by this name, says.
 
     Raises:
         DistillationError: invalid YAML, a key given twice, or more than a recipe can hold.

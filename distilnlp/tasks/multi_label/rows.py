@@ -9,7 +9,7 @@ import numpy as np
 from datasets import Dataset, List, Value
 from numpy.typing import NDArray
 
-from distilnlp.data import Columns, LabelColumn, Layout, Part, Types, agreed_names, may_be_label_list, values_of
+from distilnlp.data import Columns, LabelColumn, Layout, Part, Types, may_be_label_list, values_of
 from distilnlp.errors import DistillationError, shown
 from distilnlp.signals import LABEL, NO_LABEL
 from distilnlp.tasks.text_rows import TextRows
@@ -51,8 +51,7 @@ class MultiLabelRows(TextRows):
                 f"label column {column.name!r} holds numbers, and nothing says which labels they mean. Set "
                 "data.label_names, or write the labels of a row as a list of their names."
             )
-        is_closed = given is not None or column.names is not None
-        names = agreed_names(data_names, teacher_names, given, is_closed)
+        names = column.agreed_names(data_names, teacher_names, given)
         if not names:
             raise DistillationError(f"the data has no labels. Check {column.name!r}.")
         return names
