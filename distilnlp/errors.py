@@ -3,7 +3,6 @@
 import difflib
 import re
 from collections.abc import Iterable
-from typing import Any
 
 LONGEST_MESSAGE = 2000  # characters; libraries put whole files and lists of all their models into theirs
 # Tokens of the Hub and of others by how they begin and how long they are, for names of models and files begin so too;
@@ -26,7 +25,8 @@ class DistillationError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(_presentable(message))
+        text = redacted(shortened(message, LONGEST_MESSAGE))
+        super().__init__(re.sub(r"(?<=[\w'\")\]`])\.\.(?=\s|$)", ".", text))
 
 
 class UnreachableError(DistillationError):
@@ -47,7 +47,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
-def shown(value: Any, limit: int = 200) -> str:
+def shown(value: object, limit: int = 200) -> str:
     """Return a value as a message quotes it: its `repr` without the middle if it is long, of a long list the first.
 
     What a user's data holds may be a whole article, or 20,000 names: with this a message stays readable.
@@ -69,7 +69,3 @@ def shortened(text: str, limit: int) -> str:
 def redacted(text: str) -> str:
     """Return a text without the tokens and passwords in it."""
     return SECRET.sub("***", text)
-
-
-def _presentable(message: str) -> str:
-    return re.sub(r"(?<=[\w'\")\]`])\.\.(?=\s|$)", ".", redacted(shortened(message, LONGEST_MESSAGE)))

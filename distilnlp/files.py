@@ -26,7 +26,7 @@ Checksums = dict[str, str]
 # ---- Writing ----
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: object) -> None:
     """Write JSON; see `write_text`."""
     write_text(path, json.dumps(content, indent=2, default=str, ensure_ascii=False) + "\n")
 
@@ -42,7 +42,7 @@ def write_text(path: Path, text: str) -> None:
         raise
 
 
-def write_record(path: Path, content: Mapping[str, Any]) -> None:
+def write_record(path: Path, content: Mapping[str, object]) -> None:
     """Write JSON with a checksum of itself, for `read_record`."""
     plain = json.loads(json.dumps(content, default=str))
     write_json(path, {**plain, SELF: content_checksum(plain)})
@@ -93,7 +93,7 @@ def checksum(path: Path) -> str:
     return digest(blocks(path)).hex()
 
 
-def content_checksum(content: Any) -> str:
+def content_checksum(content: object) -> str:
     """Return the digest of JSON values as text; anything else counts as its text."""
     return digest([json.dumps(content, sort_keys=True, default=str).encode()]).hex()
 
@@ -106,18 +106,14 @@ def checksums(root: Path) -> Checksums:
 
 def altered(root: Path, recorded: Mapping[str, str]) -> list[str]:
     """Return the files that are missing or whose bytes are not those that were recorded, as paths with the reason."""
-    reasons = ((root / name, _why_altered(root / name, entry)) for name, entry in recorded.items())
-    return [f"{path} is {reason}" for path, reason in reasons if reason]
-
-
-def _why_altered(path: Path, entry: str) -> str | None:
-    size, _, known = entry.partition(":")
-    if not path.is_file():
-        return "missing"
-    is_same = (
-        path.stat().st_size == int(size) and checksum(path) == known
-    )  # the size alone shows that something was cut off
-    return None if is_same else "damaged"
+    found = []
+    for name, entry in recorded.items():
+        path, (size, _, known) = root / name, entry.partition(":")
+        if not path.is_file():
+            found.append(f"{path} is missing")
+        elif path.stat().st_size != int(size) or checksum(path) != known:  # the size alone shows what was cut off
+            found.append(f"{path} is damaged")
+    return found
 
 
 # ---- Disks ----

@@ -15,7 +15,7 @@ from pydantic import (
     WrapValidator,
     model_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from distilnlp.errors import DistillationError, did_you_mean, shown
 from distilnlp.files import expanded
@@ -29,7 +29,7 @@ ONE_OR_MORE = BeforeValidator(lambda value: [value] if isinstance(value, str) el
 def one_message(expected: str) -> WrapValidator:
     """Say of a field of several types what is expected, where pydantic has a line for each type that it tried."""
 
-    def check(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    def check(value: object, validate: ValidatorFunctionWrapHandler) -> object:
         try:
             return validate(value)
         except ValidationError:
@@ -58,31 +58,26 @@ class Section(BaseModel):
 NO_TRUTH = "a number is expected, not true or false"
 
 
-def is_wrong_truth(value: Any, hint: Any) -> bool:
+def is_wrong_truth(value: object, hint: object) -> bool:
     """Tell whether a value holds true or false where the type allows only numbers: pydantic takes them for 1 and 0."""
     kinds = _kinds(hint)
     return bool not in kinds and (int in kinds or float in kinds) and _holds_truth(value)
 
 
-def _kinds(hint: Any) -> list[Any]:
+def _kinds(hint: object) -> list[object]:
     """Return a type and all that it is made of."""
     return [hint, *(kind for part in get_args(hint) for kind in _kinds(part))]
 
 
-def _holds_truth(value: Any) -> bool:
+def _holds_truth(value: object) -> bool:
     return isinstance(value, bool) or (isinstance(value, list | tuple) and any(map(_holds_truth, value)))
 
 
 SectionType = TypeVar("SectionType", bound=Section)
 
 
-def parse_section(section: type[SectionType], values: Mapping[str, Any], where: str = "") -> SectionType:
-    """Validate `values` against a section's fields.
-
-    Args:
-        section: the pydantic model.
-        values: what the user wrote.
-        where: prefix for the place in messages, such as `training.losses[0]`.
+def parse_section(section: type[SectionType], values: Mapping[str, object], where: str = "") -> SectionType:
+    """Validate what the user wrote `where`, such as `training.losses[0]`, against a section's fields.
 
     Raises:
         DistillationError: an unknown key or an unfit value; every problem found is listed.
@@ -112,12 +107,8 @@ class Entries(Generic[SectionType]):
         self._kind = kind
         self._adapter: TypeAdapter[SectionType] = TypeAdapter(Annotated[union, Field(discriminator="name")])
 
-    def parse(self, values: Any, where: str) -> SectionType:
-        """Validate one entry; a section that was built in Python stays as it is.
-
-        Args:
-            values: what the user wrote.
-            where: what messages call it, such as `losses[0]`.
+    def parse(self, values: object, where: str) -> SectionType:
+        """Validate one entry, such as `losses[0]`; a section that was built in Python stays as it is.
 
         Raises:
             DistillationError: no name or an unknown one, an unknown key or an unfit value.
@@ -127,25 +118,18 @@ class Entries(Generic[SectionType]):
         except ValidationError as error:
             raise DistillationError("\n".join(self._describe(problem, where) for problem in error.errors())) from None
 
-    def _describe(self, problem: Any, where: str) -> str:
+    def _describe(self, problem: ErrorDetails, where: str) -> str:
         if problem["type"] == "union_tag_not_found":
             return _missing(f"{where}.name")
         if problem["type"] == "union_tag_invalid":
             name, names = problem["ctx"]["tag"], sorted(self.by_name)
             return f"{where} names no {self._kind}: {shown(name)}.{did_you_mean(name, names)} Known: {names}."
         name, *path = problem["loc"] or ("",)  # no place: it is not a mapping
-        return _describe(self.by_name.get(name, Section), problem, where, path)
+        return _describe(self.by_name.get(str(name), Section), problem, where, path)
 
 
-def _describe(section: type[Section], problem: Any, where: str, path: Sequence[Any]) -> str:
-    """Say what pydantic found.
-
-    Args:
-        section: what was checked.
-        problem: one entry of pydantic's list.
-        where: the place of the section.
-        path: the place inside it.
-    """
+def _describe(section: type[Section], problem: ErrorDetails, where: str, path: Sequence[int | str]) -> str:
+    """Say what pydantic found, at a path inside the section."""
     location = [str(part) for part in path if not str(part).startswith(("function-", "union"))]
     place = ".".join(part for part in [where, *location] if part)
     if problem["type"] == "extra_forbidden":

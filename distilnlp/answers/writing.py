@@ -29,7 +29,7 @@ from distilnlp.answers.records import (
     shard_path,
 )
 from distilnlp.answers.store import AnswerStore, damaged_shards, write_shard
-from distilnlp.data.parts import spread
+from distilnlp.data import spread
 from distilnlp.errors import DistillationError, NotKeptError
 from distilnlp.files import UNFINISHED, digest, is_failed_write
 from distilnlp.signals import LABEL_INPUTS, SignalRequest

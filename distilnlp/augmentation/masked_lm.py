@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distilnlp.augmentation.method import MethodConfig, Resources, Words
 from distilnlp.augmentation.pieces import read_words, whole_words
-from distilnlp.data.two_tokenizers import require_fast
+from distilnlp.data import require_fast
 from distilnlp.errors import DistillationError
 from distilnlp.metrics.prediction import as_array, check_finite, evaluation_mode
 from distilnlp.models.selected_head import head_on, logits_at

@@ -11,9 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distilnlp.augmentation.entries import parse_augmentation
 from distilnlp.augmentation.method import MethodConfig, Resources, Rewriter
-from distilnlp.data.parts import map_in_parts, values_of
-from distilnlp.data.source_checks import require_column
-from distilnlp.data.source_columns import is_text
+from distilnlp.data import is_text, map_in_parts, require_column, values_of
 from distilnlp.errors import DistillationError
 from distilnlp.models.identity import weights_fingerprint
 from distilnlp.signals import TEXT, TEXT_PAIR

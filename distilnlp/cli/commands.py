@@ -13,12 +13,15 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distilnlp.cli.keys import check_flags
 from distilnlp.errors import DistillationError, NonFiniteLossError, redacted, shortened, shown
 from distilnlp.files import expanded, write_json
 from distilnlp.recipe.text import read_yaml, recipe_values, refuse_secrets
+
+if TYPE_CHECKING:
+    from distilnlp.recipe.sections import Recipe
 
 logger = logging.getLogger("distilnlp")
 
@@ -121,14 +124,14 @@ def _add_recipe_command(commands: Any, name: str, purpose: str) -> argparse.Argu
 class _Version(argparse.Action):
     """Looks the version up only if it is asked for."""
 
-    def __call__(self, *_: Any) -> None:
+    def __call__(self, *_: object) -> None:
         from importlib.metadata import version
 
         print(f"distilnlp {version('distilnlp')}")
         sys.exit(0)
 
 
-def _recipe(args: argparse.Namespace, overrides: Mapping[str, Any], purpose: str) -> Any:
+def _recipe(args: argparse.Namespace, overrides: Mapping[str, object], purpose: str) -> "Recipe":
     """Read and check a recipe, what can be checked at once first."""
     shortcuts = {
         key: _structured(f"--{flag}", getattr(args, key))
@@ -143,7 +146,7 @@ def _recipe(args: argparse.Namespace, overrides: Mapping[str, Any], purpose: str
     return parse_section(Recipe, values)
 
 
-def _together(shortcuts: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+def _together(shortcuts: Mapping[str, object], overrides: Mapping[str, object]) -> dict[str, object]:
     for key in shortcuts.keys() & overrides.keys():
         raise DistillationError(f"{key} is given by two flags, --{key} and its short form. Give one of them.")
     return {**shortcuts, **overrides}
@@ -166,7 +169,7 @@ def _begin(doing: str) -> None:
     transformers.logging.disable_progress_bar()
 
 
-def _cache(args: argparse.Namespace, overrides: Mapping[str, Any]) -> None:
+def _cache(args: argparse.Namespace, overrides: Mapping[str, object]) -> None:
     recipe = _recipe(args, overrides, "keep the teacher's answers of")
     from accelerate import PartialState
 
@@ -177,7 +180,7 @@ def _cache(args: argparse.Namespace, overrides: Mapping[str, Any]) -> None:
         print(f"answers   {folder}")
 
 
-def _distill(args: argparse.Namespace, overrides: Mapping[str, Any]) -> None:
+def _distill(args: argparse.Namespace, overrides: Mapping[str, object]) -> None:
     recipe = _recipe(args, overrides, "check" if args.dry_run else "distil")
     from accelerate import PartialState
 
@@ -194,14 +197,18 @@ def _distill(args: argparse.Namespace, overrides: Mapping[str, Any]) -> None:
     print(f"student   {recipe.output}/student\nfigures   {recipe.output}/results.json")
 
 
-def _evaluate(args: argparse.Namespace, overrides: Mapping[str, Any]) -> None:
+def _evaluate(args: argparse.Namespace, overrides: Mapping[str, object]) -> None:
     unknown = [key for key in overrides if not key.startswith("data.") and key != "evaluation.metrics"]
     if unknown:
         raise DistillationError(
             f"unknown flag {shown('--' + unknown[0])}: evaluate takes keys of data, such as --data.text_columns, "
             "and --evaluation.metrics."
         )
-    _check_writable(args.json)
+    file: Path | None = args.json
+    if file is not None and (not file.parent.is_dir() or (file.exists() and not file.is_file())):  # also no device
+        raise DistillationError(
+            f"--json must name a file in a folder that is there, but got {file}. Make the folder, or name another file."
+        )
     shortcuts = {
         "data.source": _structured("--data", getattr(args, "data.source")),
         "trust_remote_code": _structured("--trust-remote-code", args.trust_remote_code or "[]"),
@@ -213,7 +220,6 @@ def _evaluate(args: argparse.Namespace, overrides: Mapping[str, Any]) -> None:
     values = recipe_values(None, _together(shortcuts, overrides))
     _begin(f"measure {args.student}")
     from distilnlp.data import DataConfig
-    from distilnlp.data.sources import as_list
     from distilnlp.evaluation import summary_table, verdict
     from distilnlp.recipe.sections import EvaluationConfig
     from distilnlp.runs import evaluate_saved
@@ -222,12 +228,13 @@ def _evaluate(args: argparse.Namespace, overrides: Mapping[str, Any]) -> None:
     section = parse_section(DataConfig, values["data"], "data")
     metrics = parse_section(EvaluationConfig, values.get("evaluation", {}), "evaluation").metrics
     teacher = expanded(args.teacher) if args.teacher else None
-    trusted = [expanded(str(name)) for name in as_list(values["trust_remote_code"])]
+    names = values["trust_remote_code"]
+    trusted = [expanded(str(name)) for name in ([names] if isinstance(names, str) else names)]
     reports = evaluate_saved(expanded(args.student), section, teacher, args.task, trusted, metrics)
     sentences = verdict(reports)
     print(f"{_as_list(sentences)}\n\n{summary_table(reports)}".lstrip())
-    if args.json:
-        write_json(args.json, {"models": reports, "verdict": sentences})
+    if file is not None:
+        write_json(file, {"models": reports, "verdict": sentences})
 
 
 def _as_list(sentences: Sequence[str]) -> str:
@@ -240,14 +247,6 @@ def _structured(flag: str, value: str) -> Any:
     return _read_value(flag, value) if value.startswith(("{", "[")) else value
 
 
-def _check_writable(file: Path | None) -> None:
-    """Raise a `DistillationError` before anything is measured if the figures could not be written."""
-    if file is not None and (not file.parent.is_dir() or (file.exists() and not file.is_file())):  # also no device
-        raise DistillationError(
-            f"--json must name a file in a folder that is there, but got {file}. Make the folder, or name another file."
-        )
-
-
 def _read_value(flag: str, value: str) -> Any:
     return read_yaml(value, f"the value of {shortened(flag, 200)}, {shown(value)},")
 
@@ -255,12 +254,8 @@ def _read_value(flag: str, value: str) -> Any:
 def split_overrides(words: Sequence[str], flags: set[str]) -> tuple[list[str], dict[str, Any]]:
     """Take the flags that are keys of a recipe, `--section.key value` or `--section.key=value`, out of a command line.
 
-    Args:
-        words: the command line.
-        flags: the command's own flags, which stay.
-
     Returns:
-        The words that stay, and the values by dotted key, read as YAML.
+        The words that stay, the command's own `flags` among them, and the values by dotted key, read as YAML.
 
     Raises:
         DistillationError: a key without a value, or a flag that is given twice.

@@ -29,15 +29,7 @@ def keys_of(section: str) -> frozenset[str]:
 
 
 def check_flags(flags: Iterable[str], others: Iterable[str]) -> None:
-    """Refuse flags that are not keys of a recipe.
-
-    Args:
-        flags: dotted keys, without `--`.
-        others: the flags of the command that are not keys, with `--`, to propose.
-
-    Raises:
-        DistillationError: there is no such key.
-    """
+    """Refuse flags, without their `--`, that are no keys of a recipe; propose such a key or one of the others."""
     for flag in flags:
         parts = flag.split(".")
         for depth, name in enumerate(parts):

@@ -85,12 +85,6 @@ class DataConfig(Section):
     )
     seed: int = Field(default=0, ge=0, lt=2**32, description="seed of the held-out share and of the test rows' masks")
 
-    @property
-    def wanted_splits(self) -> list[str]:
-        """The names of the splits that may be read."""
-        named = [name for key in SPLIT_KEYS if (name := getattr(self, key)) is not None]
-        return list(dict.fromkeys([*named, *USUAL_SPLITS["test"], *USUAL_SPLITS["validation"]]))
-
     @field_validator("text_columns", "choice_columns", "label_names")
     @classmethod
     def _no_repeats(cls, value: list[str] | None) -> list[str] | None:

@@ -1,7 +1,7 @@
 """Work on rows in parts: of rows in files come rows in a file, and the memory never holds them all."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -11,14 +11,15 @@ from typing import Any
 
 import datasets
 import numpy as np
-import pyarrow as pa
-from datasets import Dataset, DatasetInfo, Features
+from datasets import Dataset, DatasetInfo, Features, List, Value
 from datasets.fingerprint import Hasher, generate_random_fingerprint
 from numpy.typing import NDArray
 
 from distilnlp.errors import DistillationError
 from distilnlp.files import FULL, causes, is_failed_write
 
+Columns = dict[str, list[Any]]  # one entry a row
+Types = Mapping[str, Value | List]  # of the columns
 PART = 1000  # rows: what is in memory at a time
 FOLDER = "distilnlp"  # in the cache of the datasets library
 # What decides how rows are read, rewritten and tokenised.
@@ -43,27 +44,15 @@ class Part:
 
 
 def read_in_parts(
-    dataset: Dataset, read: Callable[[Part], dict[str, list[Any]]], features: Features, *, key: Any, desc: str
+    dataset: Dataset, read: Callable[[Part], Columns], features: Features, *, key: object, desc: str
 ) -> Dataset:
-    """Return the rows that are read of each part of a data set.
-
-    Args:
-        dataset: may be empty.
-        read: returns the new columns, of as many rows as it wants.
-        features: of the new rows.
-        key: see `map_in_parts`.
-        desc: caption of the progress bar.
-    """
+    """Return the rows, of these features, that are read of each part of a data set; as many of each as it wants."""
     if not len(dataset):
         return Dataset.from_dict(read(Part(dataset, 0)), features=features)
-
-    def read_table(table: pa.Table, numbers: list[int]) -> dict[str, list[Any]]:
-        rows = Dataset(table, DatasetInfo(features=dataset.features), fingerprint="part")
-        return read(Part(rows, numbers[0]))
-
+    info = DatasetInfo(features=dataset.features)
     made = map_in_parts(
         dataset.with_format("arrow"),
-        read_table,
+        lambda table, numbers: read(Part(Dataset(table, info, fingerprint="part"), numbers[0])),
         key=key,
         with_indices=True,
         remove_columns=dataset.column_names,
@@ -73,7 +62,7 @@ def read_in_parts(
     return made.with_format(None)
 
 
-def map_in_parts(rows: Dataset, function: Callable[..., Any], *, key: Any = None, **options: Any) -> Dataset:
+def map_in_parts(rows: Dataset, function: Callable[..., Any], *, key: object = None, **options: Any) -> Dataset:
     """Return `rows.map(function, batched=True, **options)`: in memory as the rows are, or else in a file.
 
     The file lies in the cache of the datasets library, never beside the user's own. It is found again, by another
@@ -81,9 +70,8 @@ def map_in_parts(rows: Dataset, function: Callable[..., Any], *, key: Any = None
 
     Args:
         rows: the function is not called for an empty data set.
-        function: see `Dataset.map`; what it makes depends on the rows and the key alone.
+        function, options: see `Dataset.map`; what it makes depends on the rows and the key alone.
         key: what tells the function from others; None = the function itself, with all that it refers to.
-        options: see `Dataset.map`.
 
     Raises:
         DistillationError: the cache cannot be written.
@@ -93,44 +81,32 @@ def map_in_parts(rows: Dataset, function: Callable[..., Any], *, key: Any = None
     if rows.cache_files and datasets.is_caching_enabled():  # rows in memory are not found again, and a hash takes long
         with suppress(Exception):  # what cannot be pickled, for whatever reason, is made anew each time
             fingerprint = Hasher.hash([rows._fingerprint, function if key is None else key, named, _code()])
-        path = str(_cache() / FOLDER / f"{fingerprint}.arrow")
-    with naming_the_cache():
+        path = str(Path(datasets.config.HF_DATASETS_CACHE).expanduser() / FOLDER / f"{fingerprint}.arrow")
+    try:
         return rows.map(
             function, batched=True, batch_size=PART, cache_file_name=path, new_fingerprint=fingerprint, **options
         )
-
-
-@contextmanager
-def naming_the_cache(explained: Callable[[Exception], DistillationError] | None = None) -> Iterator[None]:
-    """Name the cache of the datasets library where it cannot be written.
-
-    Args:
-        explained: what to raise for any other error; None = the error itself.
-
-    Raises:
-        DistillationError: the folder cannot be made or written, or its disk is full.
-    """
-    try:
-        yield
     except DistillationError:
         raise
     except Exception as error:
-        cache = _cache()
-        for cause in causes(error):
-            path = getattr(cause, "filename", None)  # in the cache, or on the way to it
-            is_near = isinstance(path, str) and (Path(path).is_relative_to(cache) or cache.is_relative_to(path))
-            if is_near or is_failed_write(cause, FULL):
-                raise DistillationError(
-                    f"the cache of the datasets library, {cache}, cannot be written ({cause}). "
-                    "Set HF_DATASETS_CACHE to a folder with room."
-                ) from error
-        if explained is None:
+        unwritable = unwritable_cache(error)
+        if unwritable is None:
             raise
-        raise explained(error) from error
+        raise unwritable from error
 
 
-def _cache() -> Path:
-    return Path(datasets.config.HF_DATASETS_CACHE).expanduser()
+def unwritable_cache(error: Exception) -> DistillationError | None:
+    """Return what is said of an error that comes of the cache of the datasets library; None if it does not."""
+    cache = Path(datasets.config.HF_DATASETS_CACHE).expanduser()
+    for cause in causes(error):
+        path = getattr(cause, "filename", None)  # in the cache, or on the way to it
+        is_near = isinstance(path, str) and (Path(path).is_relative_to(cache) or cache.is_relative_to(path))
+        if is_near or is_failed_write(cause, FULL):
+            return DistillationError(
+                f"the cache of the datasets library, {cache}, cannot be written ({cause}). "
+                "Set HF_DATASETS_CACHE to a folder with room."
+            )
+    return None
 
 
 def spread(rows: Dataset, count: int) -> Dataset:

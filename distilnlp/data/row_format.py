@@ -2,10 +2,9 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,10 +13,17 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from distilnlp.data.config import DataConfig
-from distilnlp.data.parts import PART, Part, numbers_of, read_in_parts, values_of
-from distilnlp.data.source_checks import check_text_columns
-from distilnlp.data.source_columns import LabelCheck, LabelColumn, find_class_names, may_be_label
+from distilnlp.data.parts import PART, Columns, Part, Types, numbers_of, read_in_parts, values_of
+from distilnlp.data.source_columns import (
+    SINGLE,
+    LabelCheck,
+    LabelColumn,
+    candidates,
+    is_text,
+    require_column,
+)
 from distilnlp.data.teacher_columns import GivenAnswers, joined_texts
+from distilnlp.errors import DistillationError, shown
 from distilnlp.signals import ANSWER, LABEL, NO_LABEL, SOURCE_ROW, TEACHER_TEXT, TEACHER_TEXT_PAIR, TEXT_PAIR
 
 logger = logging.getLogger(__name__)
@@ -68,11 +74,11 @@ class RowFormat(ABC):
 
     task: ClassVar[str]
     inputs: ClassVar[tuple[str, ...]]
-    features: ClassVar[Mapping[str, Any]]
+    features: ClassVar[Types]
     usual_labels: ClassVar[tuple[str, ...]] = (LABEL,)
     label_checks: ClassVar[tuple[LabelCheck, ...]] = (
         (
-            may_be_label,
+            lambda feature: isinstance(feature, SINGLE),
             "must hold one label a row, a name or an id, but it holds %s. Convert it, or set data.label_column.",
         ),
     )
@@ -103,7 +109,16 @@ class RowFormat(ABC):
 
     def check_layout(self, dataset: Dataset, layout: Layout) -> None:
         """Raise a `DistillationError` if a split lacks a column of the layout, or has another type there."""
-        check_text_columns(dataset, layout.texts, layout.label, layout.choices)
+        if layout.label in layout.texts:
+            raise DistillationError(f"{layout.label!r} is the label column: the answer cannot be a text column too.")
+        for name in layout.texts:
+            require_column(dataset, name, "data.text_columns")
+            if not is_text(dataset.features[name]):
+                texts = candidates(dataset, is_text, (), {layout.label, *layout.choices})
+                raise DistillationError(
+                    f"text column {name!r} must hold text, but it holds {shown(dataset.features[name])}. "
+                    f"The text columns of the data are {shown(texts)}; name one of them in data.text_columns."
+                )
 
     def unlabelled_layout(self, dataset: Dataset, layout: Layout) -> Layout | None:
         """Return the columns of a transfer set, whose names may differ; None if it lacks some."""
@@ -120,9 +135,39 @@ class RowFormat(ABC):
             teacher_names: the fine-tuned teacher's, in logit order; None = it is yet to be trained.
 
         Raises:
-            DistillationError: the data and the teacher do not agree.
+            DistillationError: the data and the teacher do not agree, or there are fewer than two labels.
         """
-        return find_class_names(column, given, teacher_names) if self.has_label_names else []
+        if not self.has_label_names:
+            return []
+        data_names = column.find_names(given)
+        strange = [value for value in column.labels if not isinstance(value, str | int | float)]
+        if strange:
+            raise DistillationError(
+                f"label column {column.name!r} must hold names or ids, but it holds {shown(strange[0])}. Write the "
+                "labels as text."
+            )
+        groups: dict[str, list[str]] = {}
+        for name in data_names or ():
+            groups.setdefault(name.strip().casefold(), []).append(name)
+        for alike in (group for group in groups.values() if len(group) > 1):
+            logger.warning(
+                "the labels %s differ in case or outer blanks alone, and count as several classes", shown(alike)
+            )
+        if data_names is None and teacher_names is None:
+            ids = sorted(column.labels)
+            if ids != list(range(len(ids))):
+                raise DistillationError(
+                    f"label column {column.name!r} must hold ids 0, 1, … without a gap or names, but it holds "
+                    f"{shown(ids)}. Use names (text) as labels."
+                )
+            data_names = [str(index) for index in range(len(ids))]
+        names = column.agreed_names(data_names, teacher_names, given)
+        column.warn_of_ids(given or names)
+        if len(names) < 2:
+            raise DistillationError(
+                f"classification needs two labels or more, but the data has {shown(names)}. Check {column.name!r}."
+            )
+        return names
 
     # ---- From a source to normalised rows ----
 
@@ -159,9 +204,7 @@ class RowFormat(ABC):
             logger.warning("%d empty texts of the %s data were left out", len(dataset) - len(rows), split)
         return rows
 
-    def _read(
-        self, part: Part, layout: Layout, survey: Any, types: Mapping[str, Any], answers: GivenAnswers | None
-    ) -> dict[str, list[Any]]:
+    def _read(self, part: Part, layout: Layout, survey: Any, types: Types, answers: GivenAnswers | None) -> Columns:
         """Return the normalised columns of some rows."""
         content = self.read_inputs(part, layout)
         content |= self.read_labels(part, layout, content, survey)
@@ -190,14 +233,12 @@ class RowFormat(ABC):
         names = layout.label_names
         return LabelColumn(dataset, layout.label).ids(layout.given_names, names) if self.has_label_names else None
 
-    def read_inputs(self, part: Part, layout: Layout) -> dict[str, list[Any]]:
+    def read_inputs(self, part: Part, layout: Layout) -> Columns:
         """Return the normalised columns of `inputs`, one entry a row: here, those of the texts as they are."""
         return {target: part.rows[name][:] for target, name in zip(self.inputs, layout.texts, strict=False)}
 
     @abstractmethod
-    def read_labels(
-        self, part: Part, layout: Layout, inputs: Mapping[str, list[Any]], survey: Any
-    ) -> dict[str, list[Any]]:
+    def read_labels(self, part: Part, layout: Layout, inputs: Columns, survey: Any) -> Columns:
         """Return the normalised columns of the labels, one entry a row; rows without a label have a mark for it."""
 
     # ---- What normalised rows are ----
@@ -213,7 +254,9 @@ class RowFormat(ABC):
     def keys(self, rows: Dataset) -> Iterator[int]:
         """Yield a hash of what a model reads of each normalised row: equal rows have equal keys."""
         names = [name for name in self.inputs if name in rows.column_names]
-        return chain.from_iterable(map(_hashes, rows.with_format(None).select_columns(names).iter(batch_size=PART)))
+        for batch in rows.with_format(None).select_columns(names).iter(batch_size=PART):
+            columns = (map(tuple, own) if isinstance(own[0], list) else own for own in batch.values())
+            yield from map(hash, zip(*columns, strict=True))
 
     def texts(self, rows: Dataset) -> Iterable[str]:
         """Return every text of normalised rows, as a tokenizer gets it, to be read as often as wanted."""
@@ -273,21 +316,14 @@ class RowFormat(ABC):
             shown: the first encoding.
             own: the second tokenizer's own encoding of the whole rows.
             rows: normalised.
-            tokenizer: the second one.
-            max_length: what its model reads, in tokens.
+            tokenizer, max_length: the second one, and what its model reads.
         """
         return own
 
     def with_words(
         self, encoded: Dataset, rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int
     ) -> Dataset:
-        """Return tokenised rows with the number of each token's word as `word_ids`, if they can have it.
-
-        Args:
-            encoded: what `encode` made of the rows.
-            rows: normalised.
-            tokenizer, max_length: with which it did.
-        """
+        """Return what `encode` made of the rows with `word_ids`, the number of each token's word, if it can be had."""
         return encoded
 
 
@@ -303,7 +339,3 @@ class _Texts(Iterable[str]):
             if name in self.rows.column_names:
                 for (value,) in values_of(self.rows, name):
                     yield from self.row_format.as_texts(value)
-
-
-def _hashes(part: Mapping[str, list[Any]]) -> Iterator[int]:
-    return map(hash, zip(*(map(tuple, own) if isinstance(own[0], list) else own for own in part.values()), strict=True))

@@ -1,60 +1,56 @@
-"""The columns of a source that matter: its texts, and its labels with what they mean."""
+"""The columns of a source that matter: its texts, its labels with what they mean, and which are refused."""
 
 import logging
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
 import pyarrow.compute as pc
-from datasets import ClassLabel, Dataset, LargeList, List, Value
+from datasets import ClassLabel, Dataset, Json, LargeList, List, Value
 
-from distilnlp.errors import DistillationError, shown
+from distilnlp.data.config import DataConfig
+from distilnlp.data.parts import values_of
+from distilnlp.errors import DistillationError, did_you_mean, shown
 from distilnlp.labels import label_order
 from distilnlp.signals import NO_LABEL, TEXT
 
 logger = logging.getLogger(__name__)
 
 # What a label column's type must be, and what is said of a column of another type, which stands for %s.
-LabelCheck = tuple[Callable[[Any], bool], str]
+LabelCheck = tuple[Callable[[object], bool], str]
+LISTS = (List, LargeList)
+SINGLE = (ClassLabel, Value)
+KINDS: dict[type, str] = {str: "text", bool: "true or false", list: "a list", dict: "an object"}
 
 
 # ---- Types ----
 
 
-def is_text(feature: Any) -> bool:
+def is_text(feature: object) -> bool:
     """Whether a column holds text."""
     return isinstance(feature, Value) and feature.dtype in ("string", "large_string")
 
 
-def is_list(feature: Any) -> bool:
-    """Whether a column holds lists."""
-    return isinstance(feature, List | LargeList)
-
-
-def is_text_list(feature: Any) -> bool:
+def is_text_list(feature: object) -> bool:
     """Whether a column holds lists of texts."""
-    return is_list(feature) and is_text(feature.feature)
+    return isinstance(feature, LISTS) and is_text(feature.feature)
 
 
-def is_empty(feature: Any) -> bool:
+def is_empty(feature: object) -> bool:
     """Whether a column holds nothing but nulls, so that its type is unknown: it fits every task."""
     return isinstance(feature, Value) and feature.dtype == "null"
 
 
-def may_be_label(feature: Any) -> bool:
-    """Whether a column holds single values."""
-    return isinstance(feature, ClassLabel | Value)
-
-
-def may_be_label_list(feature: Any) -> bool:
+def may_be_label_list(feature: object) -> bool:
     """Whether a column holds lists of single values, or nothing."""
-    return is_empty(feature) or (is_list(feature) and may_be_label(feature.feature))
+    return is_empty(feature) or (isinstance(feature, LISTS) and isinstance(feature.feature, SINGLE))
 
 
-def innermost(feature: Any) -> Any:
+def innermost(feature: object) -> object:
     """Return the type of one entry of a column's lists, at any depth; of a column without lists its own."""
-    while is_list(feature):
+    while isinstance(feature, LISTS):
         feature = feature.feature
     return feature
 
@@ -70,8 +66,7 @@ def find_text_columns(
     Args:
         dataset: the rows.
         wanted: `data.text_columns`.
-        label: the label column, which is no text, whatever it holds.
-        taken: columns that are something else already.
+        label, taken: columns that are something else, whatever they hold.
 
     Raises:
         DistillationError: none was named, and there is no single candidate.
@@ -86,18 +81,66 @@ def find_text_columns(
 
 
 def candidates(
-    dataset: Dataset, is_kind: Callable[[Any], bool], usual: Sequence[str], taken: Collection[str]
+    dataset: Dataset, is_kind: Callable[[object], bool], usual: Sequence[str], taken: Collection[str]
 ) -> list[str]:
-    """Return the columns of a kind; one alone if one has a usual name.
-
-    Args:
-        dataset: the rows.
-        is_kind: whether a column's type is one that is looked for.
-        usual: what such a column is called.
-        taken: columns that are something else.
-    """
+    """Return the columns of a kind that are not taken by something else; one alone if one has a usual name."""
     found = [name for name, feature in dataset.features.items() if name not in taken and is_kind(feature)]
     return [name for name in usual if name in found][:1] or found
+
+
+# ---- What is refused ----
+
+
+def require_column(dataset: Dataset, name: str, key: str, where: str = "") -> None:
+    """Raise a `DistillationError` that names the recipe's `key`, after `where`, if the data set has no such column."""
+    if name not in dataset.column_names:
+        raise DistillationError(
+            f"{where}{key} names the column {name!r}, but the data has {shown(dataset.column_names)}."
+            f"{did_you_mean(name, dataset.column_names)} Set {key}."
+        )
+
+
+def check_types(
+    dataset: Dataset, config: DataConfig, label: str | None = None, label_checks: Sequence[LabelCheck] = ()
+) -> None:
+    """Refuse columns of several types, where they may be read, and a label column that does not fit the task."""
+    named = [label, *(config.text_columns or dataset.column_names), *(config.choice_columns or ())]
+    for name, feature in dataset.features.items():
+        if name in named and isinstance(innermost(feature), Json):  # so the library reads JSON of several types
+            is_settled = name == label or config.text_columns
+            hint = "" if is_settled else " If it is not read, name in data.text_columns what is."
+            _check_one_type(dataset, name, hint)
+    for fits, message in label_checks if label in dataset.column_names else ():
+        if not fits(dataset.features[label]):
+            raise DistillationError(f"label column {label!r} " + message.replace("%s", shown(dataset.features[label])))
+
+
+def _check_one_type(dataset: Dataset, name: str, hint: str) -> None:
+    counts: Counter[str] = Counter()
+    first: dict[str, tuple[int, Any]] = {}
+    for row, (value,) in enumerate(values_of(dataset, name)):
+        for entry in _entries(value, dataset.features[name]):
+            kind = KINDS.get(type(entry), "a number")
+            counts[kind] += 1
+            first.setdefault(kind, (row, entry))
+    if len(first) < 2:
+        return
+    rare = min(reversed(first), key=counts.__getitem__)
+    others = " or ".join(kind for kind in first if kind != rare)
+    row, entry = first[rare]
+    raise DistillationError(
+        f"column {name!r} holds {others}, but row {row} (counted from 0) holds {rare}, {shown(entry)}. Give all its "
+        f"values one type, such as text in quotation marks.{hint}"
+    )
+
+
+def _entries(value: Any, feature: object) -> Iterator[Any]:
+    """Yield the values in lists, at any depth that the type of a column has, nulls aside."""
+    if isinstance(feature, LISTS):
+        for entry in value or ():
+            yield from _entries(entry, feature.feature)
+    elif value is not None:
+        yield value
 
 
 # ---- Labels ----
@@ -123,21 +166,16 @@ class LabelColumn:
         self.hidden: set[Any] = {None, "", NO_LABEL} if self.names is None else {None, "", NO_LABEL, -1}
 
     @cached_property
-    def distinct(self) -> set[Any]:
-        """The values that occur, read once: there may be millions of rows."""
+    def labels(self) -> set[Any]:
+        """The values that occur and are labels, read once: there may be millions of rows."""
         values: set[Any] = set()
         rows = self.dataset.select_columns([self.name]).with_format("arrow")
         for batch in rows.iter(batch_size=10_000):
             column, feature = batch[self.name], self.dataset.features[self.name]
-            while is_list(feature):
+            while isinstance(feature, LISTS):
                 column, feature = pc.list_flatten(column), feature.feature
             values.update(pc.unique(column).to_pylist())
-        return values
-
-    @property
-    def labels(self) -> set[Any]:
-        """The values that occur and are labels."""
-        return self.distinct - self.hidden
+        return values - self.hidden
 
     def find_names(self, given: Sequence[str] | None) -> list[str] | None:
         """Return the label names that the data itself states, or None for bare ids.
@@ -153,6 +191,53 @@ class LabelColumn:
             )
         return sorted(self.labels) if self.is_text else None
 
+    def agreed_names(
+        self, data_names: Sequence[str] | None, teacher_names: Sequence[str] | None, given: Sequence[str] | None
+    ) -> list[str]:
+        """Return the label names in logit order, after comparing what the data and the teacher call them.
+
+        Args:
+            data_names: names that the data states, or None for bare ids.
+            teacher_names: of a fine-tuned teacher, in logit order; None = it is still to be trained.
+            given: `data.label_names`; it also names the logits of a teacher that has only placeholders.
+
+        Raises:
+            DistillationError: they name different labels, or the data names them and the teacher does not.
+        """
+        if teacher_names is None:
+            return list(data_names or ())
+        if given is not None and len(given) != len(teacher_names):
+            raise DistillationError(
+                f"data.label_names must have one name for each of the teacher's {len(teacher_names)} labels, but it "
+                f"has {len(given)}: {shown(list(given))}. Name them all, in the order of the teacher's logits."
+            )
+        # So transformers calls labels without a name.
+        if all(re.fullmatch(r"LABEL_\d+", name) for name in teacher_names):
+            if given is None and data_names is not None:
+                raise DistillationError(
+                    f"the data names its labels {shown(list(data_names))}, but the teacher has only placeholders "
+                    "(LABEL_0, LABEL_1, …), so their order cannot be compared. Set data.label_names to the names in "
+                    "the order of the teacher's logits."
+                )
+            teacher_names = given or teacher_names
+        positions = [str(index) for index in range(len(teacher_names))]
+        if data_names is None and all(name.isdigit() for name in teacher_names) and list(teacher_names) != positions:
+            raise DistillationError(
+                f"the data holds bare ids and the teacher's labels are the numbers {shown(list(teacher_names))}: an id "
+                "may mean a position or a name. Write the labels as text, or set data.label_names."
+            )
+        is_closed = given is not None or self.names is not None  # the data states all labels, not only those that occur
+        unknown = sorted(set(data_names or []) - set(teacher_names))
+        if unknown and not is_closed:
+            raise DistillationError(
+                f"the data has the labels {shown(unknown)}, which the teacher does not know: its labels are "
+                f"{shown(list(teacher_names))} (upper and lower case count). Rename them in the data, or use a teacher "
+                "that was trained on them."
+            )
+        if data_names is not None and is_closed:
+            label_order(data_names, teacher_names, "the data", "the teacher")
+        return list(teacher_names)
+
     def ids(self, given: Sequence[str] | None, names: Sequence[str]) -> dict[Any, int]:
         """Return what each value that occurs means: its label id in the order of `names`, or -100.
 
@@ -166,131 +251,30 @@ class LabelColumn:
         order: dict[Any, int] = {name: index for index, name in enumerate(names)}
         meaning = self.names or given or names
         known = order if self.is_text else {id_: order[name] for id_, name in enumerate(meaning) if name in order}
-        known = known | dict.fromkeys(self.hidden, NO_LABEL)
-        unknown = [value for value in self.distinct if value not in known]
+        unknown = [value for value in self.labels if value not in known]
         if unknown:
             raise DistillationError(
                 f"label column {self.name!r} holds {shown(unknown)}, but the labels are {shown(list(names))} (ids 0, "
                 f"1, …; null or {NO_LABEL} = no label). Use the teacher's label names, or set data.label_names."
             )
-        return known
+        return known | dict.fromkeys(self.hidden, NO_LABEL)
 
-
-def find_class_names(
-    column: LabelColumn, given: Sequence[str] | None, teacher_names: Sequence[str] | None
-) -> list[str]:
-    """Return the names of classes in logit order, agreed between the data, `data.label_names` and the teacher.
-
-    Raises:
-        DistillationError: they do not agree, or there are fewer than two labels.
-    """
-    data_names = column.find_names(given)
-    strange = [value for value in column.labels if not isinstance(value, str | int | float)]
-    if strange:
-        raise DistillationError(
-            f"label column {column.name!r} must hold names or ids, but it holds {shown(strange[0])}. Write the labels "
-            "as text."
+    def warn_of_ids(self, names: Sequence[str]) -> None:
+        """Warn of bare ids that may count from 1, or be meant as the numbers in the names and not as positions."""
+        if self.is_text or self.names is not None:
+            return
+        ids = sorted(self.labels)
+        numbers = [re.findall(r"\d+", name) for name in names]
+        in_names = [int(found[0]) for found in numbers if len(found) == 1]
+        are_other_numbers = (
+            len(in_names) == len(names) and in_names != list(range(len(names))) and set(ids) <= {*in_names}
         )
-    _warn_of_near_names(data_names or ())
-    if data_names is None and teacher_names is None:
-        ids = sorted(column.labels)
-        if ids != list(range(len(ids))):
-            raise DistillationError(
-                f"label column {column.name!r} must hold ids 0, 1, … without a gap or names, but it holds "
-                f"{shown(ids)}. Use names (text) as labels."
+        if ids and 0 < ids[0] < len(names) and (ids[0] == 1 or are_other_numbers):
+            logger.warning(
+                "the label ids in %r, %s, are read as positions counted from 0, so that %d means %r: if they count "
+                "from 1 or are numbers in the names, write the names instead",
+                self.name,
+                shown(ids),
+                ids[0],
+                names[int(ids[0])],
             )
-        data_names = [str(index) for index in range(len(ids))]
-    names = agreed_names(data_names, teacher_names, given, given is not None or column.names is not None)
-    _warn_of_ids(column, given or names)
-    if len(names) < 2:
-        raise DistillationError(
-            f"classification needs two labels or more, but the data has {shown(names)}. Check {column.name!r}."
-        )
-    return names
-
-
-def agreed_names(
-    data_names: Sequence[str] | None, teacher_names: Sequence[str] | None, given: Sequence[str] | None, is_closed: bool
-) -> list[str]:
-    """Return the label names in logit order, after comparing what the data and the teacher call them.
-
-    Args:
-        data_names: names that the data states, or None for bare ids.
-        teacher_names: the fine-tuned teacher's names in logit order; None for a teacher that is still to be trained.
-        given: `data.label_names`; it also names the logits of a teacher that has only placeholders.
-        is_closed: the data states all its labels (ClassLabel, or names given), not only those that happen to occur.
-
-    Raises:
-        DistillationError: they name different labels, or the data names them and the teacher does not.
-    """
-    if teacher_names is None:
-        return list(data_names or ())
-    _check_agreement(data_names, teacher_names, given, is_closed)
-    return list(given if given is not None and _are_placeholders(teacher_names) else teacher_names)
-
-
-def _check_agreement(
-    data_names: Sequence[str] | None, teacher_names: Sequence[str], given: Sequence[str] | None, is_closed: bool
-) -> None:
-    """Refuse label names that cannot be put into the order of the teacher's logits, as `agreed_names` does."""
-    if given is not None and len(given) != len(teacher_names):
-        raise DistillationError(
-            f"data.label_names must have one name for each of the teacher's {len(teacher_names)} labels, but it has "
-            f"{len(given)}: {shown(list(given))}. Name them all, in the order of the teacher's logits."
-        )
-    if _are_placeholders(teacher_names):
-        if given is None and data_names is not None:
-            raise DistillationError(
-                f"the data names its labels {shown(list(data_names))}, but the teacher has only placeholders "
-                "(LABEL_0, LABEL_1, …), so their order cannot be compared. Set data.label_names to the names in the "
-                "order of the teacher's logits."
-            )
-        teacher_names = given or teacher_names
-    positions = [str(index) for index in range(len(teacher_names))]
-    if data_names is None and all(name.isdigit() for name in teacher_names) and list(teacher_names) != positions:
-        raise DistillationError(
-            f"the data holds bare ids and the teacher's labels are the numbers {shown(list(teacher_names))}: an id "
-            "may mean a position or a name. Write the labels as text, or set data.label_names."
-        )
-    unknown = sorted(set(data_names or []) - set(teacher_names))
-    if unknown and not is_closed:
-        raise DistillationError(
-            f"the data has the labels {shown(unknown)}, which the teacher does not know: its labels are "
-            f"{shown(list(teacher_names))} (upper and lower case count). Rename them in the data, or use a teacher "
-            "that was trained on them."
-        )
-    if data_names is not None and is_closed:
-        label_order(data_names, teacher_names, "the data", "the teacher")
-
-
-def _are_placeholders(names: Sequence[str]) -> bool:
-    """Whether these are the names that transformers gives to labels without a name."""
-    return all(re.fullmatch(r"LABEL_\d+", name) for name in names)
-
-
-def _warn_of_near_names(names: Sequence[str]) -> None:
-    """Warn of names that differ in case or outer blanks alone: they are likely one label, and count as several."""
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        groups.setdefault(name.strip().casefold(), []).append(name)
-    for alike in (group for group in groups.values() if len(group) > 1):
-        logger.warning("the labels %s differ in case or outer blanks alone, and count as several classes", shown(alike))
-
-
-def _warn_of_ids(column: LabelColumn, names: Sequence[str]) -> None:
-    """Warn of bare ids that may count from 1, or be meant as the numbers in the names and not as positions."""
-    if column.is_text or column.names is not None:
-        return
-    ids = sorted(column.labels)
-    numbers = [re.findall(r"\d+", name) for name in names]
-    in_names = [int(found[0]) for found in numbers if len(found) == 1]
-    are_other_numbers = len(in_names) == len(names) and in_names != list(range(len(names))) and set(ids) <= {*in_names}
-    if ids and 0 < ids[0] < len(names) and (ids[0] == 1 or are_other_numbers):
-        logger.warning(
-            "the label ids in %r, %s, are read as positions counted from 0, so that %d means %r: if they count from 1 "
-            "or are numbers in the names, write the names instead",
-            column.name,
-            shown(ids),
-            ids[0],
-            names[int(ids[0])],
-        )

@@ -6,7 +6,7 @@ import importlib.util
 import logging
 import os
 import traceback
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 from datasets import Dataset, DatasetDict, Features, load_dataset, load_dataset_builder, load_from_disk
 
-from distilnlp.data.parts import naming_the_cache
+from distilnlp.data.parts import unwritable_cache
 from distilnlp.data.text_files import csv_options, refuse_null_rows, types_of_csv, types_of_json
 from distilnlp.errors import DistillationError, UnreachableError, did_you_mean, shortened, shown
 
@@ -37,25 +37,28 @@ def load_source(
     Raises:
         DistillationError: there is no such file, folder, function or data set, or it cannot be read.
     """
-    _check_names(source, config)
-    if isinstance(source, dict):
-        splits = DatasetDict({split: _load_files(as_list(files)) for split, files in source.items()})
-    elif ":" in source and not os.path.exists(source):
-        splits = _as_splits(_call_function(source), source)
-    elif os.path.isfile(source):
-        splits = DatasetDict(train=_load_files([source]))
+    given = source if isinstance(source, dict) else {"train": source}
+    files = {split: [names] if isinstance(names, str) else names for split, names in given.items()}
+    if not files or not all(name.strip() for names in files.values() for name in names or [""]):
+        raise DistillationError(
+            f"the source {source!r} is empty, or a file that it names is. Expected a Hub id, a folder, a file, a "
+            "function, or {split: file or files}."
+        )
+    if config is not None and (isinstance(source, dict) or ":" in source or os.path.exists(source)):
+        raise DistillationError(
+            f"data.config names a configuration of a Hub data set, but {source!r} is not one, so that {config!r} would "
+            "be ignored. Remove data.config."
+        )
+    if isinstance(source, dict) or os.path.isfile(source):
+        splits = DatasetDict({split: _load_files(names) for split, names in files.items()})
     elif os.path.isdir(source):
         splits = _load_folder(Path(source), wanted)
+    elif ":" in source:
+        splits = _as_splits(_call_function(source), source)
     elif Path(source).suffix in BUILDERS or source.startswith((".", "/")):
         raise _missing(Path(source))
-    else:  # on the Hub
-        with naming_the_cache(
-            lambda error: UnreachableError(
-                f"cannot load {shown(source)} (configuration {config!r}): there is no such file or folder here, and "
-                f"the Hub gave: {shortened(str(error), 300)}. Check the spelling, the configuration and the network."
-            )
-        ):
-            splits = _as_splits(load_dataset(source, config), source)
+    else:
+        splits = _load_from_hub(source, config)
     for name, split in splits.items():
         # Read every value once, mapped into memory and not held there: or damage would show in the middle of a run.
         try:
@@ -68,24 +71,16 @@ def load_source(
     return splits
 
 
-def as_list(value: str | list[str]) -> list[str]:
-    """Return one file as a list of one."""
-    return [value] if isinstance(value, str) else value
-
-
-def _check_names(source: str | dict[str, str | list[str]], config: str | None) -> None:
-    is_here = isinstance(source, dict) or ":" in source or os.path.exists(source)
-    files = [source] if isinstance(source, str) else [name for own in source.values() for name in as_list(own) or [""]]
-    if not all(map(str.strip, files)) or not files:
-        raise DistillationError(
-            f"the source {source!r} is empty, or a file that it names is. Expected a Hub id, a folder, a file, a "
-            "function, or {split: file or files}."
-        )
-    if config is not None and is_here:
-        raise DistillationError(
-            f"data.config names a configuration of a Hub data set, but {source!r} is not one, so that {config!r} would "
-            "be ignored. Remove data.config."
-        )
+def _load_from_hub(name: str, config: str | None) -> DatasetDict:
+    try:
+        return _as_splits(load_dataset(name, config), name)
+    except DistillationError:
+        raise
+    except Exception as error:
+        raise unwritable_cache(error) or UnreachableError(
+            f"cannot load {shown(name)} (configuration {config!r}): there is no such file or folder here, and the Hub "
+            f"gave: {shortened(str(error), 300)}. Check the spelling, the configuration and the network."
+        ) from error
 
 
 def _as_splits(loaded: Any, source: str) -> DatasetDict:
@@ -107,7 +102,8 @@ def _load_files(files: list[str]) -> Dataset:
     for path in paths:
         if not os.path.isfile(path):  # Path.is_file raises an error for some names
             raise _missing(path)
-        _require_plain_name(path, ("::",))
+        if "::" in str(path):
+            raise _misread(path, "::")
     suffixes = {path.suffix.lower() for path in paths}
     if len(suffixes) != 1 or not suffixes <= set(BUILDERS):
         raise DistillationError(
@@ -116,12 +112,7 @@ def _load_files(files: list[str]) -> Dataset:
         )
     suffix = suffixes.pop()
     kind = BUILDERS[suffix]
-    with naming_the_cache(
-        lambda error: DistillationError(
-            f"cannot read {shown(files)} as {kind}: {shortened(str(error.__cause__ or error), 300)}. Expected a file "
-            "of UTF-8 text (or Parquet) with at least one row; convert or repair it."
-        )
-    ):
+    try:
         options = csv_options(paths, "\t" if suffix == ".tsv" else ",") if kind == "csv" else {}
         for path in paths if kind == "json" else ():
             refuse_null_rows(path)
@@ -137,6 +128,13 @@ def _load_files(files: list[str]) -> Dataset:
             # The library takes the types from the first block of rows, in which all labels may be null.
             types = types_of_csv(paths, options) if kind == "csv" else types_of_json(paths)
             return load(features=Features.from_arrow_schema(pa.schema(list(types.items()))))
+    except DistillationError:
+        raise
+    except Exception as error:
+        raise unwritable_cache(error) or DistillationError(
+            f"cannot read {shown(files)} as {kind}: {shortened(str(error.__cause__ or error), 300)}. Expected a file "
+            "of UTF-8 text (or Parquet) with at least one row; convert or repair it."
+        ) from error
 
 
 def _missing(path: Path) -> DistillationError:
@@ -147,33 +145,33 @@ def _missing(path: Path) -> DistillationError:
     )
 
 
-def _require_plain_name(path: Path, characters: Sequence[str]) -> None:
-    """Refuse a path that holds what the datasets library does not take as it stands."""
-    found = [character for character in characters if character in str(path)]
-    if found:
-        raise DistillationError(
-            f"{path} has {found[0]!r} in its name, by which the datasets library would read something else. Rename it."
-        )
+def _misread(path: Path, characters: str) -> DistillationError:
+    return DistillationError(
+        f"{path} has {characters!r} in its name, by which the datasets library would read something else. Rename it."
+    )
 
 
 # ---- Folders ----
 
 
 def _load_folder(path: Path, wanted: Collection[str] | None) -> DatasetDict:
-    with naming_the_cache(
-        lambda error: DistillationError(
-            f"cannot read the folder {path} as a data set: {type(error).__name__}: {shortened(str(error), 300)}. "
-            "Expected files such as train.csv and test.csv, or a folder written by Dataset.save_to_disk; make a "
-            "damaged one anew."
-        )
-    ):
+    try:
         if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
-            _require_plain_name(path, ("::",))
+            if "::" in str(path):
+                raise _misread(path, "::")
             return _as_splits(load_from_disk(str(path)), str(path))
         files = _files_of_splits(path, wanted) or _files_by_library(path)
         if files:
             return DatasetDict({split: _load_files(names) for split, names in files.items()})
         return _as_splits(load_dataset(str(path)), str(path))
+    except DistillationError:
+        raise
+    except Exception as error:
+        raise unwritable_cache(error) or DistillationError(
+            f"cannot read the folder {path} as a data set: {type(error).__name__}: {shortened(str(error), 300)}. "
+            "Expected files such as train.csv and test.csv, or a folder written by Dataset.save_to_disk; make a "
+            "damaged one anew."
+        ) from error
 
 
 def _files_of_splits(path: Path, wanted: Collection[str] | None) -> dict[str, list[str]]:
@@ -211,7 +209,9 @@ def _files_of_splits(path: Path, wanted: Collection[str] | None) -> dict[str, li
 
 def _files_by_library(path: Path) -> dict[str, list[str]]:
     """Return the files of each split in a folder of folders; none if they are of other kinds, or a README is there."""
-    _require_plain_name(path, ("::", "*", "?", "["))
+    for characters in ("::", "*", "?", "["):
+        if characters in str(path):
+            raise _misread(path, characters)
     found = load_dataset_builder(str(path)).config.data_files or {}
     files = {str(split): list(names) for split, names in found.items()}
     are_ours = {Path(name).suffix.lower() for names in files.values() for name in names} <= set(BUILDERS)

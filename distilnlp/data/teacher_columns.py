@@ -35,7 +35,7 @@ def joined_texts(dataset: Dataset, columns: Sequence[str]) -> list[list[str]]:
     return texts
 
 
-def _written(value: Any) -> str:
+def _written(value: object) -> str:
     return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -116,17 +116,16 @@ class GivenAnswers:
         Raises:
             DistillationError: a cell holds neither an answer nor nothing.
         """
-        read = []
+        read: list[list[Any]] = []
         for name in self.columns:
+            read.append([])
             cells = part.rows[name][:]
-            read.append([self._cell(name, part.first + index, cells[index]) for index in keep])
+            for index in keep:
+                try:
+                    read[-1].append(self._kind.read(_parsed(cells[index])))
+                except (ValueError, TypeError, KeyError, OverflowError):
+                    raise DistillationError(
+                        f"teacher.column {name!r} of the {self._split} data must hold {self._kind.expected}, but row "
+                        f"{part.first + index} (counted from 0) holds {shown(cells[index], 60)}. {self._kind.fix}"
+                    ) from None
         return read[0] if len(read) == 1 else [list(row) for row in zip(*read, strict=True)]
-
-    def _cell(self, name: str, row: int, cell: Any) -> Any:
-        try:
-            return self._kind.read(_parsed(cell))
-        except (ValueError, TypeError, KeyError, OverflowError):
-            raise DistillationError(
-                f"teacher.column {name!r} of the {self._split} data must hold {self._kind.expected}, but row {row} "
-                f"(counted from 0) holds {shown(cell, 60)}. {self._kind.fix}"
-            ) from None

@@ -6,7 +6,6 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from types import NoneType
@@ -24,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 BLOCK = 10 << 20  # bytes: what is in memory at a time, and the library's own blocks of JSON
 ROWS = 10_000  # of a CSV file: what is in memory at a time, and the library's own blocks
+TEXT: dict[str, Any] = {"newline": "", "encoding": "utf-8-sig"}  # how a CSV file is opened
 LONGEST_FIELD = 2**31 - 1  # characters; the csv module stops at 131,072
 # Only an empty cell is a missing value: "None" and "NA" may be labels or texts. And no column is an index: for it all
 # cells of rows with one field too many would move to the column before their own.
@@ -43,22 +43,26 @@ def csv_options(paths: Sequence[Path], delimiter: str) -> dict[str, Any]:
         DistillationError: two columns have one name, a row has more or fewer fields than the header, or a quotation
             mark swallows lines.
     """
-    quotes = delimiter != "\t" or all(map(_is_quoted, paths))
-    rules: dict[str, Any] = {"delimiter": delimiter, "quoting": csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE}
-    for path in paths:
-        try:
-            with _lines(path) as lines:
-                names = next(csv.reader(lines, **rules), [])
-        except UnicodeDecodeError:  # compressed, or in another encoding: the library reads it or says so
-            names = []
-        twice = [name for name, count in Counter(names).items() if name and count > 1]
-        if twice:
-            raise DistillationError(
-                f"the header of {path} names the column {shown(twice[0])} twice. Rename one of them."
-            )
-        count = _count_quickly(path, delimiter, quotes) or _count_carefully(path, rules)
-        if quotes and _has_quotes(path):
-            _compare_with_lines(path, count, rules)
+    before = csv.field_size_limit(LONGEST_FIELD)
+    try:
+        quotes = delimiter != "\t" or all(map(_is_quoted, paths))
+        rules: dict[str, Any] = {"delimiter": delimiter, "quoting": csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE}
+        for path in paths:
+            try:
+                with path.open(**TEXT) as lines:
+                    names = next(csv.reader(lines, **rules), [])
+            except UnicodeDecodeError:  # compressed, or in another encoding: the library reads it or says so
+                names = []
+            twice = [name for name, count in Counter(names).items() if name and count > 1]
+            if twice:
+                raise DistillationError(
+                    f"the header of {path} names the column {shown(twice[0])} twice. Rename one of them."
+                )
+            count = _count_quickly(path, delimiter, quotes) or _count_carefully(path, rules)
+            if quotes and _has_quotes(path):
+                _compare_with_lines(path, count, rules)
+    finally:
+        csv.field_size_limit(before)
     return {**READ_CSV, **rules}
 
 
@@ -66,7 +70,7 @@ def _is_quoted(path: Path) -> bool:
     """Whether the fields of a tab-separated file are quoted where they must be, and a quotation mark is never text."""
     if not _has_quotes(path):
         return True
-    with _lines(path) as lines:
+    with path.open(**TEXT) as lines:
         rows = csv.reader(lines, delimiter="\t", strict=True)
         try:
             widths = Counter(map(len, rows))
@@ -102,7 +106,7 @@ def _count_carefully(path: Path, rules: dict[str, Any]) -> int:
     """
     header: list[str] = []
     count, expected, line = 0, 0, 1
-    with _lines(path) as lines:
+    with path.open(**TEXT) as lines:
         rows = csv.reader(lines, **rules)
         for row in rows:
             if len(row) > 1 or any(map(str.strip, row)):  # pandas leaves blank lines out as well
@@ -140,7 +144,7 @@ def _compare_with_lines(path: Path, rows: int, rules: dict[str, Any]) -> None:
         lines = sum(map(bool, map(bytes.strip, file)))  # that are not blank
     if lines <= rows:
         return
-    with _lines(path) as text:
+    with path.open(**TEXT) as text:
         strict, first = csv.reader(text, **rules, strict=True), 1
         while True:
             try:
@@ -163,16 +167,6 @@ def _compare_with_lines(path: Path, rows: int, rules: dict[str, Any]) -> None:
 def _has_quotes(path: Path) -> bool:
     with path.open("rb") as file:
         return any(b'"' in block for block in iter(lambda: file.read(BLOCK), b""))
-
-
-@contextmanager
-def _lines(path: Path) -> Iterator[Iterator[str]]:
-    before = csv.field_size_limit(LONGEST_FIELD)
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            yield file
-    finally:
-        csv.field_size_limit(before)
 
 
 def types_of_csv(paths: Sequence[Path], options: dict[str, Any]) -> dict[str, pa.DataType]:

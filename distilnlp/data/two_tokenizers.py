@@ -83,13 +83,7 @@ def word_numbers(encoded: Any, texts: Sequence[str], pairs: Sequence[str] | None
 
 
 def words_of_pieces(offsets: Any, parts: Sequence[int | None], texts: Sequence[str]) -> NDArray[np.int32]:
-    """Return the word of each piece of one row.
-
-    Args:
-        offsets: `[pieces, 2]`, the first character of each piece in its text and the one after its last.
-        parts: which text a piece is of, from 0; None = of none.
-        texts: of the row.
-    """
+    """Return the word of each piece of one row, at its offsets, `[pieces, 2]`, in one of the texts, None = in none."""
     spans, owners = np.asarray(offsets).reshape(-1, 2), np.asarray([-1 if part is None else part for part in parts])
     words, before = np.full(len(owners), -1, dtype=np.int32), 0
     for part, text in enumerate(texts):

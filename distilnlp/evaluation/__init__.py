@@ -1,8 +1,4 @@
-"""Measuring models side by side: quality, fidelity, calibration, size and speed.
-
-`evaluate_models` measures, `summary_table` shows it; the parts can be called on their own. Each task has a file with
-its metrics and its `Scoring`.
-"""
+"""Models measured side by side: `evaluate_models` measures, `summary_table` shows it, `verdict` says what it means."""
 
 from distilnlp.evaluation.latency import Speed, SpeedPlan, measure_speed
 from distilnlp.evaluation.quality import FIGURES, figure_named, measure_quality

@@ -18,13 +18,7 @@ def order_that_fits(predictions: Any, labels: Any, names: Sequence[str], task: S
     """Say which order of the labels fits a model's answers far better than the one it has; None if there is none.
 
     Every permutation is compared at once, as an assignment of answers to labels. With few items a label some
-    permutation fits whatever was answered, so then nothing is said.
-
-    Args:
-        predictions: of the model, as the task's `predict` gives them.
-        labels: as the task's `read_labels` gives them.
-        names: of the model's labels, in logit order.
-        task: how they are scored.
+    permutation fits whatever was answered, so then nothing is said. `names` are the model's, in logit order.
     """
     classes, count = task.classes(predictions, labels), len(names)
     if classes is None or len(classes[1]) < FEWEST_ITEMS * count:

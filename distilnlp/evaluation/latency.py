@@ -19,37 +19,24 @@ from distilnlp.metrics.prediction import Collator, Example, Rows, collate_for, e
 
 @dataclass(frozen=True)
 class SpeedPlan:
-    """How much is measured.
+    """How much is measured."""
 
-    Attributes:
-        texts: forward passes of one text each, for the latency.
-        batches: forward passes of one batch each, for the throughput.
-        batch_size: texts in such a batch.
-        warmup: untimed forward passes before each timed one, on the same inputs.
-        max_seconds: per model, half of it for each kind; large models on slow machines get fewer passes, at least one.
-    """
-
-    texts: int = 60
-    batches: int = 5
-    batch_size: int = 32
-    warmup: int = 1
+    texts: int = 60  # forward passes of one text each, for the latency
+    batches: int = 5  # forward passes of one batch each, for the throughput
+    batch_size: int = 32  # texts in such a batch
+    warmup: int = 1  # untimed forward passes before each timed one, on the same inputs
+    # Per model, half of it for each kind; large models on slow machines get fewer passes, at least one.
     max_seconds: float = 15.0
 
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast a model is.
+    """How fast a model is."""
 
-    Attributes:
-        latency_ms_median, latency_ms_p95: milliseconds of a single text, median and 95th percentile.
-        throughput_per_second: texts a second in batches, median.
-        batch_size: texts in such a batch.
-    """
-
-    latency_ms_median: float
-    latency_ms_p95: float
-    throughput_per_second: float
-    batch_size: int
+    latency_ms_median: float  # milliseconds of a single text
+    latency_ms_p95: float  # 95th percentile
+    throughput_per_second: float  # texts a second in batches, median
+    batch_size: int  # texts in such a batch
 
 
 DEFAULT_PLAN = SpeedPlan()
@@ -74,7 +61,7 @@ def measure_speed(
         examples: tokenised and unpadded rows with `input_ids`, or those of each model by its name.
         collator: pads a list of rows into a batch of tensors; one, or one for each model by its name.
         plan: how much is measured.
-        columns: columns of the rows that the collator needs beside the inputs of a model.
+        columns: of the rows that the collator needs beside the inputs of a model.
 
     Raises:
         DistillationError: there are no rows, or the plan measures nothing.
@@ -92,15 +79,19 @@ def measure_speed(
         return [inputs_for(model, collate_for(model, batch, collators[name], columns)) for batch in batches]
 
     with evaluation_mode(*models.values()):
-        singles = {name: inputs_of(name, _single_rows(rows[name], plan)) for name in models}
+        singles = {name: inputs_of(name, [[row] for row in _spread(rows[name], plan.texts)]) for name in models}
         latencies = _seconds_in_turns(models, singles, plan)
         batches = {name: inputs_of(name, _batches(rows[name], plan)) for name in models}
         durations = _seconds_in_turns(models, batches, plan)
-    return {name: _summarise(latencies[name], durations[name], plan.batch_size) for name in models}
-
-
-def _single_rows(rows: Rows, plan: SpeedPlan) -> list[list[Example]]:
-    return [[example] for example in _spread(rows, plan.texts)]
+    return {
+        name: Speed(
+            latency_ms_median=float(1000 * np.median(latencies[name])),
+            latency_ms_p95=float(1000 * np.percentile(latencies[name], 95)),
+            throughput_per_second=float(plan.batch_size / np.median(durations[name])),
+            batch_size=plan.batch_size,
+        )
+        for name in models
+    }
 
 
 def _batches(rows: Rows, plan: SpeedPlan) -> list[list[Example]]:
@@ -142,12 +133,3 @@ def _wait_for(device: torch.device) -> None:
     """Wait for the work queued on an accelerator: a forward pass there returns before it is done."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
-
-
-def _summarise(latencies: Sequence[float], durations: Sequence[float], batch_size: int) -> Speed:
-    return Speed(
-        latency_ms_median=float(1000 * np.median(latencies)),
-        latency_ms_p95=float(1000 * np.percentile(latencies, 95)),
-        throughput_per_second=float(batch_size / np.median(durations)),
-        batch_size=batch_size,
-    )

@@ -9,9 +9,7 @@ from typing import Any, TypedDict
 import numpy as np
 from transformers import PreTrainedConfig
 
-from distilnlp.metrics import ExtraMetric, Figure, Interval, Scoring
-from distilnlp.metrics.fidelity import MEASURES
-from distilnlp.metrics.intervals import Resampled
+from distilnlp.metrics import MEASURES, ExtraMetric, Figure, Interval, Resampled, Scoring
 from distilnlp.signals import label_names_of
 from distilnlp.tasks import TASKS
 
@@ -29,51 +27,30 @@ def figure_named(name: str) -> Figure:
 
 
 class Comparison(TypedDict):
-    """The first metric of a model beside that of another, over the same rows and draws.
+    """The first metric of a model beside that of another, over the same rows and draws."""
 
-    Attributes:
-        difference: the model's less the other's.
-        ratio: the model's over the other's; undefined unless the other's whole interval is above zero.
-    """
-
-    difference: Figures
-    ratio: Figures
+    difference: Figures  # the model's less the other's
+    ratio: Figures  # the model's over the other's; undefined unless the other's whole interval is above zero
 
 
 class Constant(TypedDict):
-    """The best answer that is the same for every text: what a model is worth that has learned nothing.
+    """The best answer that is the same for every text: what a model is worth that has learned nothing."""
 
-    Attributes:
-        answer: what it is.
-        metric: what it is measured by, the first metric where that can be.
-        value: of the answer.
-        difference: the model's less the answer's.
-    """
-
-    answer: str
-    metric: str
-    value: float | None
-    difference: Figures
+    answer: str  # what it is
+    metric: str  # what it is measured by, the first metric where that can be
+    value: float | None  # of the answer
+    difference: Figures  # the model's less the answer's
 
 
 class Quality(TypedDict):
-    """How good the predictions of a model are. None = not measured, or undefined.
-
-    Attributes:
-        metrics: per metric `value` and the bounds `low` and `high` of its 95% interval.
-        units: texts, sentences or questions with a label, which the metrics are over.
-        comparisons: with each other model, by its name.
-        constant: beside one answer for all texts.
-        fidelity: per measure its value; None for the reference itself, or without a reference.
-        calibration_error: None where the task has no such thing.
-    """
+    """How good the predictions of a model are. None = not measured, or undefined."""
 
     metrics: dict[str, Figures]
-    units: int
-    comparisons: dict[str, Comparison]
-    constant: Constant
-    fidelity: dict[str, float | None] | None
-    calibration_error: float | None
+    units: int  # texts, sentences or questions with a label, which the metrics are over
+    comparisons: dict[str, Comparison]  # with each other model, by its name
+    constant: Constant  # beside one answer for all texts
+    fidelity: dict[str, float | None] | None  # by measure; None for the reference itself, or without a reference
+    calibration_error: float | None  # None where the task has no such thing
 
 
 def measure_quality(
@@ -87,10 +64,8 @@ def measure_quality(
 ) -> dict[str, Quality]:
     """Measure what models predicted, whatever predicted it: metrics, comparisons, fidelity and calibration.
 
-    Args:
-        predictions: of each model by its name, as the task's `predict` gives them, in one label order.
-        labels: as the task's `read_labels` gives them.
-        task, reference, resamples, seed, metrics: see `evaluate_models`.
+    Predictions, of each model by its name and in one label order, and labels are as the task's `predict` and
+    `read_labels` give them; for the rest see `evaluate_models`.
     """
     scorers = {name: task.scores(own, labels) for name, own in predictions.items()}
     resampled = {name: scorer.resample(resamples, seed) for name, scorer in scorers.items()}

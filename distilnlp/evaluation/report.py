@@ -9,40 +9,25 @@ from transformers import PreTrainedModel
 from distilnlp.errors import DistillationError, did_you_mean
 from distilnlp.evaluation.latency import DEFAULT_PLAN, SpeedPlan, measure_speed
 from distilnlp.evaluation.quality import Quality, measure_quality, warn_of_absent_classes, warn_of_undefined
-from distilnlp.evaluation.size import ModelSize, measure_size
-from distilnlp.metrics import ExtraMetric, Scoring
-from distilnlp.metrics.labels import labels_agree
-from distilnlp.metrics.prediction import Collator, Rows, per_model
+from distilnlp.evaluation.size import measure_size
+from distilnlp.metrics import Collator, ExtraMetric, Rows, Scoring, labels_agree, per_model
 from distilnlp.tasks import SINGLE_LABEL_EVALUATION
 
 
 class TextLength(TypedDict):
-    """How much a model reads of the texts.
+    """How much a model reads of the texts."""
 
-    Attributes:
-        max_length: tokens after which they are cut.
-        cut: share of the texts that are longer; None where a text is read in windows.
-    """
-
-    max_length: int
-    cut: float | None
+    max_length: int  # tokens after which they are cut
+    cut: float | None  # share of the texts that are longer; None where a text is read in windows
 
 
 class ModelReport(Quality):
-    """What was measured of one model; all of it can be written as JSON.
+    """What was measured of one model; all of it can be written as JSON."""
 
-    Attributes:
-        parameters: `total`, `embeddings`, `other`.
-        bytes: of the weights on disk.
-        speed: `latency_ms_median`, `latency_ms_p95`, `throughput_per_second`, `batch_size`; None where it was not
-            measured.
-        text: how much of the texts it reads; None where that was not said.
-    """
-
-    parameters: dict[str, int]
-    bytes: int
-    speed: dict[str, float] | None
-    text: TextLength | None
+    parameters: dict[str, int]  # `total`, `embeddings`, `other`
+    bytes: int  # of the weights on disk
+    speed: dict[str, float] | None  # the fields of `Speed`; None where it was not measured
+    text: TextLength | None  # how much of the texts it reads; None where that was not said
 
 
 def evaluate_models(
@@ -79,33 +64,6 @@ def evaluate_models(
         DistillationError: there is nothing to evaluate, the reference is unknown, labels are missing or outside the
             classes, models have different labels or their rows do, or a model's logits are NaN or infinite.
     """
-    _check_names(models, reference)
-    shared: Rows | Mapping[str, Rows] = examples if isinstance(examples, Mapping) else list(examples)
-    rows, collators = per_model(shared, models, "rows"), per_model(collator, models, "a collator")
-    labels = _read_labels(models, rows, task)
-    predictions = _predict_all(models, rows, collators, task, batch_size)
-    speeds = measure_speed(models, rows, collators, speed_plan, task.columns) if speed_plan else {}
-    warn_of_absent_classes(labels, next(iter(models.values())).config, task)
-    qualities = measure_quality(predictions, labels, task, reference, resamples, seed, metrics)
-    for name, quality in qualities.items():
-        warn_of_undefined(name, quality)
-    return {
-        name: ModelReport(
-            **qualities[name],
-            parameters=_parameters(size := measure_size(model)),
-            bytes=size.bytes,
-            speed=asdict(speeds[name]) if speeds else None,
-            text=text.get(name) if text else None,
-        )
-        for name, model in models.items()
-    }
-
-
-def _parameters(size: ModelSize) -> dict[str, int]:
-    return {"total": size.parameters, "embeddings": size.embedding_parameters, "other": size.other_parameters}
-
-
-def _check_names(models: Mapping[str, PreTrainedModel], reference: str | None) -> None:
     if not models:
         raise DistillationError("expected at least one model to evaluate, but got none. Pass a mapping name -> model.")
     if reference is not None and reference not in models:
@@ -113,12 +71,38 @@ def _check_names(models: Mapping[str, PreTrainedModel], reference: str | None) -
             f"expected the reference to be one of the models {list(models)}, but got {reference!r}."
             f"{did_you_mean(reference, models)} Name one of them, or None to measure no fidelity."
         )
+    shared: Rows | Mapping[str, Rows] = examples if isinstance(examples, Mapping) else list(examples)
+    rows, collators = per_model(shared, models, "rows"), per_model(collator, models, "a collator")
+    labels = _read_labels(models, rows, task)
+    first = next(iter(models.values())).config
+    predictions = {}
+    for name, model in models.items():
+        own = task.predict(model, rows[name], collators[name], batch_size, f"the model {name!r}")
+        predictions[name] = task.align(own, model.config, first)
+    speeds = measure_speed(models, rows, collators, speed_plan, task.columns) if speed_plan else {}
+    warn_of_absent_classes(labels, first, task)
+    qualities = measure_quality(predictions, labels, task, reference, resamples, seed, metrics)
+    reports = {}
+    for name, quality in qualities.items():
+        warn_of_undefined(name, quality)
+        size = measure_size(models[name])
+        reports[name] = ModelReport(
+            **quality,
+            parameters={
+                "total": size.parameters,
+                "embeddings": size.embedding_parameters,
+                "other": size.other_parameters,
+            },
+            bytes=size.bytes,
+            speed=asdict(speeds[name]) if speeds else None,
+            text=text.get(name) if text else None,
+        )
+    return reports
 
 
 def _read_labels(models: Mapping[str, PreTrainedModel], rows: Mapping[str, Rows], task: Scoring) -> Any:
     """Read the labels of the first model's rows; those of the others must be the same."""
-    empty = [name for name in models if not len(rows[name])]
-    if empty:
+    if empty := [name for name in models if not len(rows[name])]:
         raise DistillationError(f"expected rows to evaluate {empty[0]!r} on, but got none. Check the split's filters.")
     first, *others = models
     config = models[first].config
@@ -131,19 +115,3 @@ def _read_labels(models: Mapping[str, PreTrainedModel], rows: Mapping[str, Rows]
                 "no labelled word of one and keeps it for the other."
             )
     return labels
-
-
-def _predict_all(
-    models: Mapping[str, PreTrainedModel],
-    rows: Mapping[str, Rows],
-    collators: Mapping[str, Collator],
-    task: Scoring,
-    batch_size: int,
-) -> dict[str, Any]:
-    """Return each model's predictions, all in the label order of the first model."""
-    first = next(iter(models.values())).config
-    predictions = {}
-    for name, model in models.items():
-        own = task.predict(model, rows[name], collators[name], batch_size, f"the model {name!r}")
-        predictions[name] = task.align(own, model.config, first)
-    return predictions

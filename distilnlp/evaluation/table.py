@@ -24,7 +24,11 @@ def summary_table(results: Mapping[str, ModelReport]) -> str:
     """
     reports = list(results.values())
     names = [name.replace("|", "\\|") for name in results]  # a bare | would end the cell
-    rows = [*_quality_rows(reports), *_reading_rows(reports), *_size_rows(reports), *_speed_rows(reports)]
+    sizes = [
+        ("parameters (M)", [amount(report["parameters"]["total"] / 1e6) for report in reports]),
+        ("size (MB)", [amount(report["bytes"] / 1e6) for report in reports]),
+    ]
+    rows = [*_quality_rows(reports), *_reading_rows(reports), *sizes, *_speed_rows(reports)]
     return _markdown(("", names), [row for row in rows if set(row[1]) != {ABSENT}])
 
 
@@ -50,13 +54,6 @@ def _reading_rows(reports: Sequence[ModelReport]) -> list[Cells]:
     lengths = [str(text["max_length"]) if text else ABSENT for text in texts]
     cut = [ABSENT if text is None or text["cut"] is None else percent(text["cut"]) for text in texts]
     return [("tokens read of a text, at most", lengths), ("texts longer than that", cut)]
-
-
-def _size_rows(reports: Sequence[ModelReport]) -> list[Cells]:
-    return [
-        ("parameters (M)", [amount(report["parameters"]["total"] / 1e6) for report in reports]),
-        ("size (MB)", [amount(report["bytes"] / 1e6) for report in reports]),
-    ]
 
 
 def _speed_rows(reports: Sequence[ModelReport]) -> list[Cells]:
@@ -102,10 +99,5 @@ def _markdown(header: Cells, rows: Sequence[Cells]) -> str:
     lines = [[title, *cells] for title, cells in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
-    return "\n".join(_line(line, widths) for line in lines)
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    name, *figures = cells
-    padded = [name.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(figures, widths[1:], strict=True))]
-    return f"| {' | '.join(padded)} |"
+    padded = ([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])] for line in lines)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in padded)

@@ -9,8 +9,7 @@ import numpy as np
 from distilnlp.evaluation.quality import Figures, figure_named
 from distilnlp.evaluation.report import ModelReport
 from distilnlp.evaluation.table import LATENCY, percent, throughput_title
-from distilnlp.metrics import Figure, Interval
-from distilnlp.metrics.figure import amount
+from distilnlp.metrics import Figure, Interval, amount
 
 CUT_TEACHER = "teacher, cut"  # the teacher on texts that are cut where the student's are
 FEWEST_ROWS = 20  # of fewer, the intervals of a bootstrap are too narrow to decide anything
@@ -86,7 +85,10 @@ def _few_rows(results: Mapping[str, ModelReport]) -> Said:
     spread = _resolution(figure, units)
     scale = 1 if metric.higher_is_better else figure.value
     if units < FEWEST_ROWS:
-        yield Rank.BAD, f"{_rows(units)} {_are(units)} too few to tell anything: measure on some hundreds."
+        yield (
+            Rank.BAD,
+            f"{_rows(units)} {'is' if units == 1 else 'are'} too few to tell anything: measure on some hundreds.",
+        )
     elif spread > WIDE * scale:
         enough = round(units * (spread / (NARROW * scale)) ** 2, -2)
         yield (
@@ -212,16 +214,16 @@ def _lengths(results: Mapping[str, ModelReport]) -> Said:
         yield Rank.UNSURE, f"{'; '.join(said)}: the rest is cut. A larger data.max_length would keep more."
     if CUT_TEACHER in results:
         whole, short = results["teacher"], results[CUT_TEACHER]
-        at = [f"{metric.value(_first(report).value)}{_at_length(report)}" for report in (whole, short)]
+        at = [
+            metric.value(_first(report).value)
+            + (f" at {text['max_length']} tokens" if (text := report["text"]) else "")
+            for report in (whole, short)
+        ]
         yield (
             Rank.UNSURE,
             f"The teacher's {metric.title} is {at[0]}, its own length, and {at[1]}, the student's "
             f"({metric.difference(_beside(short, 'teacher'))}).",
         )
-
-
-def _at_length(report: ModelReport) -> str:
-    return f" at {report['text']['max_length']} tokens" if report["text"] else ""
 
 
 def _savings(results: Mapping[str, ModelReport]) -> Said:
@@ -304,7 +306,3 @@ def _least_seen(metric: Figure, difference: Interval, units: int) -> str:
 
 def _rows(units: int) -> str:
     return f"{units:,} test row{'' if units == 1 else 's'}"
-
-
-def _are(units: int) -> str:
-    return "is" if units == 1 else "are"

@@ -41,11 +41,7 @@ class ExtraMetric:
         return type(self.module).__module__  # evaluate puts the hash of the code there
 
     def values(self, predictions: Items, references: Items) -> dict[str, float]:
-        """Return the numbers that the module gives, by their names.
-
-        Raises:
-            DistillationError: the module refuses these answers, or gives no number for them.
-        """
+        """Return the numbers that the module gives, by their names; a `DistillationError` if it gives none."""
         try:
             found = self.module.compute(predictions=predictions, references=references, **self.config.options)
             numbers = {name: float(value) for name, value in found.items() if isinstance(value, Real)}
@@ -83,13 +79,9 @@ class ExtraMetric:
 def load_metrics(
     configs: Sequence[MetricConfig], scoring: Scoring, model: PreTrainedConfig, trusted: Collection[str] = ()
 ) -> tuple[ExtraMetric, ...]:
-    """Load the metrics of `evaluation.metrics` and try each with right answers.
+    """Load the metrics of `evaluation.metrics` and try each with right answers, such as those of a `model`.
 
-    Args:
-        configs: the entries.
-        scoring: of the task.
-        model: config of a model that will be measured.
-        trusted: the names of the Hub whose Python code may run.
+    Only of the `trusted` names of the Hub may Python code run.
 
     Raises:
         UnreachableError: the Hub did not give one.

@@ -15,21 +15,14 @@ MEASURES = (
     Figure("agreement", "agreement"),
     Figure("kl", "KL (nats)", is_share=False, higher_is_better=False),
     Figure(
-        "correlation",
-        "correlation with reference",
-        "the predictions of one of the models are constant",
-        is_share=False,
+        "correlation", "correlation with reference", "the predictions of one of the models are constant", is_share=False
     ),
     Figure("absolute_difference", "difference from reference", is_share=False, higher_is_better=False),
 )
 
 
 def agreement(student_logits: ArrayLike, reference_logits: ArrayLike) -> float:
-    """Share of rows for which both models prefer the same class.
-
-    Args:
-        student_logits: `[items, classes]`.
-        reference_logits: `[items, classes]`, in the same label order.
+    """Share of rows of logits `[items, classes]`, in one label order, for which both models prefer the same class.
 
     Raises:
         DistillationError: the shapes differ, or there are no rows.
@@ -41,9 +34,7 @@ def agreement(student_logits: ArrayLike, reference_logits: ArrayLike) -> float:
 def mean_kl(student_logits: ArrayLike, reference_logits: ArrayLike) -> float:
     """Mean over the rows of KL(reference ‖ student) at temperature 1, in nats, computed in float64.
 
-    Args:
-        student_logits: `[items, classes]`.
-        reference_logits: `[items, classes]`, in the same label order; −inf for a class that a row does not have.
+    The logits are `[items, classes]`, in one label order; −inf for a class that a row does not have.
 
     Raises:
         DistillationError: the shapes differ, or there are no rows.
@@ -54,9 +45,8 @@ def mean_kl(student_logits: ArrayLike, reference_logits: ArrayLike) -> float:
 
 def kl_of_rows(student_logits: NDArray, reference_logits: NDArray) -> NDArray[np.float64]:
     """Return KL(reference ‖ student) of each row `[items]`; see `mean_kl`."""
-    student, reference = (
-        log_softmax(logits.astype(np.float64), axis=-1) for logits in (student_logits, reference_logits)
-    )
+    both = (student_logits, reference_logits)
+    student, reference = (log_softmax(logits.astype(np.float64), axis=-1) for logits in both)
     difference = np.zeros_like(reference)
     np.subtract(reference, student, out=difference, where=np.isfinite(reference))  # 0 · (inf − inf) is not 0
     return (np.exp(reference) * difference).sum(-1)
@@ -73,23 +63,18 @@ def same_share(student: ArrayLike, reference: ArrayLike) -> float:
     Raises:
         DistillationError: the numbers of answers differ, or there are none.
     """
-    first, second = np.asarray(student), np.asarray(reference)
-    _check_shapes(first, second, ndim=1)
+    first, second = as_pair(student, reference, ndim=1)
     return float((first == second).mean())
 
 
 def as_pair(student: ArrayLike, reference: ArrayLike, ndim: int = 2) -> tuple[NDArray, NDArray]:
     """Return two models' predictions, checked to be of one shape of `ndim` axes, the items first."""
     first, second = np.asarray(student), np.asarray(reference)
-    _check_shapes(first, second, ndim)
-    return first, second
-
-
-def _check_shapes(student: NDArray, reference: NDArray, ndim: int) -> None:
     # Compared strictly: numpy would broadcast [items, 1] against [items, classes] and give a figure.
-    if student.shape != reference.shape or student.ndim != ndim or not len(student):
+    if first.shape != second.shape or first.ndim != ndim or not len(first):
         raise DistillationError(
             f"expected predictions of student and reference of one shape {['[items]', '[items, classes]'][ndim - 1]}, "
-            f"but got {student.shape} and {reference.shape}. Predict the same rows, at least one, with models of the "
+            f"but got {first.shape} and {second.shape}. Predict the same rows, at least one, with models of the "
             "same labels."
         )
+    return first, second

@@ -11,20 +11,12 @@ UNDEFINED = "n/a"
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure of a report, and how it is written in sentences.
+    """A figure of a report, and how it is written in sentences."""
 
-    Attributes:
-        name: in reports.
-        title: in tables and sentences.
-        why_undefined: what it means that it has no value.
-        is_share: it goes from 0 to 1, and sentences give it in percent.
-        higher_is_better: its direction.
-    """
-
-    name: str
-    title: str
+    name: str  # in reports
+    title: str  # in tables and sentences
     why_undefined: str = "it is not finite"
-    is_share: bool = True
+    is_share: bool = True  # it goes from 0 to 1, and sentences give it in percent
     higher_is_better: bool = True
 
     def value(self, value: float) -> str:

@@ -25,14 +25,10 @@ class Resampled:
     """A figure on the units as they are and on every draw of them; NaN where it is undefined.
 
     Figures of one evaluation are of the same draws, so that their difference and ratio are paired.
-
-    Attributes:
-        value: on the units as they are.
-        draws: `[draws]`.
     """
 
-    value: float
-    draws: NDArray
+    value: float  # on the units as they are
+    draws: NDArray  # `[draws]`
 
     def interval(self) -> Interval:
         """Return the percentile interval (95%) over the draws in which the figure is defined.
@@ -64,17 +60,12 @@ class Scorer:
     """The metrics of one model on the units of an evaluation, and on every set that could be drawn from them.
 
     A unit is what is drawn as a whole, because what is in it hangs together: a text, a sentence, a question.
-
-    Attributes:
-        scores: called with the columns, `[units]` or `[draws, units]`, returns each metric as `[]` or `[draws]`; NaN
-            where it is undefined.
-        columns: what `scores` reads, each `[units]`; for instance predictions and labels.
-        cells: how many numbers `scores` holds for a draw, if that can be more than there are units.
     """
 
+    # Called with the columns, `[units]` or `[draws, units]`, returns each metric as `[]` or `[draws]`; NaN = undefined.
     scores: Scores
-    columns: tuple[NDArray, ...]
-    cells: int = 1
+    columns: tuple[NDArray, ...]  # what `scores` reads, each `[units]`; for instance predictions and labels
+    cells: int = 1  # how many numbers `scores` holds for a draw, if that can be more than there are units
 
     @property
     def units(self) -> int:
@@ -111,26 +102,16 @@ def weighted_scorer(scores: Scores, units: int, cells: int = 1) -> Scorer:
     """Return the scorer of metrics that are computed from how often each unit was drawn.
 
     A draw then costs a weighted sum of what each unit contributes (its hits, its errors) in place of the metric over
-    all that the units hold.
-
-    Args:
-        scores: called with weights `[..., units]`, all 1 for the units as they are; returns each metric as `[...]`.
-        units: how many there are.
-        cells: see `Scorer`.
+    all that the units hold. `scores` is called with weights `[..., units]`, all 1 for the units as they are, and gives
+    each metric as `[...]`; for `cells` see `Scorer`.
     """
     return Scorer(lambda drawn: scores(count_ids(drawn, units)), (np.arange(units),), cells)
 
 
 def bootstrap_intervals(scores: Scores, *columns: NDArray, resamples: int = 1000, seed: int = 0) -> dict[str, Interval]:
-    """Percentile intervals (95%) of metrics over rows; Efron and Tibshirani 1993, chapter 13.
+    """Percentile intervals (95%) of metrics over rows, see `Scorer`; Efron and Tibshirani 1993, chapter 13.
 
-    Args:
-        scores, columns: see `Scorer`.
-        resamples: number of draws.
-        seed: the same seed gives the same interval.
-
-    Returns:
-        An interval per metric. Of a single row, which no draw can change, it is the value itself.
+    The same seed gives the same intervals. That of a single row, which no draw can change, is the value itself.
     """
     return Scorer(scores, columns).intervals(resamples, seed)
 

@@ -13,11 +13,6 @@ from distilnlp.metrics.prediction import Rows
 from distilnlp.signals import NO_LABEL, SignalProfile, label_names_of
 
 
-def label_values(examples: Rows) -> list[Any]:
-    """Return each row's label as it stands there, None where it is null or absent."""
-    return [label_of(row) for row in examples]
-
-
 def require_columns(examples: Rows, columns: Iterable[str], task: str) -> None:
     """Refuse rows that lack a column which the evaluation reads."""
     for name in columns:
@@ -39,12 +34,8 @@ def require_labelled(labelled: Sequence[bool] | NDArray, unit: str = "row") -> N
 
 
 def read_class_ids(examples: Rows, config: PreTrainedConfig) -> NDArray:
-    """Return the label ids `[items]` of the examples, -100 where a label is null or absent.
-
-    Raises:
-        DistillationError: no row has a label, or a label is not a class id of the model.
-    """
-    labels = np.asarray(marked_ids(label_values(examples)))
+    """Return the label ids `[items]` of the examples, checked, -100 where a label is null or absent."""
+    labels = np.asarray(marked_ids(map(label_of, examples)))
     check_label_ids(labels, config.num_labels or 0)
     return labels
 
@@ -72,9 +63,9 @@ def read_numbers(examples: Rows, shape: tuple[int, ...]) -> NDArray[np.float64]:
     Raises:
         DistillationError: a label is not made of numbers, or has another shape.
     """
-    rows = [np.full(shape, np.nan) if value is None else _as_numbers(value) for value in label_values(examples)]
-    wrong = [row.shape for row in rows if row.shape != shape]
-    if wrong:
+    values = map(label_of, examples)
+    rows = [np.full(shape, np.nan) if value is None else _as_numbers(value) for value in values]
+    if wrong := [row.shape for row in rows if row.shape != shape]:
         raise DistillationError(
             f"expected labels of the shape {shape}, but {len(wrong)} of {len(rows)} rows have others, such as "
             f"{wrong[0]}. Give a row one number for each output of the model."

@@ -15,16 +15,11 @@ class TaskMetric(evaluate.Metric):
     """An `evaluate` metric that stays in memory: nothing is fetched or written, and no process waits for another.
 
     Without `keep_in_memory`, evaluate writes predictions to one file of the user's cache that all processes share.
-
-    Attributes:
-        figures: what it gives, the primary one first; of some inputs perhaps not all.
-        inputs: the types of `predictions` and `references`.
-        scorer: `(predictions, references) -> Scorer` of the figures, if the module is computed by it.
     """
 
-    figures: ClassVar[tuple[Figure, ...]]
-    inputs: ClassVar[Features]
-    scorer: ClassVar[Callable[..., Scorer]]
+    figures: ClassVar[tuple[Figure, ...]]  # what it gives, the primary one first; of some inputs perhaps not all
+    inputs: ClassVar[Features]  # the types of `predictions` and `references`
+    scorer: ClassVar[Callable[..., Scorer]]  # of `(predictions, references)`, if the module is computed by it
 
     def __init__(self, **options: Any) -> None:
         if options.setdefault("keep_in_memory", True):

@@ -38,8 +38,7 @@ def per_model(value: T | Mapping[str, T], models: Iterable[str], what: str) -> d
     """
     if not isinstance(value, Mapping):
         return dict.fromkeys(models, value)
-    missing = [name for name in models if name not in value]
-    if missing:
+    if missing := [name for name in models if name not in value]:
         raise DistillationError(
             f"expected {what} for each model, but there are none for {missing[0]!r}."
             f"{did_you_mean(missing[0], value)} Name every model in the mapping, or pass what all models share."
@@ -50,13 +49,7 @@ def per_model(value: T | Mapping[str, T], models: Iterable[str], what: str) -> d
 def collate_for(
     model: PreTrainedModel, examples: Rows, collator: Collator, columns: Sequence[str] = ()
 ) -> dict[str, Tensor]:
-    """Return the batch of the columns that a model's `forward` names, without labels, on the model's device.
-
-    Args:
-        model: the model.
-        examples: tokenised and unpadded rows.
-        collator: pads a list of rows into a batch of tensors.
-        columns: what the collator needs beside them.
+    """Return the batch of what a model's `forward` names and of further columns, without labels, on its device.
 
     Raises:
         DistillationError: the collator leaves one of `columns` out.
@@ -68,8 +61,7 @@ def collate_for(
         for example in examples
     ]
     batch = collator(rows)
-    lost = [name for name in columns if name not in batch]
-    if lost:
+    if lost := [name for name in columns if name not in batch]:
         raise DistillationError(
             f"expected a collator that pads the column {lost[0]!r}, but its batch has {sorted(batch)}. Use the "
             "collator of the task."
@@ -83,38 +75,15 @@ def inputs_for(model: PreTrainedModel, batch: Batch) -> dict[str, Tensor]:
 
 
 def predict_rows(
-    model: PreTrainedModel,
-    examples: Rows,
-    collator: Collator,
-    read: Read,
-    *,
-    columns: Sequence[str] = (),
-    batch_size: int = 32,
-    owner: str = "the model",
-    around: Around = lambda model, batch: nullcontext(),
+    model: PreTrainedModel, examples: Rows, collator: Collator, read: Read, *, owner: str = "the model", **options: Any
 ) -> list[Any]:
-    """Return what is read of a model's outputs for each row, in the order of the rows.
-
-    Rows run from the longest to the shortest, so that a batch has little padding and memory runs out at the start.
-
-    Args:
-        model: on its own device.
-        examples: tokenised and unpadded rows with `input_ids`; labels and columns the model does not name are ignored.
-        collator: pads a list of rows into a batch of tensors.
-        read: `(outputs, batch) -> ` an array, or a tuple of arrays, for each row of the batch.
-        columns: columns that the batch needs beside the inputs of the model.
-        batch_size: rows in a batch.
-        owner: whose outputs they are, for the progress bar and messages.
-        around: what the model runs in.
+    """Return what is read of a model's outputs for each row, in the order of the rows; see `predict_batches`.
 
     Raises:
         DistillationError: there are no rows, or what was read is NaN or infinite.
     """
     predictions: list[Any] = [None] * len(examples)
-    batches = predict_batches(
-        model, examples, collator, read, columns=columns, batch_size=batch_size, owner=owner, around=around
-    )
-    for indices, rows in batches:
+    for indices, rows in predict_batches(model, examples, collator, read, owner=owner, **options):
         for index, row in zip(indices, rows, strict=True):
             predictions[index] = row
     check_finite(predictions, owner)
@@ -132,7 +101,20 @@ def predict_batches(
     owner: str = "the model",
     around: Around = lambda model, batch: nullcontext(),
 ) -> Iterator[tuple[list[int], Sequence[Any] | NDArray]]:
-    """Yield the indices of a batch's rows and what is read of the outputs for them; see `predict_rows`."""
+    """Yield the indices of a batch's rows and what is read of the outputs for them.
+
+    Rows run from the longest to the shortest, so that a batch has little padding and memory runs out at the start.
+
+    Args:
+        model: on its own device.
+        examples: tokenised and unpadded rows with `input_ids`; labels and columns the model does not name are ignored.
+        collator: pads a list of rows into a batch of tensors.
+        read: `(outputs, batch) -> ` an array, or a tuple of arrays, for each row of the batch.
+        columns: columns that the batch needs beside the inputs of the model.
+        batch_size: rows in a batch.
+        owner: whose outputs they are, for the progress bar and messages.
+        around: what the model runs in.
+    """
     if not len(examples):
         raise DistillationError("expected rows to predict, but got none. Check the evaluation split and its filters.")
     order = sorted(range(len(examples)), key=lambda index: -TOKENS.length_of(examples[index]))
@@ -144,24 +126,19 @@ def predict_batches(
                 yield indices, read(model(**inputs_for(model, batch)), batch)
 
 
-def read_logits(outputs: Any, _batch: Batch) -> NDArray[np.float32]:
-    """Read the logits `[batch, classes]` of a model that judges a row as a whole."""
-    return as_array(outputs.logits)
-
-
 def predict_logits(
-    model: PreTrainedModel,
-    examples: Rows,
-    collator: Collator,
-    batch_size: int = 32,
-    owner: str = "the model",
+    model: PreTrainedModel, examples: Rows, collator: Collator, batch_size: int = 32, owner: str = "the model"
 ) -> NDArray[np.float32]:
     """Return the logits `[items, classes]` in float32 of a model with one row of logits per example.
 
     Args, errors: see `predict_rows`.
     """
     logits = np.empty(0, dtype=np.float32)
-    batches = predict_batches(model, examples, collator, read_logits, batch_size=batch_size, owner=owner)
+
+    def read(outputs: Any, _batch: Batch) -> NDArray:
+        return as_array(outputs.logits)
+
+    batches = predict_batches(model, examples, collator, read, batch_size=batch_size, owner=owner)
     for indices, rows in batches:
         if not logits.size:  # filled batch by batch: rows that are stacked at the end take twice the memory
             logits = np.empty((len(examples), *np.shape(rows)[1:]), dtype=np.float32)
@@ -181,21 +158,17 @@ def split_rows(chosen: Tensor, mask: Tensor) -> list[NDArray]:
     return np.split(as_array(chosen), ends[:-1])
 
 
-def check_finite(logits: Sequence[Any] | NDArray, owner: str) -> None:
+def check_finite(logits: Sequence[Any] | NDArray, owner: str = "the model under evaluation") -> None:
     """Refuse rows, arrays or tuples of them, that are NaN or infinite: their argmax would silently be some class.
 
     Raises:
         DistillationError: naming the owner and the first such row.
     """
-    broken = [index for index, row in enumerate(logits) if not _is_finite(row)]
+    parts_of = (row if isinstance(row, tuple) else (row,) for row in logits)
+    broken = [index for index, parts in enumerate(parts_of) if not all(np.isfinite(part).all() for part in parts)]
     if broken:
         raise DistillationError(
             f"expected finite logits, but {owner} gave NaN or infinite ones for {len(broken)} of {len(logits)} rows, "
             f"first for row {broken[0]}. Evaluate it in float32 if it runs in half precision; otherwise its training "
             "diverged: take an earlier checkpoint."
         )
-
-
-def _is_finite(row: Any) -> bool:
-    parts = row if isinstance(row, tuple) else (row,)
-    return all(np.isfinite(part).all() for part in parts)

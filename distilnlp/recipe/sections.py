@@ -13,7 +13,7 @@ from distilnlp.errors import did_you_mean, shown
 from distilnlp.metrics import MetricConfig
 from distilnlp.recipe.text import recipe_values
 from distilnlp.students import LayerStrategy
-from distilnlp.tasks import TASKS
+from distilnlp.tasks import TASKS, task_named
 from distilnlp.teachers.ensemble import Average, relative_weights
 from distilnlp.teachers.given import Form
 from distilnlp.training.argument_limits import checked_argument, known_arguments
@@ -36,7 +36,7 @@ RESERVED_ARGUMENTS = {
 }
 
 
-def check_arguments(values: Mapping[str, Any], arguments: type[TrainingArguments]) -> dict[str, Any]:
+def check_arguments(values: Mapping[str, object], arguments: type[TrainingArguments]) -> dict[str, Any]:
     """Return the values in the types of the fields of an arguments class.
 
     Raises:
@@ -55,10 +55,6 @@ def check_arguments(values: Mapping[str, Any], arguments: type[TrainingArguments
     return checked
 
 
-def _check_own(value: bool | dict[str, Any]) -> bool | dict[str, Any]:
-    return check_arguments(value, TrainingArguments) or True if isinstance(value, dict) else value
-
-
 def _check_names(value: str | list[str] | None) -> str | list[str] | None:
     names = [value] if isinstance(value, str) else value
     if names is not None and (not names or not all(names) or len(set(names)) < len(names)):
@@ -66,7 +62,12 @@ def _check_names(value: str | list[str] | None) -> str | list[str] | None:
     return value
 
 
-OwnArguments = Annotated[bool | dict[str, Any], AfterValidator(_check_own)]
+OwnArguments = Annotated[
+    bool | dict[str, Any],
+    AfterValidator(
+        lambda value: value if value in (True, False) else check_arguments(value, TrainingArguments) or True
+    ),
+]
 DIFFERENT = AfterValidator(_check_names), one_message("expected one name, or a list of different ones")
 
 
@@ -223,20 +224,15 @@ class Recipe(Section):
     seed: int = Field(default=0, ge=0, lt=2**32, description="seed of every stage")
 
     @model_validator(mode="after")
-    def _check_trusted(self) -> "Recipe":
+    def _check_models(self) -> "Recipe":
         names = [*self.teacher.models, *filter(None, (self.student.model, self.data.augmentation_model))]
         names += [metric.name for metric in self.evaluation.metrics]
         for name in self.trust_remote_code:
             if name not in names:
-                hint = did_you_mean(name, names)
                 raise ValueError(
                     f"trust_remote_code names {shown(name)}, but the models and metrics of this recipe are {names}."
-                    f"{hint}"
+                    f"{did_you_mean(name, names)}"
                 )
-        return self
-
-    @model_validator(mode="after")
-    def _check_student(self) -> "Recipe":
         if self.teacher.columns and self.student.model is None:
             raise ValueError(
                 "student.model is required where teacher.column holds the answers: there is no model to cut"
@@ -246,8 +242,7 @@ class Recipe(Section):
     @field_validator("task")
     @classmethod
     def _check_task(cls, value: str | None) -> str | None:
-        if value is not None and value not in TASKS:
-            raise ValueError(f"there is no task {value!r}.{did_you_mean(value, TASKS)} The tasks are {list(TASKS)}")
+        task_named(value)
         return value
 
     @field_validator("data")
@@ -262,7 +257,7 @@ class Recipe(Section):
         return check_arguments(value, DistillationTrainingArguments)
 
 
-def load_recipe(path: str | Path | None, overrides: Mapping[str, Any] | None = None) -> Recipe:
+def load_recipe(path: str | Path | None, overrides: Mapping[str, object] | None = None) -> Recipe:
     """Read a recipe, apply overrides and validate it all.
 
     Args:

@@ -4,7 +4,7 @@ Imports nothing that takes time, so that the command line can refuse a recipe at
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,12 @@ class _Dumper(yaml.SafeDumper):
     """Quotes the texts that this reader or another one, of YAML 1.1, would take for something else."""
 
 
+def _refuse_base_60(_: yaml.SafeLoader, node: yaml.ScalarNode) -> None:
+    raise _error(
+        f"{shown(node.value, 50)} is a number to the base 60 in YAML; write the number, or quote the text", node
+    )
+
+
 _KINDS = [f"{YAML_TAG}{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map")]
 _Loader.yaml_constructors = {tag: make for tag, make in _Loader.yaml_constructors.items() if tag in (None, *_KINDS)}
 _Loader.yaml_implicit_resolvers = {}
@@ -85,15 +91,11 @@ for _tag, (_pattern, _first) in SCALARS.items():
     _Loader.add_implicit_resolver(_tag, re.compile(f"^(?:{_pattern})$"), _first)
     _Dumper.add_implicit_resolver(_tag, re.compile(f"^(?:{_pattern})$"), _first)
 _Loader.add_constructor(f"{YAML_TAG}int", lambda _, node: int(node.value))  # `010` is ten
-_Loader.add_constructor(BASE_60, lambda _, node: _refuse_base_60(node))
+_Loader.add_constructor(BASE_60, _refuse_base_60)
 
 
 def read_yaml(text: str, name: str) -> Any:
-    """Return what YAML says.
-
-    Args:
-        text: what was written.
-        name: what it is called in messages.
+    """Return what YAML, which messages call by this name, says.
 
     Raises:
         DistillationError: invalid YAML, a key given twice, or more than a recipe can hold.
@@ -110,12 +112,12 @@ def read_yaml(text: str, name: str) -> Any:
         raise DistillationError(f"{name} is not valid YAML: {_reason(error)}.") from None
 
 
-def write_yaml(values: Any) -> str:
+def write_yaml(values: object) -> str:
     """Return values as YAML that `read_yaml` reads as the same values."""
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
-def recipe_values(path: str | Path | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
+def recipe_values(path: str | Path | None, overrides: Mapping[str, object]) -> dict[str, Any]:
     """Return what a recipe says, with overrides by dotted key, not yet checked against its sections.
 
     Raises:
@@ -123,12 +125,17 @@ def recipe_values(path: str | Path | None, overrides: Mapping[str, Any]) -> dict
     """
     values = {} if path is None else _read_file(path)
     for key, value in overrides.items():
-        _set(values, key.split("."), value)
+        inner, (*sections, last) = values, key.split(".")
+        for section in sections:
+            if not isinstance(inner.get(section), dict):  # `finetune: true` gives way to `--teacher.finetune.…`
+                inner[section] = {}
+            inner = inner[section]
+        inner[last] = value
     check_texts(values)
     return values
 
 
-def check_texts(values: Any) -> None:
+def check_texts(values: object) -> None:
     """Refuse texts that must not be written to disk, or cannot be.
 
     Raises:
@@ -147,23 +154,20 @@ def check_texts(values: Any) -> None:
                 f"{shown(place)} has {len(value):,} characters, but no text in a recipe may have more than "
                 f"{LONGEST_WORD:,}. Shorten it."
             )
-        if PATHS.match(place):
-            _check_path(place, value)
+        if not PATHS.match(place):
+            continue
+        try:
+            path = expanded(value)
+        except ValueError as error:
+            raise DistillationError(f"{place} = {shown(value)}: {error}. Check the path.") from None
+        if any(len(part.encode()) > LONGEST_NAME for part in path.split("/")):
+            raise DistillationError(
+                f"{place} must be a path or a name, of which no part has more than {LONGEST_NAME} bytes, but it is "
+                f"{shown(value)}. Check it."
+            )
 
 
-def _check_path(place: str, value: str) -> None:
-    try:
-        path = expanded(value)
-    except ValueError as error:
-        raise DistillationError(f"{place} = {shown(value)}: {error}. Check the path.") from None
-    if any(len(part.encode()) > LONGEST_NAME for part in path.split("/")):
-        raise DistillationError(
-            f"{place} must be a path or a name, of which no part has more than {LONGEST_NAME} bytes, but it is "
-            f"{shown(value)}. Check it."
-        )
-
-
-def refuse_secrets(values: Any) -> None:
+def refuse_secrets(values: object) -> None:
     """Refuse tokens and passwords, without showing them.
 
     Raises:
@@ -201,16 +205,7 @@ def _read_file(path: str | Path) -> dict[str, Any]:
     return values
 
 
-def _set(values: dict[str, Any], keys: Sequence[str], value: Any) -> None:
-    for key in keys[:-1]:
-        inner = values.setdefault(key, {})
-        if not isinstance(inner, dict):  # `finetune: true` gives way to `--teacher.finetune.learning_rate`
-            inner = values[key] = {}
-        values = inner
-    values[keys[-1]] = value
-
-
-def _texts(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
+def _texts(value: object, place: str = "") -> Iterator[tuple[str, str]]:
     """Give every text in a value with its place; keys count as texts."""
     if isinstance(value, str):
         yield place, value
@@ -223,7 +218,7 @@ def _texts(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
             yield from _texts(inner, f"{place}[{index}]")
 
 
-def _weight(node: Any, known: dict[int, int]) -> int:
+def _weight(node: yaml.Node, known: dict[int, int]) -> int:
     """Return how many characters a node stands for, its aliases written out."""
     if id(node) not in known:
         if isinstance(node, yaml.ScalarNode):
@@ -236,12 +231,6 @@ def _weight(node: Any, known: dict[int, int]) -> int:
 
 def _error(problem: str, node: yaml.Node) -> yaml.MarkedYAMLError:
     return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
-
-
-def _refuse_base_60(node: Any) -> Any:
-    raise _error(
-        f"{shown(node.value, 50)} is a number to the base 60 in YAML; write the number, or quote the text", node
-    )
 
 
 def _reason(error: yaml.YAMLError) -> str:

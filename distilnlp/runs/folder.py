@@ -10,7 +10,6 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from distilnlp.answers import DiskFullError, check_cache_folder
-from distilnlp.data.sources import as_list
 from distilnlp.errors import DistillationError, shortened, shown
 from distilnlp.files import PARTIAL, failed_write, remove, write_text
 from distilnlp.recipe.sections import Recipe
@@ -201,7 +200,11 @@ def _check_named_cache(recipe: Recipe, folder: Path) -> None:
 
 def _check_sources_outside(recipe: Recipe, folder: Path) -> None:
     source = recipe.data.source
-    files = [source] if isinstance(source, str) else [file for value in source.values() for file in as_list(value)]
+    files = (
+        [source]
+        if isinstance(source, str)
+        else [file for value in source.values() for file in ([value] if isinstance(value, str) else value)]
+    )
     models = [*recipe.teacher.models, *([recipe.student.model] if recipe.student.model else [])]
     for path in map(Path, [*models, *files, *recipe.data.unlabelled]):
         if path.exists() and path.resolve().is_relative_to(folder.resolve()):

@@ -12,8 +12,7 @@ from accelerate import PartialState
 from datasets import Dataset
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from distilnlp.data import DataConfig, evaluation_split
-from distilnlp.data.parts import numbers_of
+from distilnlp.data import DataConfig, evaluation_split, numbers_of
 from distilnlp.evaluation import CUT_TEACHER, ModelReport, SpeedPlan, evaluate_models, verdict
 from distilnlp.metrics import MetricConfig, load_metrics
 from distilnlp.models.loading import load_pretrained

@@ -9,7 +9,7 @@ import torch
 from datasets import Dataset
 from transformers import AutoConfig, PreTrainedModel, set_seed
 
-from distilnlp.data.parts import spread
+from distilnlp.data import spread
 from distilnlp.errors import DistillationError
 from distilnlp.models.families import find_family
 from distilnlp.models.loading import load_pretrained

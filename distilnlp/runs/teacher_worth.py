@@ -6,8 +6,7 @@ from typing import Any
 
 from accelerate import PartialState
 
-from distilnlp.data import DataConfig, PreparedData
-from distilnlp.data.parts import spread
+from distilnlp.data import DataConfig, PreparedData, spread
 from distilnlp.evaluation import measure_quality, teacher_warnings
 from distilnlp.evaluation.label_order import order_that_fits
 from distilnlp.runs.members import Member

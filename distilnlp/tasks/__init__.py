@@ -125,6 +125,8 @@ def profile_of(model: PreTrainedModel) -> SignalProfile:
     config: Any = model.config
     task = task_of(model)
     num_hidden_states, hidden_size = hidden_states_of(model)
+    window = getattr(config, "local_attention", None) or getattr(config, "sliding_window", None) or 0
+    kinds = getattr(config, "layer_types", None) or ()  # of attention, where some layers are local
     return SignalProfile(
         label_names=label_names_of(config) if task.has_label_names else None,
         num_labels=task.num_classes(config),
@@ -133,12 +135,5 @@ def profile_of(model: PreTrainedModel) -> SignalProfile:
         num_heads=getattr(config, "num_attention_heads", 0),
         model_type=config.model_type,
         task=task.name,
-        attention_windows=_attention_windows(config),
+        attention_windows=tuple(0 if kind == "full_attention" else int(window) for kind in kinds),
     )
-
-
-def _attention_windows(config: Any) -> tuple[int, ...]:
-    """Return how many tokens the attention of each layer sees, 0 = all; nothing where no layer is local."""
-    kinds = getattr(config, "layer_types", None) or ()
-    window = getattr(config, "local_attention", None) or getattr(config, "sliding_window", None) or 0
-    return tuple(0 if kind == "full_attention" else int(window) for kind in kinds)

@@ -1,7 +1,7 @@
 """Checks of tokenised data sets before training: the types of their columns, and what has an entry for each token."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TypeGuard
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,7 +17,7 @@ MARKS: Kinds = (types.is_integer, types.is_boolean)
 NUMBERS: Kinds = (types.is_integer, types.is_floating, types.is_boolean)
 
 
-def is_tokenised(dataset: Any) -> bool:
+def is_tokenised(dataset: object) -> TypeGuard[Dataset]:
     """Whether the rows can be read more than once, and hold token ids already."""
     return isinstance(dataset, Dataset) and TOKENS.values in dataset.column_names
 
@@ -38,11 +38,7 @@ def token_ids_of(dataset: Dataset, column: str) -> Iterator[pa.Array]:
 
 
 def require_ids(dataset: Dataset, column: str, split: str) -> None:
-    """Refuse tokens of a row that are not ids, however deeply they are nested.
-
-    Raises:
-        DistillationError: they are words, fractions or something else.
-    """
+    """Refuse tokens of a row that are not ids, however deeply they are nested."""
     kind, depth = dataset.features.arrow_schema.field(column).type, 0
     while _is_list(kind):
         kind, depth = kind.value_type, depth + 1
@@ -52,19 +48,12 @@ def require_ids(dataset: Dataset, column: str, split: str) -> None:
 def require_type(
     dataset: Dataset, column: str, kinds: Kinds, expected: str, split: str, *, depth: int = 0, may_be_null: bool = True
 ) -> None:
-    """Refuse a column whose values have another type.
+    """Refuse a column whose values, each row's in `depth` lists, have another type.
 
     Args:
-        dataset: has the column.
-        column: its name.
         kinds: the types of number that fit.
         expected: what the column must hold, for the message.
-        split: whose data these are, for the message.
-        depth: how many lists the numbers of a row are in.
         may_be_null: whether a column of nothing but null passes.
-
-    Raises:
-        DistillationError: the column has another type.
     """
     kind = dataset.features.arrow_schema.field(column).type
     while depth and _is_list(kind):

@@ -38,7 +38,11 @@ class RowCollator:
         for row in rows:
             require_tokens(row)
         extra = {name for row in rows for name in row if name in (*LABEL_COLUMNS, *ENDS, *TOKEN_COLUMNS)}
-        batch = self._pad([{name: value for name, value in row.items() if name not in extra} for row in rows])
+        inputs = [{name: value for name, value in row.items() if name not in extra} for row in rows]
+        if self.tokenizer is None:
+            batch: dict[str, Tensor] = default_data_collator(inputs)
+        else:  # on the right whatever the tokenizer says: labels and masks count their positions from the left
+            batch = dict(self.tokenizer.pad(inputs, return_tensors="pt", padding_side="right"))
         length = batch[TOKENS.values].shape[-1]
         for name in extra & TOKEN_COLUMNS.keys():
             batch[name] = padded(rows, name, length, TOKEN_COLUMNS[name])
@@ -47,12 +51,6 @@ class RowCollator:
         if self.labels is not None and extra & set(LABEL_COLUMNS):
             batch["labels"] = self.labels(rows, length)
         return batch
-
-    def _pad(self, rows: list[Row]) -> dict[str, Tensor]:
-        if self.tokenizer is None:
-            return dict(default_data_collator(rows))
-        # On the right whatever the tokenizer says: labels and masks count their positions from the left.
-        return dict(self.tokenizer.pad(rows, return_tensors="pt", padding_side="right"))
 
 
 def require_tokens(row: Row) -> None:
@@ -168,12 +166,9 @@ def refuse_outside(name: str, ids: Iterable[int | None], limit: int, where: str)
 
 
 def other_tokens(losses: Mapping[str, str | None], which: str, prefix: str) -> DistillationError:
-    """Return the refusal of losses that need the same tokens on both sides.
+    """Return the refusal of losses that need the same tokens on both sides, where `which` texts differ in them.
 
-    Args:
-        losses: by name, each with the column that would do instead; None = nothing does.
-        which: the texts in which the tokens differ.
-        prefix: of the teacher's columns.
+    Each loss comes with the column that would do instead, under the teacher's `prefix` too; None = nothing does.
     """
     columns = " and ".join(sorted({f"{name} and {prefix}{name}" for name in losses.values() if name is not None}))
     ways = f"give the rows {columns}, " if columns and None not in losses.values() else ""

@@ -22,7 +22,7 @@ def forward(
     whole_head: bool = False,
     run: Callable[..., Any] | None = None,
 ) -> tuple[Signals, Any]:
-    """Run a model on a batch.
+    """Run a model on a batch; return its signals, and its own outputs.
 
     Args:
         model: a transformers model; DDP may wrap it.
@@ -32,9 +32,6 @@ def forward(
         request: the signals that are wanted beside the logits.
         whole_head: run the head on every token, also where the task needs it on some only.
         run: calls what has the model inside of it, and gives the model's outputs; None = the model itself.
-
-    Returns:
-        The signals, and the model's own outputs.
 
     Raises:
         DistillationError: hidden states are wanted, and the model gives none of each token.

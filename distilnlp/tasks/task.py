@@ -4,8 +4,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
+from datasets import Dataset
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from distilnlp.data import RowFormat
 from distilnlp.losses import cross_entropy, forward_kl, logit_mse
@@ -21,58 +22,41 @@ class Task(ABC):
     """What is particular to one kind of head; the trainer and the recipes are written against this alone.
 
     An *item* is what a loss counts once: a text, a label of a text, a word, an end of an answer, a masked token.
-
-    Attributes:
-        name: as recipes and messages call it.
-        auto_class: loads a teacher or a student of this task.
-        model_classes: the transformers mapping whose models have this head.
-        pipeline_tag: the tag of a student's model card, and the `pipeline()` that serves it.
-        answer: what the logits of an item are: the scores of classes that exclude one another, one yes-or-no decision,
-            or a number. It decides which response losses fit.
-        rows: how the rows of a recipe's data look and are tokenised.
-        evaluation: how the task is scored.
-        modality: what its models read, by name.
-        pipeline_options: further arguments of that call, as code; None = transformers has no such pipeline.
-        problem_type: what a new head's config is to say; None = nothing.
-        num_outputs: the `num_labels` of a new head where neither label names nor the family decide it.
-        must_be_named: whether a saved head does not tell the task: models are published with it to be fine-tuned.
-        collate_labels: `(rows, length of the batch) -> labels`; None = the labels have other names.
-        collator_keys: keys of a recipe's `data` section that the collator takes too.
-        loss_inputs: columns that the collator or the losses read beside the labels and what the models name.
-        item_marks: columns of the rows, beside what the models name, that say which logits count.
-        items_are_texts: whether an item is a whole text or pair, so that an answer can be given for a row.
-        items_are_tokens: whether an item is a token or a position, so that both models must split the text alike,
-            or be `aligned_by` a column.
-        aligned_by: the column of both encodings by which `align_logits` finds what belongs together, so that the tokens
-            need not be the same; None = there is none.
-        draws_its_items: whether the `labels` of a batch say which tokens are items: logits are those of the drawn
-            tokens alone, `[count, classes]`, all rows' in one.
-        classes_vary: whether every item has classes of its own (positions, choices).
-        classes_are_tokens: whether the classes are the tokens of the vocabulary.
     """
 
-    name: ClassVar[str]
-    auto_class: ClassVar[Any]
-    model_classes: ClassVar[Mapping[Any, Any]]
-    pipeline_tag: ClassVar[str]
+    name: ClassVar[str]  # as recipes and messages call it
+    auto_class: ClassVar[Any]  # loads a teacher or a student of this task
+    model_classes: ClassVar[Mapping[Any, Any]]  # the transformers mapping whose models have this head
+    pipeline_tag: ClassVar[str]  # the tag of a student's model card, and the `pipeline()` that serves it
+    # What the logits of an item are: the scores of classes that exclude one another, one yes-or-no decision, or a
+    # number. It decides which response losses fit.
     answer: ClassVar[Answer]
-    rows: ClassVar[RowFormat]
-    evaluation: ClassVar[Scoring]
-    modality: ClassVar[Modality] = TOKENS
-    pipeline_options: ClassVar[str | None] = None
-    problem_type: ClassVar[str | None] = None
+    rows: ClassVar[RowFormat]  # how the rows of a recipe's data look and are tokenised
+    evaluation: ClassVar[Scoring]  # how the task is scored
+    modality: ClassVar[Modality] = TOKENS  # what its models read, by name
+    pipeline_options: ClassVar[str | None] = None  # of `pipeline()`'s call, as code; None = transformers has none
+    problem_type: ClassVar[str | None] = None  # what a new head's config is to say; None = nothing
+    # The `num_labels` of a new head where neither label names nor the family decide it.
     num_outputs: ClassVar[int | None] = None
+    # Whether a saved head does not tell the task: models are published with it to be fine-tuned.
     must_be_named: ClassVar[bool] = False
+    # `(rows, length of the batch) -> labels`; None = the labels have other names.
     collate_labels: Callable[[list[Row], int], Tensor] | None = None
-    collator_keys: ClassVar[tuple[str, ...]] = ()
+    collator_keys: ClassVar[tuple[str, ...]] = ()  # keys of a recipe's `data` section that the collator takes too
+    # Columns that the collator or the losses read beside the labels and what the models name.
     loss_inputs: ClassVar[frozenset[str]] = frozenset()
+    # Columns of the rows, beside what the models name, that say which logits count.
     item_marks: ClassVar[frozenset[str]] = frozenset()
-    items_are_texts: ClassVar[bool] = False
+    items_are_texts: ClassVar[bool] = False  # an item is a whole text or pair: an answer can be given for a row
+    # An item is a token or a position, so that both models must split the text alike, or be `aligned_by` a column: that
+    # of both encodings by which `align_logits` finds what belongs together, so that the tokens need not be the same.
     items_are_tokens: ClassVar[bool] = False
     aligned_by: ClassVar[str | None] = None
+    # The `labels` of a batch say which tokens are items: the logits are those of the drawn tokens of all rows in one,
+    # `[count, classes]`.
     draws_its_items: ClassVar[bool] = False
-    classes_vary: ClassVar[bool] = False
-    classes_are_tokens: ClassVar[bool] = False
+    classes_vary: ClassVar[bool] = False  # every item has classes of its own: positions, choices
+    classes_are_tokens: ClassVar[bool] = False  # the classes are the tokens of the vocabulary
 
     # ---- The head ----
 
@@ -83,11 +67,11 @@ class Task(ABC):
 
     def is_head_of(self, model: nn.Module) -> bool:
         """Whether a model has this head."""
-        config: Any = getattr(model, "config", None)
+        config = getattr(model, "config", None)
         # Not `in ….values()`: that imports every model of transformers, for seconds.
         return config is not None and self.model_classes.get(type(config), None) is type(model)
 
-    def fits(self, config: Any) -> bool:
+    def fits(self, config: PreTrainedConfig) -> bool:
         """Whether the config of a model with this head means this task."""
         return True
 
@@ -121,18 +105,22 @@ class Task(ABC):
         return RowCollator(tokenizer, self.collate_labels)
 
     def align_labels(self, dataset: Any, label_names: Sequence[str] | None, num_labels: int, split: str) -> Any:
-        """Return a data set whose labels mean what the logits mean; objects that are none pass unchanged.
+        """Return a tokenised data set whose labels mean what the logits mean; objects that are none pass unchanged.
 
         Args:
-            dataset: tokenised rows.
+            dataset: of the split that messages call `split`.
             label_names: of the student, in the order of its logits; None = it names none.
             num_labels: what `num_classes` says of the student.
-            split: whose rows they are, for messages.
 
         Raises:
             DistillationError: there are labels that this task cannot mean.
         """
+        if isinstance(dataset, Dataset):
+            self.check_labels(dataset, label_names, num_labels, split)
         return dataset
+
+    def check_labels(self, dataset: Dataset, label_names: Sequence[str] | None, num_labels: int, split: str) -> None:  # noqa: B027
+        """Raise a `DistillationError` if this task cannot mean the labels of a data set; see `align_labels`."""
 
     def texts_a_row(self, dataset: Any, column: str = TOKENS.values) -> int:
         """Return how many texts a row has at most, by a column that has an entry for each."""
@@ -167,22 +155,15 @@ class Task(ABC):
     def align_logits(self, logits: Tensor, batch: Batch, own: Batch) -> Tensor:
         """Return logits that a teacher gave in its own encoding of the text where the student's encoding has them.
 
-        It is for a task whose items are units of the text that both encodings have.
-
-        Args:
-            logits: the teacher's.
-            batch: as the student reads it.
-            own: as the teacher does.
+        It is for a task whose items are units of the text that both encodings have: the student's `batch`, and the
+        teacher's `own`.
         """
         return logits
 
     def hard_loss(self, logits: Tensor, batch: Batch, num_items: Tensor | int | None) -> Tensor:
         """Return the loss against the labels, a scalar: here, the cross-entropy with one class an item.
 
-        Args:
-            logits: as `read_logits` gives them.
-            batch: with labels.
-            num_items: see `distilnlp.losses`; None = the labelled items of the batch.
+        For `num_items` see `distilnlp.losses`; None = the labelled items of the batch.
         """
         labels = self.item_labels(batch)
         assert labels is not None

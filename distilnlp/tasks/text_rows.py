@@ -1,16 +1,23 @@
 """What the rows of all tasks have in common that read one text or a pair."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
 from datasets import Dataset, Value, concatenate_datasets
 from transformers import PreTrainedTokenizerBase
 
-from distilnlp.data import DataConfig, Layout, RowFormat, word_numbers
-from distilnlp.data.parts import map_in_parts
-from distilnlp.data.source_columns import candidates, find_text_columns, is_text
-from distilnlp.data.two_tokenizers import require_fast
+from distilnlp.data import (
+    DataConfig,
+    Layout,
+    RowFormat,
+    Types,
+    candidates,
+    find_text_columns,
+    is_text,
+    map_in_parts,
+    require_fast,
+    word_numbers,
+)
 from distilnlp.signals import LABEL, TEXT, TEXT_PAIR, WORD_IDS
 
 
@@ -19,7 +26,7 @@ class TextRows(RowFormat):
 
     are_texts = True
     inputs = (TEXT, TEXT_PAIR)
-    features: ClassVar[Mapping[str, Any]] = {TEXT: Value("string"), TEXT_PAIR: Value("string"), LABEL: Value("int64")}
+    features: ClassVar[Types] = {TEXT: Value("string"), TEXT_PAIR: Value("string"), LABEL: Value("int64")}
 
     def find_layout(self, dataset: Dataset, config: DataConfig, label: str) -> Layout:
         """Return the named text columns, or the only one."""

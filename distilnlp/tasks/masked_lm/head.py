@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from datasets import Dataset
 from torch import Tensor
 from transformers import (
     MODEL_FOR_MASKED_LM_MAPPING,
     AutoModelForMaskedLM,
     DataCollatorForLanguageModeling,
+    PreTrainedConfig,
     PreTrainedTokenizerBase,
 )
 
@@ -17,7 +19,7 @@ from distilnlp.labels import label_column, label_of
 from distilnlp.models.selected_head import logits_at
 from distilnlp.signals import NO_LABEL, Batch
 from distilnlp.tasks.checks import check_token_labels, is_tokenised
-from distilnlp.tasks.collators import RowCollator, token_labels
+from distilnlp.tasks.collators import Row, RowCollator, token_labels
 from distilnlp.tasks.masked_lm.rows import MASKED_LM_ROWS
 from distilnlp.tasks.masked_lm.scores import MASKED_LM_EVALUATION
 from distilnlp.tasks.task import Collate, Task
@@ -42,7 +44,7 @@ class MaskingCollator:
         self.mask = DataCollatorForLanguageModeling(tokenizer, mlm_probability=mask_probability)
         self.pad = RowCollator(tokenizer, token_labels)
 
-    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
+    def __call__(self, rows: list[Row]) -> dict[str, Tensor]:
         """Return `[batch, length]` tensors; `labels` holds the masked tokens and -100 elsewhere."""
         batch = self.pad(rows)
         if all(label_of(row) is None for row in rows):
@@ -70,7 +72,7 @@ class MaskedLM(Task):
     draws_its_items = True
     classes_are_tokens = True
 
-    def num_classes(self, config: Any) -> int:
+    def num_classes(self, config: PreTrainedConfig) -> int:
         return config.vocab_size
 
     def head_positions(self, batch: Batch) -> Tensor:
@@ -86,13 +88,12 @@ class MaskedLM(Task):
     def collator(self, tokenizer: PreTrainedTokenizerBase | None, mask_probability: float = MASKED_SHARE) -> Collate:
         return MaskingCollator(tokenizer, mask_probability)
 
-    def align_labels(self, dataset: Any, label_names: Sequence[str] | None, num_labels: int, split: str) -> Any:
+    def check_labels(self, dataset: Dataset, label_names: Sequence[str] | None, num_labels: int, split: str) -> None:
         """Refuse labels, in rows that are masked already, that are not one token id or -100 for each token."""
         column = label_column(dataset) if is_tokenised(dataset) else None
         if column is not None:
             fix = "Remove the column to have tokens masked anew in every batch, or give the masked tokens' own ids."
             check_token_labels(dataset, column, num_labels, split, fix)
-        return dataset
 
     def valid_items(self, batch: Batch) -> Tensor:
         """Bool `[count]`, all True: the masked tokens in their order."""

@@ -1,6 +1,5 @@
 """Rows of plain text for masked language modelling: their own words are the labels."""
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,8 +8,7 @@ from datasets import Dataset, Value
 from numpy.typing import NDArray
 from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerBase
 
-from distilnlp.data import DataConfig, Layout
-from distilnlp.data.parts import Part, map_in_parts
+from distilnlp.data import Columns, DataConfig, Layout, Part, Types, map_in_parts
 from distilnlp.errors import DistillationError
 from distilnlp.signals import TEXT, TEXT_PAIR
 from distilnlp.tasks.text_rows import TextRows
@@ -24,17 +22,13 @@ class MaskedLMRows(TextRows):
 
     task = "masked language modelling"
     needs_labels = False
-    features: ClassVar[Mapping[str, Any]] = {TEXT: Value("string"), TEXT_PAIR: Value("string")}
+    features: ClassVar[Types] = {TEXT: Value("string"), TEXT_PAIR: Value("string")}
     own_keys = frozenset({"mask_probability"})
 
-    def read_labels(
-        self, part: Part, layout: Layout, inputs: Mapping[str, list[Any]], survey: None
-    ) -> dict[str, list[Any]]:
-        """Return nothing: there are no labels."""
+    def read_labels(self, part: Part, layout: Layout, inputs: Columns, survey: None) -> Columns:
         return {}
 
     def is_labelled(self, rows: Dataset) -> NDArray[np.bool_]:
-        """Bool `[rows]`, all True."""
         return np.ones(len(rows), dtype=np.bool_)
 
     def encode(
@@ -54,25 +48,24 @@ class MaskedLMRows(TextRows):
                 f"masked language modelling needs a tokenizer with a mask token, but this {type(tokenizer).__name__} "
                 "has none. Choose the tokenizer of a masked language model."
             )
-        marks = {"return_special_tokens_mask": True}
-        encoded = super().encode(rows, tokenizer, max_length, desc, config=config, **marks)
+        encoded = super().encode(rows, tokenizer, max_length, desc, config=config, return_special_tokens_mask=True)
         return _mask(encoded, tokenizer, config, desc) if for_evaluation else encoded
 
 
 def _mask(rows: Dataset, tokenizer: PreTrainedTokenizerBase, config: DataConfig, desc: str) -> Dataset:
     masker = DataCollatorForLanguageModeling(tokenizer, mlm_probability=config.mask_probability)
 
-    def mask(ids: list[int], special: list[int], number: int) -> tuple[list[int], list[int]]:
-        # A seed a row, so that a row's mask does not depend on the rows before it.
-        masker.generator = masker.get_generator(config.seed + number)
-        masked, labels = masker.torch_mask_tokens(torch.tensor([ids]), special_tokens_mask=torch.tensor([special]))
-        return masked[0].tolist(), labels[0].tolist()
+    def mask(batch: Columns, numbers: list[int]) -> Columns:
+        masked: Columns = {"input_ids": [], "labels": []}
+        for ids, special, number in zip(batch["input_ids"], batch["special_tokens_mask"], numbers, strict=True):
+            # A seed a row, so that a row's mask does not depend on the rows before it.
+            masker.generator = masker.get_generator(config.seed + number)
+            made = masker.torch_mask_tokens(torch.tensor([ids]), special_tokens_mask=torch.tensor([special]))
+            for column, values in zip(masked.values(), made, strict=True):
+                column.append(values[0].tolist())
+        return masked
 
-    def mask_all(batch: dict[str, Any], numbers: list[int]) -> dict[str, Any]:
-        rows = [mask(*row) for row in zip(batch["input_ids"], batch["special_tokens_mask"], numbers, strict=True)]
-        return {"input_ids": [ids for ids, _ in rows], "labels": [labels for _, labels in rows]}
-
-    return map_in_parts(rows, mask_all, with_indices=True, remove_columns=["special_tokens_mask"], desc=desc)
+    return map_in_parts(rows, mask, with_indices=True, remove_columns=["special_tokens_mask"], desc=desc)
 
 
 MASKED_LM_ROWS = MaskedLMRows()

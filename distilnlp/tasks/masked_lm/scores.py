@@ -1,6 +1,6 @@
 """Masked language modelling: a masked token is an item, and a text is drawn as a whole."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
@@ -8,30 +8,22 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import torch.nn.functional as F
 from datasets import Features, List, Value
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import DistillationError
-from distilnlp.metrics import ACCURACY, Figure, Scorer, Scoring, TaskMetric, predict_rows, weighted_scorer
-from distilnlp.metrics.fidelity import same_share
+from distilnlp.metrics import ACCURACY, Figure, Scorer, Scoring, TaskMetric, same_share, weighted_scorer
 from distilnlp.metrics.labels import check_label_ids, require_columns
-from distilnlp.metrics.prediction import Collator, Rows, split_rows
+from distilnlp.metrics.prediction import Rows, split_rows
 from distilnlp.models.selected_head import head_on, logits_at
 from distilnlp.signals import NO_LABEL, Batch
 
-COLUMNS = ("labels",)
-
 
 class MaskedTokens(NamedTuple):
-    """What is kept of a model's logits `[length, vocabulary]` at the masked positions of a row.
+    """What is kept of a model's logits `[length, vocabulary]` at the masked positions of a row."""
 
-    Attributes:
-        losses: −log probability of the token that was masked, `[masked]`, in nats.
-        best: id of the likeliest token, `[masked]`.
-    """
-
-    losses: NDArray
-    best: NDArray
+    losses: NDArray  # −log probability of the token that was masked, `[masked]`, in nats
+    best: NDArray  # id of the likeliest token, `[masked]`
 
 
 class MaskedTokenMetrics(TaskMetric):
@@ -66,7 +58,9 @@ class MaskedTokenMetrics(TaskMetric):
         ]
         return weighted_scorer(partial(_scores, counts=np.array(counts, dtype=np.float64)), len(counts))
 
-    def _compute(self, *, predictions: Any, references: Any) -> dict[str, float]:
+    def _compute(
+        self, *, predictions: Sequence[Mapping[str, ArrayLike]], references: Sequence[NDArray]
+    ) -> dict[str, float]:
         rows = [MaskedTokens(*(np.array(row[name]) for name in MaskedTokens._fields)) for row in predictions]
         return self.scorer(rows, references).values()
 
@@ -82,15 +76,12 @@ class MaskedLMScoring(Scoring):
     metrics = (MaskedTokenMetrics,)
     fidelity: ClassVar = {"agreement": masked_agreement}
     constant_name = "the most frequent token everywhere"
-    columns = COLUMNS
+    columns = ("labels",)
+    logits_tell = False
 
     def read_labels(self, examples: Rows, config: PreTrainedConfig) -> list[NDArray]:
-        """Return the ids of the tokens that were masked.
-
-        Raises:
-            DistillationError: the rows are not masked yet, or an id is not in the vocabulary.
-        """
-        require_columns(examples, COLUMNS, "masked language modelling, masked for an evaluation,")
+        """Return the ids of the tokens that were masked."""
+        require_columns(examples, self.columns, "masked language modelling, masked for an evaluation,")
         labels = [np.asarray(row["labels"]) for row in examples]
         for row, of_row in zip(examples, labels, strict=True):
             if of_row.shape != (len(row["input_ids"]),):
@@ -101,12 +92,17 @@ class MaskedLMScoring(Scoring):
         check_label_ids(np.concatenate(labels), config.vocab_size, "token")
         return [row[row != NO_LABEL] for row in labels]
 
-    def predict(
-        self, model: PreTrainedModel, examples: Rows, collator: Collator, batch_size: int = 32, owner: str = "the model"
-    ) -> list[MaskedTokens]:
-        """Return what a model thinks of the masked tokens; the head runs on these alone, a batch at a time."""
-        options: dict[str, Any] = {"columns": COLUMNS, "batch_size": batch_size, "owner": owner}
-        return predict_rows(model, examples, collator, _read_masked, around=_head_on_masked, **options)
+    def around(self, model: PreTrainedModel, batch: Batch) -> AbstractContextManager[object]:
+        """Run the head on the masked tokens alone, where it can be told to."""
+        is_known = isinstance(model, PreTrainedModel)
+        return head_on(model, batch["labels"] != NO_LABEL) if is_known else nullcontext()
+
+    def read_outputs(self, outputs: Any, batch: Batch) -> list[MaskedTokens]:
+        """Return what a model thinks of the masked tokens."""
+        masked = batch["labels"] != NO_LABEL
+        logits = logits_at(outputs.logits, masked).float()
+        losses = split_rows(F.cross_entropy(logits, batch["labels"][masked], reduction="none"), masked)
+        return [MaskedTokens(*row) for row in zip(losses, split_rows(logits.argmax(-1), masked), strict=True)]
 
     def constant(self, labels: Sequence[NDArray]) -> Scorer:
         """Return the scorer, of the accuracy alone, of the one token that was masked most often."""
@@ -123,19 +119,6 @@ class MaskedLMScoring(Scoring):
     def answers(self, predictions: Sequence[MaskedTokens], labels: Sequence[NDArray]) -> tuple[NDArray, NDArray]:
         """Return the likeliest and the masked token ids of all texts, one after another."""
         return np.concatenate([row.best for row in predictions]), np.concatenate(list(labels))
-
-
-def _head_on_masked(model: PreTrainedModel, batch: Batch) -> AbstractContextManager[Any]:
-    """Run the head on the masked tokens alone, where it can be told to."""
-    is_known = isinstance(model, PreTrainedModel)
-    return head_on(model, batch["labels"] != NO_LABEL) if is_known else nullcontext()
-
-
-def _read_masked(outputs: Any, batch: Batch) -> list[MaskedTokens]:
-    masked = batch["labels"] != NO_LABEL
-    logits = logits_at(outputs.logits, masked).float()
-    losses = split_rows(F.cross_entropy(logits, batch["labels"][masked], reduction="none"), masked)
-    return [MaskedTokens(*row) for row in zip(losses, split_rows(logits.argmax(-1), masked), strict=True)]
 
 
 def _scores(weights: NDArray, counts: NDArray) -> dict[str, NDArray]:

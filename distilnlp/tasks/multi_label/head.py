@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
 import torch
+from datasets import Dataset
 from torch import Tensor
+from transformers import PreTrainedConfig
 
 from distilnlp.errors import DistillationError
 from distilnlp.labels import label_column
@@ -31,14 +32,14 @@ class MultiLabelClassification(TextTask):
     evaluation = MULTI_LABEL_EVALUATION
     pipeline_options = 'truncation=True, top_k=None, function_to_apply="sigmoid"'
 
-    def fits(self, config: Any) -> bool:
+    def fits(self, config: PreTrainedConfig) -> bool:
         return config.problem_type == self.problem_type
 
-    def align_labels(self, dataset: Any, label_names: Sequence[str] | None, num_labels: int, split: str) -> Any:
+    def check_labels(self, dataset: Dataset, label_names: Sequence[str] | None, num_labels: int, split: str) -> None:
         """Refuse targets that are not one 0 or 1 for each label."""
         column = label_column(dataset)
         if column is None:
-            return dataset
+            return
         expected = f"{num_labels} targets a row, each 0 or 1 (null or NaN = unknown)"
         require_type(dataset, column, NUMBERS, expected, split, depth=1)
         for batch in columns_of(dataset, column):
@@ -52,7 +53,6 @@ class MultiLabelClassification(TextTask):
                     f"targets{f' and the targets {wrong[:3].tolist()}' * (len(wrong) > 0)}. Encode each row as one 0 "
                     "or 1 for each label, in the order of the model's id2label."
                 )
-        return dataset
 
     def item_logits(self, logits: Tensor) -> Tensor:
         """Return yes-or-no logits `[batch, labels]` as `[batch, labels, 2]`: softmax of (z, 0) is the sigmoid of z."""

@@ -1,7 +1,7 @@
 """Rows of one text or a pair with any number of labels, each there or not."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -9,9 +9,7 @@ import numpy as np
 from datasets import Dataset, List, Value
 from numpy.typing import NDArray
 
-from distilnlp.data import Layout
-from distilnlp.data.parts import Part, values_of
-from distilnlp.data.source_columns import LabelColumn, agreed_names, may_be_label_list
+from distilnlp.data import Columns, LabelColumn, Layout, Part, Types, may_be_label_list, values_of
 from distilnlp.errors import DistillationError, shown
 from distilnlp.signals import LABEL, NO_LABEL
 from distilnlp.tasks.text_rows import TextRows
@@ -33,7 +31,7 @@ class MultiLabelRows(TextRows):
     usual_labels = ("labels", LABEL)
     has_label_names = True
     own_keys = frozenset({"label_names"})
-    features: ClassVar[Mapping[str, Any]] = {**TextRows.features, LABEL: List(Value("float32"))}
+    features: ClassVar[Types] = {**TextRows.features, LABEL: List(Value("float32"))}
     label_checks = (
         (
             may_be_label_list,
@@ -53,8 +51,7 @@ class MultiLabelRows(TextRows):
                 f"label column {column.name!r} holds numbers, and nothing says which labels they mean. Set "
                 "data.label_names, or write the labels of a row as a list of their names."
             )
-        is_closed = given is not None or column.names is not None
-        names = agreed_names(data_names, teacher_names, given, is_closed)
+        names = column.agreed_names(data_names, teacher_names, given)
         if not names:
             raise DistillationError(f"the data has no labels. Check {column.name!r}.")
         return names
@@ -66,16 +63,12 @@ class MultiLabelRows(TextRows):
             return partial(_read_targets, layout)
         return partial(_read_ids, layout, column.ids(layout.given_names, layout.label_names), column.is_text)
 
-    def read_labels(
-        self, part: Part, layout: Layout, inputs: Mapping[str, list[Any]], survey: Read | None
-    ) -> dict[str, list[Any]]:
-        """Return the targets in the order of the label names."""
+    def read_labels(self, part: Part, layout: Layout, inputs: Columns, survey: Read | None) -> Columns:
         if survey is None:
             return {LABEL: [_unknown(layout)] * len(part.rows)}
         return {LABEL: list(survey(part.numbered(layout.label)))}
 
     def is_labelled(self, rows: Dataset) -> NDArray[np.bool_]:
-        """Bool `[rows]`: which have a target that is known."""
         return np.fromiter((any(map(math.isfinite, own)) for (own,) in values_of(rows, LABEL)), dtype=np.bool_)
 
 

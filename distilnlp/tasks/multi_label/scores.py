@@ -9,17 +9,14 @@ from datasets import Features, List, Value
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 from scipy.special import expit, log_expit
-from transformers import EvalPrediction, PreTrainedConfig
+from transformers import PreTrainedConfig
 
 from distilnlp.errors import DistillationError
-from distilnlp.metrics import Figure, Scorer, Scoring, TaskMetric, predict_logits, weighted_scorer
-from distilnlp.metrics.calibration import mean_gap
-from distilnlp.metrics.chunks import row_chunks
+from distilnlp.metrics import Figure, Scorer, Scoring, TaskMetric, mean_gap, predict_logits, row_chunks, weighted_scorer
 from distilnlp.metrics.fidelity import as_pair, mean_divergence
 from distilnlp.metrics.intervals import ratio
 from distilnlp.metrics.labels import align_classes, read_numbers, require_labelled
 from distilnlp.metrics.prediction import Rows, check_finite
-from distilnlp.metrics.scoring import ComputeMetrics, trainer_logits, training_values
 from distilnlp.signals import NO_LABEL
 
 
@@ -84,14 +81,8 @@ def average_precision(weights: NDArray, scores: NDArray, labels: NDArray) -> NDA
     """Return Σ over the thresholds of (recall gained · precision); rows of equal score share a threshold.
 
     That is the mean, over the rows for which the label holds, of the precision among the rows of at least their score.
-
-    Args:
-        weights: how often each row counts, `[..., rows]`.
-        scores: `[rows]`.
-        labels: `[rows]`, 0, 1 or NaN for a row that is left out.
-
-    Returns:
-        `[...]`; 0 where the label holds for no row that counts.
+    A row counts `weights` times, `[..., rows]`; labels `[rows]` are 0, 1 or NaN for a row that is left out. The result
+    is `[...]`, 0 where the label holds for no row that counts.
     """
     known = np.flatnonzero(~np.isnan(labels))
     order = known[np.argsort(-scores[known], kind="stable")]
@@ -139,11 +130,7 @@ class MultiLabelScoring(Scoring):
     align = staticmethod(align_classes)
 
     def read_labels(self, examples: Rows, config: PreTrainedConfig) -> NDArray[np.float64]:
-        """Return the labels, 1 where a label holds, 0 where not, NaN where that is unknown.
-
-        Raises:
-            DistillationError: no entry is known, a row has another number of entries, or one is neither 0 nor 1.
-        """
+        """Return the labels, 1 where a label holds, 0 where not, NaN where that is unknown."""
         return _checked(read_numbers(examples, (config.num_labels or 0,)), config.num_labels or 0)
 
     def constant(self, labels: NDArray) -> Scorer:
@@ -181,14 +168,9 @@ class MultiLabelScoring(Scoring):
         rows = np.eye(config.num_labels or 0, dtype=int)
         return rows, rows
 
-    def compute_metrics(self, config: PreTrainedConfig) -> ComputeMetrics:
-        """Return the function that scores logits `[rows, labels]` against 0, 1 or NaN for a Trainer."""
-        return self._of_trainer
-
-    def _of_trainer(self, eval_prediction: EvalPrediction) -> dict[str, float]:
-        logits = trainer_logits(eval_prediction)
-        check_finite(logits, "the model under evaluation")
-        return training_values(self.scores(logits, _checked(np.asarray(eval_prediction.label_ids), logits.shape[-1])))
+    def of_trainer(self, logits: NDArray, labels: NDArray, config: PreTrainedConfig) -> tuple[NDArray, NDArray]:
+        check_finite(logits)
+        return logits, _checked(labels, logits.shape[-1])
 
 
 MULTI_LABEL_EVALUATION = MultiLabelScoring()

@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import (
     MODEL_FOR_MULTIPLE_CHOICE_MAPPING,
     AutoModelForMultipleChoice,
+    PreTrainedConfig,
     PreTrainedTokenizerBase,
 )
 
@@ -19,7 +20,7 @@ from distilnlp.errors import DistillationError
 from distilnlp.labels import label_column
 from distilnlp.signals import FOLD, LABEL_COLUMNS, NO_LABEL, TOKENS, Batch
 from distilnlp.tasks.checks import IDS, NUMBERS, columns_of, is_tokenised, require_type
-from distilnlp.tasks.collators import RowCollator, class_ids, require_tokens
+from distilnlp.tasks.collators import Row, RowCollator, class_ids, require_tokens
 from distilnlp.tasks.multiple_choice.rows import CHOICE_ROWS
 from distilnlp.tasks.multiple_choice.scores import CHOICE_EVALUATION
 from distilnlp.tasks.task import Collate
@@ -38,11 +39,17 @@ class ChoiceCollator:
     def __init__(self, tokenizer: PreTrainedTokenizerBase | None) -> None:
         self.pad = RowCollator(tokenizer)
 
-    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
+    def __call__(self, rows: list[Row]) -> dict[str, Tensor]:
         """Return tensors `[batch, choices, length]`, `choice_mask` `[batch, choices]`, perhaps `labels` `[batch]`."""
-        counts = [_count(row) for row in rows]
+        inputs = [_inputs(row) for row in rows]
+        counts = [len(row[TOKENS.values]) for row in rows]
         most = max(counts)
-        texts = [text for row in rows for text in _choices(row, most)]
+        # Missing choices repeat the first, which they can thus never beat.
+        texts = [
+            {name: value[index if index < count else 0] for name, value in own.items()}
+            for own, count in zip(inputs, counts, strict=True)
+            for index in range(most)
+        ]
         batch = {name: value.unflatten(0, (len(rows), most)) for name, value in self.pad(texts).items()}
         batch["choice_mask"] = torch.arange(most) < torch.tensor(counts).unsqueeze(-1)
         if all(FOLD in row for row in rows):
@@ -58,24 +65,18 @@ class ChoiceCollator:
         return batch
 
 
-def _count(row: dict[str, Any]) -> int:
-    """Return the number of a row's choices, the same in all its columns."""
+def _inputs(row: Row) -> Row:
+    """Return the columns of a row that have an entry for each of its choices, checked."""
     require_tokens(row)
-    counts = {name: len(value) for name, value in row.items() if isinstance(value, list) and name not in LABEL_COLUMNS}
+    inputs = {name: value for name, value in row.items() if isinstance(value, list) and name not in LABEL_COLUMNS}
+    counts = {name: len(value) for name, value in inputs.items()}
     count = len(row[TOKENS.values])
     if count < 2 or not isinstance(row[TOKENS.values][0], Sequence) or {*counts.values()} - {count}:
         raise DistillationError(
             "every row needs two choices or more, each a list of token ids, and as many in its other columns, but the "
             f"lists of a row have the lengths {counts}. Tokenise the text of each choice."
         )
-    return count
-
-
-def _choices(row: dict[str, Any], count: int) -> list[dict[str, Any]]:
-    """Split a row into its choices; missing ones repeat the first, which they can thus never beat."""
-    inputs = {name: value for name, value in row.items() if isinstance(value, list) and name not in LABEL_COLUMNS}
-    own = len(row[TOKENS.values])
-    return [{name: value[index if index < own else 0] for name, value in inputs.items()} for index in range(count)]
+    return inputs
 
 
 class MultipleChoice(RowTask):
@@ -95,20 +96,20 @@ class MultipleChoice(RowTask):
     loss_inputs = frozenset({"choice_mask"})
     classes_vary = True
 
-    def num_classes(self, config: Any) -> int:
+    def num_classes(self, config: PreTrainedConfig) -> int:
         return 0  # rows may have any number of choices
 
-    def head_width(self, config: Any) -> int:
+    def head_width(self, config: PreTrainedConfig) -> int:
         return 1  # it scores one choice at a time
 
     def collator(self, tokenizer: PreTrainedTokenizerBase | None) -> Collate:
         return ChoiceCollator(tokenizer)
 
-    def align_labels(self, dataset: Any, label_names: Sequence[str] | None, num_labels: int, split: str) -> Any:
+    def check_labels(self, dataset: Dataset, label_names: Sequence[str] | None, num_labels: int, split: str) -> None:
         """Refuse labels that are none of the row's choices; rows without a label column are left to the collator."""
         column = label_column(dataset) if is_tokenised(dataset) else None
         if column is None:
-            return dataset
+            return
         expected = "two choices or more a row, each a list of token ids"
         require_type(dataset, TOKENS.values, IDS, expected, split, depth=2, may_be_null=False)
         require_type(dataset, column, NUMBERS, "the index of a choice a row", split)
@@ -127,7 +128,6 @@ class MultipleChoice(RowTask):
                     f"or null or {NO_LABEL} for a row without a label, but it holds {outside[:5].tolist()}. Encode the "
                     "labels so."
                 )
-        return dataset
 
     def texts_a_row(self, dataset: Any, column: str = TOKENS.values) -> int:
         """Return how many choices a row has at most. Many, where no row can be read."""

@@ -2,16 +2,28 @@
 
 import math
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Any, ClassVar
 
-from datasets import ClassLabel, Dataset, List, Value
+from datasets import Dataset, List, Value
 from transformers import PreTrainedTokenizerBase
 
-from distilnlp.data import DataConfig, Layout, RowFormat
-from distilnlp.data.parts import Part, map_in_parts
-from distilnlp.data.source_checks import check_text_columns, require_column
-from distilnlp.data.source_columns import LabelColumn, candidates, find_text_columns, is_text, is_text_list
+from distilnlp.data import (
+    Columns,
+    DataConfig,
+    LabelColumn,
+    Layout,
+    Part,
+    RowFormat,
+    Types,
+    candidates,
+    find_text_columns,
+    is_text,
+    is_text_list,
+    map_in_parts,
+    require_column,
+)
 from distilnlp.errors import DistillationError, shown
 from distilnlp.signals import CHOICES, LABEL, NO_LABEL, TEXT, TEXT_PAIR
 
@@ -29,7 +41,7 @@ class ChoiceRows(RowFormat):
 
     task = "multiple choice"
     inputs = (TEXT, TEXT_PAIR, CHOICES)
-    features: ClassVar[Mapping[str, Any]] = {
+    features: ClassVar[Types] = {
         TEXT: Value("string"),
         TEXT_PAIR: Value("string"),
         CHOICES: List(Value("string")),
@@ -38,14 +50,13 @@ class ChoiceRows(RowFormat):
     label_checks = (
         *RowFormat.label_checks,
         (
-            lambda feature: isinstance(feature, ClassLabel) or feature.dtype.startswith(LABEL_TYPES),
+            lambda feature: not isinstance(feature, Value) or feature.dtype.startswith(LABEL_TYPES),
             f"holds %s, which names no choice. {HOW_TO_WRITE}",
         ),
     )
     own_keys = frozenset({"choice_columns"})
 
     def find_layout(self, dataset: Dataset, config: DataConfig, label: str) -> Layout:
-        """Return the prompt columns and those of the choices."""
         choices = config.choice_columns
         if choices is None:
             choices = candidates(dataset, is_text_list, USUAL_CHOICES, [label, *(config.text_columns or [])])
@@ -55,11 +66,11 @@ class ChoiceRows(RowFormat):
                     "the columns of the choices in data.choice_columns, such as [ending0, ending1]."
                 )
         texts = find_text_columns(dataset, config.text_columns, label, choices)
-        check_text_columns(dataset, texts, label, choices)
-        return Layout(texts, label, tuple(choices))
+        layout = Layout(texts, label, tuple(choices))
+        super().check_layout(dataset, layout)
+        return layout
 
     def check_layout(self, dataset: Dataset, layout: Layout) -> None:
-        """Raise a `DistillationError` if a column is missing, is used twice, or is not text."""
         super().check_layout(dataset, layout)
         for name in layout.choices:
             require_column(dataset, name, "data.choice_columns")
@@ -71,17 +82,13 @@ class ChoiceRows(RowFormat):
                     f"it holds {shown(dataset.features[name])}. Set data.choice_columns to one text column a choice."
                 )
 
-    def read_inputs(self, part: Part, layout: Layout) -> dict[str, list[Any]]:
-        """Return the prompt and the choices."""
+    def read_inputs(self, part: Part, layout: Layout) -> Columns:
         columns = [part.rows[name][:] for name in layout.choices]
         rows = columns[0] if len(columns) == 1 else zip(*columns, strict=True)
         choices = [_choices(values, row) for row, values in enumerate(rows, part.first)]
         return {**super().read_inputs(part, layout), CHOICES: choices}
 
-    def read_labels(
-        self, part: Part, layout: Layout, inputs: Mapping[str, list[Any]], survey: None
-    ) -> dict[str, list[Any]]:
-        """Return the number of the right choice."""
+    def read_labels(self, part: Part, layout: Layout, inputs: Columns, survey: None) -> Columns:
         if layout.label not in part.rows.column_names:
             return {LABEL: [NO_LABEL] * len(part.rows)}
         column = LabelColumn(part.rows, layout.label)
@@ -100,9 +107,10 @@ class ChoiceRows(RowFormat):
     ) -> Dataset:
         """Tokenise; the prompt is cut first, a choice only where it fills `max_length` by itself."""
 
-        def encode(batch: dict[str, list[Any]]) -> dict[str, Any]:
+        def encode(batch: Columns) -> Columns:
             encoded = _encode_pairs(*_pairs(batch), tokenizer, max_length)
-            columns = {name: _by_row(values, batch[CHOICES]) for name, values in encoded.items()}
+            ends = list(accumulate(map(len, batch[CHOICES]), initial=0))
+            columns = {name: [own[start:end] for start, end in pairwise(ends)] for name, own in encoded.items()}
             return {**columns, "length": [max(map(len, row)) for row in columns["input_ids"]]}
 
         texts = [name for name in self.inputs if name in rows.column_names]
@@ -141,12 +149,11 @@ def _index(value: Any) -> int | None:
     value = value.strip()
     if value.isdecimal():
         return int(value)
-    return (
-        string.ascii_uppercase.index(value.upper()) if len(value) == 1 and value.isascii() and value.isalpha() else None
-    )
+    is_letter = len(value) == 1 and value.isascii() and value.isalpha()
+    return string.ascii_uppercase.index(value.upper()) if is_letter else None
 
 
-def _pairs(batch: Mapping[str, list[Any]]) -> tuple[list[str], list[str]]:
+def _pairs(batch: Columns) -> tuple[list[str], list[str]]:
     """Return the prompt and the choice of each choice of each row, one after the other."""
     firsts, seconds = [], []
     beginnings = batch.get(TEXT_PAIR) or [None] * len(batch[TEXT])
@@ -158,11 +165,11 @@ def _pairs(batch: Mapping[str, list[Any]]) -> tuple[list[str], list[str]]:
 
 def _encode_pairs(
     firsts: list[str], seconds: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int
-) -> dict[str, list[list[int]]]:
+) -> Columns:
     """Tokenise pairs. A first text is cut down to one token; if that is not enough, the longer text is cut."""
     lengths = [len(ids) for ids in tokenizer(seconds, add_special_tokens=False)["input_ids"]]
     room = max_length - tokenizer.num_special_tokens_to_add(pair=True) - 1
-    encoded: dict[str, list[Any]] = {}
+    encoded: Columns = {}
     for truncation in ("only_first", "longest_first"):
         pairs = [i for i, length in enumerate(lengths) if (length <= room) == (truncation == "only_first")]
         if not pairs:
@@ -175,11 +182,6 @@ def _encode_pairs(
             for i, ids in zip(pairs, values, strict=True):
                 column[i] = ids
     return encoded
-
-
-def _by_row(values: list[Any], rows: Sequence[list[str]]) -> list[list[Any]]:
-    remaining = iter(values)
-    return [[next(remaining) for _ in choices] for choices in rows]
 
 
 CHOICE_ROWS = ChoiceRows()

@@ -5,15 +5,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import EvalPrediction, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import DistillationError
-from distilnlp.labels import marked_ids
-from distilnlp.metrics import Scorer, predict_rows, weighted_scorer
-from distilnlp.metrics.intervals import weighted_means
-from distilnlp.metrics.labels import check_label_ids, label_values
+from distilnlp.labels import label_of, marked_ids
+from distilnlp.metrics import Scorer, check_label_ids, weighted_means, weighted_scorer
 from distilnlp.metrics.prediction import Collator, Rows, check_finite, split_rows
-from distilnlp.metrics.scoring import ComputeMetrics, trainer_logits
 from distilnlp.signals import Batch
 from distilnlp.tasks.single_label.metrics import Accuracy
 from distilnlp.tasks.single_label.scores import ClassScoring, answered_classes
@@ -26,12 +23,8 @@ class ChoiceScoring(ClassScoring):
     constant_name = "the same choice for every question"
 
     def read_labels(self, examples: Rows, config: PreTrainedConfig) -> NDArray:
-        """Return the index of the right choice of each row `[items]`, -100 where it is null or absent.
-
-        Raises:
-            DistillationError: no row has a label, or a label is not one of its row's choices.
-        """
-        labels = np.asarray(marked_ids(label_values(examples)))
+        """Return the index of the right choice of each row `[items]`, -100 where it is null or absent."""
+        labels = np.asarray(marked_ids(map(label_of, examples)))
         counts = np.array([len(row["input_ids"]) for row in examples])
         check_label_ids(labels, int(counts.max()))
         outside = np.flatnonzero(labels >= counts)
@@ -46,7 +39,7 @@ class ChoiceScoring(ClassScoring):
     def predict(
         self, model: PreTrainedModel, examples: Rows, collator: Collator, batch_size: int = 32, owner: str = "the model"
     ) -> NDArray[np.float32]:
-        rows = predict_rows(model, examples, collator, _read_choices, batch_size=batch_size, owner=owner)
+        rows = super().predict(model, examples, collator, batch_size, owner)
         logits = np.full((len(rows), max(map(len, rows))), -np.inf, dtype=np.float32)
         for index, row in enumerate(rows):
             logits[index, : len(row)] = row
@@ -56,20 +49,14 @@ class ChoiceScoring(ClassScoring):
         answered, right = answered_classes(predictions, labels)
         return weighted_scorer(lambda weights: weighted_means(weights, {"accuracy": answered == right}), len(right))
 
-    def compute_metrics(self, config: PreTrainedConfig) -> ComputeMetrics:
-        """Return the function that scores logits `[rows, choices]` against right choices `[rows]` for a Trainer."""
-        return self._of_trainer
+    def read_outputs(self, outputs: Any, batch: Batch) -> list[NDArray]:
+        mask = batch.get("choice_mask", torch.ones_like(outputs.logits)).bool()
+        return split_rows(outputs.logits[mask], mask)
 
-    def _of_trainer(self, eval_prediction: EvalPrediction) -> dict[str, float]:
-        logits, labels = trainer_logits(eval_prediction), np.asarray(eval_prediction.label_ids)
-        check_finite(np.where(np.isneginf(logits), 0, logits), "the model under evaluation")  # −inf: no such choice
+    def of_trainer(self, logits: NDArray, labels: NDArray, config: PreTrainedConfig) -> tuple[NDArray, NDArray]:
+        check_finite(np.where(np.isneginf(logits), 0, logits))  # −inf: no such choice
         check_label_ids(labels, logits.shape[-1])
-        return self.scores(logits, labels).values()
-
-
-def _read_choices(outputs: Any, batch: Batch) -> list[NDArray]:
-    mask = batch.get("choice_mask", torch.ones_like(outputs.logits)).bool()
-    return split_rows(outputs.logits[mask], mask)
+        return logits, labels
 
 
 CHOICE_EVALUATION = ChoiceScoring()

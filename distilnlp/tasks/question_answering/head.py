@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import torch
 from datasets import Dataset
 from torch import Tensor
-from transformers import MODEL_FOR_QUESTION_ANSWERING_MAPPING, AutoModelForQuestionAnswering
+from transformers import MODEL_FOR_QUESTION_ANSWERING_MAPPING, AutoModelForQuestionAnswering, PreTrainedConfig
 
 from distilnlp.errors import DistillationError
 from distilnlp.losses import cross_entropy
@@ -41,7 +41,7 @@ class QuestionAnswering(Task):
     aligned_by = OFFSETS
     classes_vary = True
 
-    def fits(self, config: Any) -> bool:
+    def fits(self, config: PreTrainedConfig) -> bool:
         return config.num_labels == 2
 
     def read_logits(self, outputs: Any, batch: Batch) -> Tensor:
@@ -51,10 +51,10 @@ class QuestionAnswering(Task):
     def as_outputs(self, logits: Tensor) -> dict[str, Tensor]:
         return {"start_logits": logits[:, 0], "end_logits": logits[:, 1]}
 
-    def align_labels(self, dataset: Any, label_names: Sequence[str] | None, num_labels: int, split: str) -> Any:
+    def check_labels(self, dataset: Dataset, label_names: Sequence[str] | None, num_labels: int, split: str) -> None:
         """Refuse answers that are not a start and an end among the row's tokens."""
         if not is_tokenised(dataset):
-            return dataset
+            return
         check_marks(dataset, "context_mask", split)
         ends = [name for name in ENDS if name in dataset.column_names]
         answers = [name for name in ("answers", *LABEL_COLUMNS) if name in dataset.column_names]
@@ -66,7 +66,6 @@ class QuestionAnswering(Task):
             )
         if ends:
             _check_positions(dataset, split)
-        return dataset
 
     def valid_items(self, batch: Batch) -> Tensor:
         """Bool `[batch, 2]`: every window that shows some context."""

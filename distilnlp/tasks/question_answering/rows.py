@@ -1,7 +1,7 @@
 """Rows of a question and the context that holds its answer, tokenised as windows of the context."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,9 +9,19 @@ from datasets import Dataset, List, Value
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from distilnlp.data import DataConfig, Layout, RowFormat, word_numbers
-from distilnlp.data.parts import Part, map_in_parts, numbers_of, values_of
-from distilnlp.data.two_tokenizers import require_fast
+from distilnlp.data import (
+    Columns,
+    DataConfig,
+    Layout,
+    Part,
+    RowFormat,
+    Types,
+    map_in_parts,
+    numbers_of,
+    require_fast,
+    values_of,
+    word_numbers,
+)
 from distilnlp.errors import DistillationError, shown
 from distilnlp.signals import CONTEXT, END, EXAMPLE, FOLD, NO_LABEL, OFFSETS, QUESTION, START, WORD_IDS
 from distilnlp.tasks.question_answering.squad import ANSWERS, as_columns, flatten_squad, is_answers
@@ -34,7 +44,7 @@ class QuestionRows(RowFormat):
 
     task = "question answering"
     inputs = (QUESTION, CONTEXT)
-    features: ClassVar[Mapping[str, Any]] = {
+    features: ClassVar[Types] = {
         QUESTION: Value("string"),
         CONTEXT: Value("string"),
         ANSWERS: List(Value("string")),
@@ -56,11 +66,9 @@ class QuestionRows(RowFormat):
         return flatten_squad(dataset)
 
     def has_labels(self, dataset: Dataset, column: str) -> bool:
-        """Whether some question has an answer."""
         return any(_answers(value)[0] for (value,) in values_of(dataset, column))
 
     def find_layout(self, dataset: Dataset, config: DataConfig, label: str) -> Layout:
-        """Return the columns of question and context."""
         texts = config.text_columns or [QUESTION, CONTEXT]
         if len(texts) != 2:
             raise DistillationError(
@@ -80,9 +88,7 @@ class QuestionRows(RowFormat):
                 empty,
             )
 
-    def read_labels(
-        self, part: Part, layout: Layout, inputs: Mapping[str, list[Any]], survey: None
-    ) -> dict[str, list[Any]]:
+    def read_labels(self, part: Part, layout: Layout, inputs: Columns, survey: None) -> Columns:
         """Return `answers` and `answer_starts`, checked against the context."""
         if layout.label not in part.rows.column_names:
             return {ANSWERS: [[]] * len(part.rows), ANSWER_STARTS: [[]] * len(part.rows)}
@@ -115,7 +121,7 @@ class QuestionRows(RowFormat):
         """
         require_fast(tokenizer, self.task)
 
-        def encode(batch: dict[str, list[Any]], numbers: list[int]) -> dict[str, Any]:
+        def encode(batch: Columns, numbers: list[int]) -> Columns:
             _check_room(batch[QUESTION], tokenizer, max_length, config.stride)
             encoded = tokenizer(
                 batch[QUESTION],
@@ -126,8 +132,12 @@ class QuestionRows(RowFormat):
                 return_overflowing_tokens=True,
                 return_offsets_mapping=True,
             )
-            words = _words(encoded, batch) if with_characters else None
-            return _windows(encoded, batch, numbers, for_evaluation, words)
+            owners = encoded.pop("overflow_to_sample_mapping")
+            asked = {name: [own[owner] for owner in owners] for name, own in {**batch, EXAMPLE: numbers}.items()}
+            windows = _windows(encoded, asked, with_offsets=for_evaluation or with_characters)
+            if with_characters:
+                windows[WORD_IDS] = word_numbers(encoded, asked[QUESTION], asked[CONTEXT])
+            return {**windows, CONTEXT: asked[CONTEXT], ANSWERS: asked[ANSWERS]} if for_evaluation else windows
 
         return map_in_parts(rows, encode, with_indices=True, remove_columns=rows.column_names, desc=desc)
 
@@ -179,50 +189,25 @@ def _check_room(questions: list[str], tokenizer: PreTrainedTokenizerBase, max_le
         )
 
 
-def _words(encoded: Any, batch: dict[str, list[Any]]) -> list[NDArray[np.int32]]:
-    """Return the word of each token of each window."""
-    owners = encoded["overflow_to_sample_mapping"]
-    return word_numbers(encoded, *([batch[name][owner] for owner in owners] for name in (QUESTION, CONTEXT)))
-
-
-def _windows(
-    encoded: Any,
-    batch: dict[str, list[Any]],
-    numbers: list[int],
-    for_evaluation: bool,
-    words: list[NDArray[np.int32]] | None,
-) -> dict[str, Any]:
-    owners = encoded.pop("overflow_to_sample_mapping")
-    masks = [_context_mask(encoded.sequence_ids(window)) for window in range(len(owners))]
-    offsets = [
-        np.asarray(own, dtype=np.int32) * mask[:, None]
-        for own, mask in zip(encoded.pop("offset_mapping"), masks, strict=True)
-    ]
-    spans = [
-        _answer_tokens(offsets[window], masks[window], batch[ANSWERS][owner], batch[ANSWER_STARTS][owner])
-        for window, owner in enumerate(owners)
-    ]
+def _windows(encoded: Any, asked: Columns, with_offsets: bool) -> Columns:
+    """Return the columns of tokenised windows; `asked` has those of each window's question."""
+    masks = [np.equal(encoded.sequence_ids(window), 1).astype(np.int8) for window in range(len(asked[EXAMPLE]))]
+    both = zip(encoded.pop("offset_mapping"), masks, strict=True)
+    offsets = [np.asarray(own, dtype=np.int32) * mask[:, None] for own, mask in both]
+    spans = list(map(_answer_tokens, offsets, masks, asked[ANSWERS], asked[ANSWER_STARTS]))
     columns = {
         **encoded,
         "context_mask": masks,
         START: [start for start, _ in spans],
         END: [end for _, end in spans],
-        EXAMPLE: [numbers[owner] for owner in owners],
+        EXAMPLE: asked[EXAMPLE],
         "length": [len(mask) for mask in masks],
     }
-    if FOLD in batch:
-        columns[FOLD] = [batch[FOLD][owner] for owner in owners]
-    if for_evaluation or words is not None:
+    if FOLD in asked:
+        columns[FOLD] = asked[FOLD]
+    if with_offsets:
         columns[OFFSETS] = offsets
-    if words is not None:
-        columns[WORD_IDS] = words
-    if for_evaluation:
-        columns |= {name: [batch[name][owner] for owner in owners] for name in (CONTEXT, ANSWERS)}
     return columns
-
-
-def _context_mask(sequence_ids: Sequence[int | None]) -> NDArray[np.int8]:
-    return np.asarray([part == 1 for part in sequence_ids], dtype=np.int8)
 
 
 def _answer_tokens(offsets: NDArray, mask: NDArray, answers: Sequence[str], starts: Sequence[int]) -> tuple[int, int]:

@@ -14,14 +14,11 @@ from numpy.typing import NDArray
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import DistillationError
-from distilnlp.metrics import Figure, Scorer, Scoring, TaskMetric, predict_rows, weighted_scorer
-from distilnlp.metrics.fidelity import same_share
-from distilnlp.metrics.intervals import weighted_means
+from distilnlp.metrics import Figure, Scorer, Scoring, TaskMetric, same_share, weighted_means, weighted_scorer
 from distilnlp.metrics.labels import require_columns, require_labelled
 from distilnlp.metrics.prediction import Collator, Example, Rows, split_rows
 from distilnlp.signals import Batch
 
-COLUMNS = ("context_mask",)
 ROW_COLUMNS = ("example", "context", "context_mask", "offsets")
 MAX_ANSWER_LENGTH = 30
 ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -55,14 +52,11 @@ class QuestionScoring(Scoring):
     metrics = (AnswerMetrics,)
     fidelity: ClassVar = {"agreement": same_share}
     constant_name = "the same answer to every question"
-    columns = COLUMNS
+    columns = ("context_mask",)
+    logits_tell = False
 
     def read_labels(self, examples: Rows, config: PreTrainedConfig) -> list[list[str]]:
-        """Return the reference answers of each question; none = not labelled.
-
-        Raises:
-            DistillationError: rows lack what their answers are found by, or no question has an answer.
-        """
+        """Return the reference answers of each question; none = not labelled."""
         require_columns(examples, ROW_COLUMNS, "question answering")
         answers = {row["example"]: _references(row) for row in examples}
         labels = [answers[question] for question in sorted(answers)]
@@ -78,14 +72,17 @@ class QuestionScoring(Scoring):
         30 pieces; of equal ones the first.
         """
         require_columns(examples, ROW_COLUMNS, "question answering")
-        options: dict[str, Any] = {"columns": COLUMNS, "batch_size": batch_size, "owner": owner}
-        logits = predict_rows(model, examples, collator, _read_context, **options)
         best: dict[int, tuple[float, str]] = {}
-        for row, of_row in zip(examples, logits, strict=True):
-            found = _answer_of(row, of_row)
+        for row, logits in zip(examples, super().predict(model, examples, collator, batch_size, owner), strict=True):
+            found = _answer_of(row, logits)
             if row["example"] not in best or found[0] > best[row["example"]][0]:
                 best[row["example"]] = found
         return [best[question][1] for question in sorted(best)]
+
+    def read_outputs(self, outputs: Any, batch: Batch) -> list[NDArray]:
+        """Return start and end logits `[pieces, 2]` of the context of each row."""
+        mask = batch["context_mask"].bool()
+        return split_rows(torch.stack([outputs.start_logits, outputs.end_logits], dim=-1)[mask], mask)
 
     def constant(self, labels: Sequence[Sequence[str]]) -> Scorer:
         """Return the scorer of the most frequent reference answer, given to every question."""
@@ -114,12 +111,6 @@ def _references(row: Example) -> list[str]:
     return list(answers)
 
 
-def _read_context(outputs: Any, batch: Batch) -> list[NDArray]:
-    """Return start and end logits `[pieces, 2]` of the context of each row."""
-    mask = batch["context_mask"].bool()
-    return split_rows(torch.stack([outputs.start_logits, outputs.end_logits], dim=-1)[mask], mask)
-
-
 def _answer_of(row: Example, logits: NDArray) -> tuple[float, str]:
     """Return the best answer of a window with its score; an empty one where the window holds no context."""
     if not len(logits):
@@ -134,12 +125,7 @@ def best_span(
 ) -> tuple[float, int, int]:
     """Return the highest start + end logit of a span of at most `max_length` pieces, and its first and last piece.
 
-    Every such span is tried, as a matrix of starts and lengths.
-
-    Args:
-        start_logits: `[pieces]`, at least one.
-        end_logits: `[pieces]`.
-        max_length: pieces of the longest answer.
+    Every such span of the `[pieces]`, at least one, is tried, as a matrix of starts and lengths.
     """
     length = min(max_length, len(start_logits))
     beyond = np.full(length - 1, -np.inf)
@@ -149,7 +135,7 @@ def best_span(
 
 
 def answer_f1(answer: str, reference: str) -> float:
-    """Return the F1 of the words of an answer, each counted as often as it occurs; see `question_scorer`."""
+    """Return the F1 of the words of an answer, each counted as often as it occurs; see `AnswerMetrics`."""
     found, expected = _words(answer), _words(reference)
     shared = (Counter(found) & Counter(expected)).total()
     return 2 * shared / (len(found) + len(expected)) if shared else 0.0

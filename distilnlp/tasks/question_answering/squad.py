@@ -5,8 +5,7 @@ from typing import Any
 
 from datasets import Dataset, Features, List, Value
 
-from distilnlp.data.parts import Part, read_in_parts
-from distilnlp.data.source_columns import is_empty, is_list
+from distilnlp.data import LISTS, Columns, Part, is_empty, read_in_parts
 from distilnlp.errors import DistillationError
 from distilnlp.signals import CONTEXT, QUESTION
 
@@ -28,23 +27,20 @@ def flatten_squad(dataset: Dataset) -> Dataset:
     return read_in_parts(dataset, _flatten, FLAT, key=_flatten.__qualname__, desc="Reading the questions")
 
 
-def _flatten(part: Part) -> dict[str, list[Any]]:
-    columns: dict[str, list[Any]] = {name: [] for name in FLAT}
+def _flatten(part: Part) -> Columns:
     try:
-        for row in _questions(part.rows):
-            for name, values in columns.items():
-                values.append(row[name])
+        rows = list(_questions(part.rows))
     except (KeyError, TypeError) as error:
         raise DistillationError(
             "expected a file in the form of SQuAD: data, paragraphs, context and qas, and in these question and "
             f"answers, but {type(error).__name__} {error} came up. Compare it with train-v1.1.json."
         ) from error
-    return columns
+    return {name: [row[name] for row in rows] for name in FLAT}
 
 
 def _is_nested(dataset: Dataset) -> bool:
     articles = dataset.features.get("data", dataset.features)
-    article = articles.feature if is_list(articles) else articles
+    article = articles.feature if isinstance(articles, LISTS) else articles
     return isinstance(article, dict) and "paragraphs" in article
 
 
@@ -62,11 +58,11 @@ def _questions(dataset: Dataset) -> Iterator[dict[str, Any]]:
 
 def is_answers(feature: Any) -> bool:
     """Whether a column holds answers, in a form that `as_columns` reads, or nothing."""
-    parts = feature.feature if is_list(feature) else feature
+    parts = feature.feature if isinstance(feature, LISTS) else feature
     return is_empty(feature) or (isinstance(parts, dict) and parts.keys() >= ANSWER_TYPE.keys())
 
 
-def as_columns(answers: Any) -> dict[str, list[Any]] | None:
+def as_columns(answers: Any) -> Columns | None:
     """Return answers as `{"text": [...], "answer_start": [...]}`, also from one answer or a list of answers.
 
     Raises:
@@ -79,7 +75,8 @@ def as_columns(answers: Any) -> dict[str, list[Any]] | None:
     else:
         columns = {name: _as_list(answers[name]) for name in ANSWER_TYPE}
     starts = columns["answer_start"]
-    if not all(isinstance(text, str | None) for text in columns["text"]) or not all(map(_may_be_start, starts)):
+    are_whole = all(start is None or (isinstance(start, int | float) and start % 1 == 0) for start in starts)
+    if not all(isinstance(text, str | None) for text in columns["text"]) or not are_whole:
         raise DistillationError(
             f"an answer must be a text, and its answer_start a whole number, but the answers are {answers}. Convert "
             "them, as in {'text': ['film'], 'answer_start': [4]}."
@@ -92,7 +89,3 @@ def _as_list(value: Any) -> list[Any]:
     if value is None:
         return []
     return value if isinstance(value, list) else [value]
-
-
-def _may_be_start(value: Any) -> bool:
-    return value is None or isinstance(value, int) or (isinstance(value, float) and value.is_integer())

@@ -1,13 +1,10 @@
 """What another tokenizer makes of the windows of a context, so that student and teacher read the same part of it."""
 
-from typing import Any
-
 import numpy as np
 from datasets import Dataset, concatenate_datasets
 from transformers import PreTrainedTokenizerBase
 
-from distilnlp.data.parts import map_in_parts, values_of
-from distilnlp.data.two_tokenizers import require_fast, words_of_pieces
+from distilnlp.data import Columns, map_in_parts, require_fast, values_of, words_of_pieces
 from distilnlp.errors import DistillationError
 from distilnlp.signals import CONTEXT, END, EXAMPLE, FOLD, OFFSETS, QUESTION, START, WORD_IDS
 
@@ -28,18 +25,14 @@ def shown_windows(windows: Dataset, rows: Dataset, tokenizer: PreTrainedTokenize
     Args:
         windows: tokenised rows with `offsets`.
         rows: the normalised rows that they were made of.
-        tokenizer: the other one.
-        max_length: what its model reads, in tokens.
-
-    Raises:
-        DistillationError: a window is longer than that.
+        tokenizer, max_length: of the other model, which must have room for every window.
     """
     require_fast(tokenizer, "question answering")
     texts = rows.select_columns([QUESTION, CONTEXT]).select(windows[EXAMPLE])
     kept = [name for name in (EXAMPLE, FOLD) if name in windows.column_names]
     both = concatenate_datasets([texts, windows.select_columns([*kept, OFFSETS])], axis=1)
 
-    def encode(batch: dict[str, list[Any]]) -> dict[str, Any]:
+    def encode(batch: Columns) -> Columns:
         begins, parts = zip(*map(_shown, batch[CONTEXT], batch[OFFSETS]), strict=True)
         encoded = tokenizer(batch[QUESTION], list(parts))
         longest = max(map(len, encoded["input_ids"]))
@@ -49,7 +42,7 @@ def shown_windows(windows: Dataset, rows: Dataset, tokenizer: PreTrainedTokenize
                 f"makes {longest} tokens of one, but it may read {max_length}. Lower data.max_length, or raise "
                 "teacher.max_length if it is set."
             )
-        columns: dict[str, list[Any]] = {"context_mask": [], OFFSETS: [], WORD_IDS: []}
+        columns: Columns = {"context_mask": [], OFFSETS: [], WORD_IDS: []}
         for one, begin, *texts in zip(encoded.encodings, begins, batch[QUESTION], batch[CONTEXT], strict=True):
             is_context = np.asarray([part == 1 for part in one.sequence_ids], dtype=np.int32)
             offsets = np.asarray(one.offsets, dtype=np.int32) + begin * is_context[:, None]

@@ -1,10 +1,11 @@
 """Regression: a text is an item, and has a score."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+from datasets import Dataset
 from torch import Tensor
+from transformers import PreTrainedConfig
 
 from distilnlp.errors import DistillationError
 from distilnlp.labels import label_column
@@ -29,24 +30,22 @@ class Regression(TextTask):
     num_outputs = 1
     pipeline_options = 'truncation=True, function_to_apply="none"'
 
-    def fits(self, config: Any) -> bool:
+    def fits(self, config: PreTrainedConfig) -> bool:
         return config.problem_type in (None, self.problem_type) and config.num_labels == 1
 
-    def align_labels(self, dataset: Any, label_names: Sequence[str] | None, num_labels: int, split: str) -> Any:
+    def check_labels(self, dataset: Dataset, label_names: Sequence[str] | None, num_labels: int, split: str) -> None:
         """Refuse targets that are no numbers, or beyond float32."""
         column = label_column(dataset)
         if column is None:
-            return dataset
+            return
         require_type(dataset, column, NUMBERS, "one number a row", split)
         for batch in columns_of(dataset, column):
             values = batch[column].drop_null().to_numpy().astype(float)
-            beyond = values[np.abs(values) > LARGEST_SCORE]
-            if len(beyond):
+            if len(beyond := values[np.abs(values) > LARGEST_SCORE]):
                 raise DistillationError(
                     f"column {column!r} of the {split} data must hold finite float32 numbers (null or NaN = unknown), "
                     f"but it holds {beyond[:3].tolist()}. Correct or rescale them."
                 )
-        return dataset
 
     def hard_loss(self, logits: Tensor, batch: Batch, num_items: Tensor | int | None) -> Tensor:
         return squared_error(logits.squeeze(-1), batch["labels"].float(), num_items)

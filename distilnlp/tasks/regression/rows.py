@@ -1,7 +1,6 @@
 """Rows of one text or a pair with a score."""
 
 import math
-from collections.abc import Mapping
 from itertools import chain
 from typing import Any, ClassVar
 
@@ -9,9 +8,7 @@ import numpy as np
 from datasets import Dataset, Value
 from numpy.typing import NDArray
 
-from distilnlp.data import Layout
-from distilnlp.data.parts import Part, numbers_of, values_of
-from distilnlp.data.source_columns import is_text
+from distilnlp.data import Columns, Layout, Part, Types, is_text, numbers_of, values_of
 from distilnlp.errors import DistillationError, shown
 from distilnlp.signals import LABEL
 from distilnlp.tasks.text_rows import TextRows
@@ -23,7 +20,7 @@ class RegressionRows(TextRows):
     """`label`: a number, NaN = none; -100 is a number like any other."""
 
     task = "regression"
-    features: ClassVar[Mapping[str, Any]] = {**TextRows.features, LABEL: Value("float64")}
+    features: ClassVar[Types] = {**TextRows.features, LABEL: Value("float64")}
     label_checks = (
         (
             lambda feature: isinstance(feature, Value) and feature.dtype != "bool",
@@ -39,16 +36,13 @@ class RegressionRows(TextRows):
         first, second = next(known, None), next(known, None)
         return first is not None and (second is None or any(value != first for value in chain([second], known)))
 
-    def read_labels(
-        self, part: Part, layout: Layout, inputs: Mapping[str, list[Any]], survey: None
-    ) -> dict[str, list[Any]]:
+    def read_labels(self, part: Part, layout: Layout, inputs: Columns, survey: None) -> Columns:
         """Return the scores, also of numbers that are written as text."""
         if layout.label not in part.rows.column_names:
             return {LABEL: [math.nan] * len(part.rows)}
         return {LABEL: [_score(value, layout.label, row) for row, value in part.numbered(layout.label)]}
 
     def is_labelled(self, rows: Dataset) -> NDArray[np.bool_]:
-        """Bool `[rows]`: which have a score."""
         return ~np.isnan(numbers_of(rows, LABEL))
 
 

@@ -6,15 +6,12 @@ from typing import ClassVar
 import numpy as np
 from datasets import Features, Value
 from numpy.typing import ArrayLike, NDArray
-from transformers import EvalPrediction, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import DistillationError
-from distilnlp.metrics import Figure, Scorer, Scoring, TaskMetric, predict_logits, weighted_scorer
-from distilnlp.metrics.fidelity import as_pair
-from distilnlp.metrics.intervals import ratio
+from distilnlp.metrics import Figure, Scorer, Scoring, TaskMetric, as_pair, predict_logits, ratio, weighted_scorer
 from distilnlp.metrics.labels import read_numbers, require_labelled
 from distilnlp.metrics.prediction import Collator, Rows, check_finite
-from distilnlp.metrics.scoring import ComputeMetrics, trainer_logits, training_values
 
 # A spread below this share of the values is what rounding leaves of a constant, and has no correlation.
 CONSTANT = 1e-12
@@ -94,11 +91,7 @@ class RegressionScoring(Scoring):
     constant_name = "the mean score for every text"
 
     def read_labels(self, examples: Rows, config: PreTrainedConfig) -> NDArray[np.float64]:
-        """Return the target of each row.
-
-        Raises:
-            DistillationError: no row has a target, or one is not a finite number.
-        """
+        """Return the target of each row."""
         return _checked(read_numbers(examples, ()))
 
     def predict(
@@ -119,14 +112,11 @@ class RegressionScoring(Scoring):
     def perfect_answers(self, config: PreTrainedConfig) -> tuple[NDArray, NDArray]:
         return np.arange(3.0), np.arange(3.0)
 
-    def compute_metrics(self, config: PreTrainedConfig) -> ComputeMetrics:
-        """Return the function that scores logits `[rows, 1]` or `[rows]` against targets `[rows]` for a Trainer."""
-        return self._of_trainer
-
-    def _of_trainer(self, eval_prediction: EvalPrediction) -> dict[str, float]:
-        values = _one_output(trainer_logits(eval_prediction), "the model under evaluation")
-        check_finite(values, "the model under evaluation")
-        return training_values(self.scores(values, _checked(np.asarray(eval_prediction.label_ids))))
+    def of_trainer(self, logits: NDArray, labels: NDArray, config: PreTrainedConfig) -> tuple[NDArray, NDArray]:
+        """Return values and targets `[rows]`, from logits `[rows, 1]` or `[rows]`."""
+        values = _one_output(logits, "the model under evaluation")
+        check_finite(values)
+        return values, _checked(labels)
 
 
 def _checked(targets: NDArray) -> NDArray:

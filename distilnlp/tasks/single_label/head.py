@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from transformers import PreTrainedConfig
+
 from distilnlp.labels import align_dataset_labels
 from distilnlp.tasks.collators import class_ids
 from distilnlp.tasks.single_label.rows import SINGLE_LABEL_ROWS
@@ -21,8 +23,8 @@ class SingleLabelClassification(TextTask):
     evaluation = SINGLE_LABEL_EVALUATION
     pipeline_options = "truncation=True"
 
-    def fits(self, config: Any) -> bool:
-        return config.problem_type in (None, self.problem_type) and config.num_labels > 1
+    def fits(self, config: PreTrainedConfig) -> bool:
+        return config.problem_type in (None, self.problem_type) and self.num_classes(config) > 1
 
     def align_labels(self, dataset: Any, label_names: Sequence[str] | None, num_labels: int, split: str) -> Any:
         return align_dataset_labels(dataset, label_names, num_labels, split)

@@ -1,10 +1,10 @@
 """Metrics of single-label classification as `evaluate` modules, by the formulas of scikit-learn."""
 
 import warnings
-from typing import Any
 
 import evaluate
 from datasets import Features, Value
+from numpy.typing import ArrayLike
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 from distilnlp.metrics import ACCURACY, Figure, TaskMetric
@@ -18,7 +18,7 @@ class Accuracy(TaskMetric):
     figures = (ACCURACY,)
     inputs = CLASS_IDS
 
-    def _compute(self, *, predictions: Any, references: Any) -> dict[str, float]:
+    def _compute(self, *, predictions: ArrayLike, references: ArrayLike) -> dict[str, float]:
         return {"accuracy": float(accuracy_score(references, predictions))}
 
 
@@ -28,7 +28,7 @@ class MacroF1(TaskMetric):
     figures = (Figure("macro_f1", "macro-F1", "no label holds or is predicted"),)
     inputs = CLASS_IDS
 
-    def _compute(self, *, predictions: Any, references: Any) -> dict[str, float]:
+    def _compute(self, *, predictions: ArrayLike, references: ArrayLike) -> dict[str, float]:
         return {"macro_f1": float(f1_score(references, predictions, average="macro", zero_division=0))}
 
 
@@ -38,7 +38,7 @@ class MatthewsCorrelation(TaskMetric):
     figures = (Figure("mcc", "MCC", "all rows have one class", is_share=False),)
     inputs = CLASS_IDS
 
-    def _compute(self, *, predictions: Any, references: Any) -> dict[str, float]:
+    def _compute(self, *, predictions: ArrayLike, references: ArrayLike) -> dict[str, float]:
         with warnings.catch_warnings():
             # scikit-learn warns about the shape of a matrix that the user never sees when all rows have one class.
             warnings.filterwarnings("ignore", message="A single label was found", category=UserWarning)

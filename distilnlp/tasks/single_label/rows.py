@@ -1,13 +1,11 @@
 """Rows of one text or a pair with one class."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from datasets import Dataset
 from numpy.typing import NDArray
 
-from distilnlp.data import Layout
-from distilnlp.data.parts import Part, numbers_of
+from distilnlp.data import Columns, Layout, Part, numbers_of
 from distilnlp.signals import LABEL, NO_LABEL
 from distilnlp.tasks.text_rows import TextRows
 
@@ -19,16 +17,12 @@ class SingleLabelRows(TextRows):
     has_label_names = True
     own_keys = frozenset({"label_names"})
 
-    def read_labels(
-        self, part: Part, layout: Layout, inputs: Mapping[str, list[Any]], survey: dict[Any, int] | None
-    ) -> dict[str, list[Any]]:
-        """Return the ids of names, or of ids in another order."""
+    def read_labels(self, part: Part, layout: Layout, inputs: Columns, survey: dict[Any, int] | None) -> Columns:
         if survey is None:
             return {LABEL: [NO_LABEL] * len(part.rows)}
         return {LABEL: [survey[value] for value in part.rows[layout.label][:]]}
 
     def strata(self, rows: Dataset) -> NDArray | None:
-        """Return the class ids."""
         return numbers_of(rows, LABEL)
 
 

@@ -8,10 +8,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from transformers import EvalPrediction, PreTrainedConfig
 
-from distilnlp.metrics import Scorer, Scoring, agreement, mean_kl, predict_logits
-from distilnlp.metrics.calibration import mean_gap
-from distilnlp.metrics.chunks import row_chunks
-from distilnlp.metrics.intervals import count_ids
+from distilnlp.metrics import Scorer, Scoring, agreement, count_ids, mean_gap, mean_kl, predict_logits, row_chunks
 from distilnlp.metrics.labels import align_classes, check_label_ids, read_class_ids
 from distilnlp.metrics.prediction import check_finite
 from distilnlp.metrics.scoring import ComputeMetrics, trainer_logits
@@ -33,7 +30,7 @@ def compute_classification_metrics(eval_prediction: EvalPrediction) -> dict[str,
         DistillationError: no row has a label, a label is not a class of the logits, or a logit is NaN or infinite.
     """
     logits, labels = trainer_logits(eval_prediction), np.asarray(eval_prediction.label_ids)
-    check_finite(logits, "the model under evaluation")
+    check_finite(logits)
     check_label_ids(labels, logits.shape[-1])
 
     labelled = labels != NO_LABEL
@@ -45,15 +42,8 @@ def classification_scores(predictions: NDArray, labels: NDArray, num_classes: in
     """Compute the three metrics for many sets of rows at once, for the resampling of confidence intervals.
 
     Equal to scikit-learn's values, from three counts per class instead of a validated call per set; but the Matthews
-    correlation of labels of a single class, with which nothing correlates, is NaN here.
-
-    Args:
-        predictions: class ids `[..., rows]`.
-        labels: class ids `[..., rows]`, all from 0 to `num_classes - 1`.
-        num_classes: number of classes.
-
-    Returns:
-        `accuracy`, `macro_f1` and `mcc`, each `[...]`.
+    correlation of labels of a single class, with which nothing correlates, is NaN here. From class ids `[..., rows]`,
+    all from 0 to `num_classes - 1`, come `accuracy`, `macro_f1` and `mcc`, each `[...]`.
     """
     rows = labels.shape[-1]
     labelled, predicted = count_ids(labels, num_classes), count_ids(predictions, num_classes)

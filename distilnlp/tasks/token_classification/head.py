@@ -1,11 +1,11 @@
 """Token classification: a word is an item, and its first piece stands for it."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
+from datasets import Dataset
 from torch import Tensor
-from transformers import MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING, AutoModelForTokenClassification
+from transformers import MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING, AutoModelForTokenClassification, PreTrainedConfig
 
 from distilnlp.errors import DistillationError
 from distilnlp.labels import label_column
@@ -31,29 +31,25 @@ class TokenClassification(Task):
     pipeline_options = 'aggregation_strategy="simple"'
     loss_inputs = item_marks = frozenset({"word_starts"})
 
-    def fits(self, config: Any) -> bool:
-        return config.num_labels > 1
+    def fits(self, config: PreTrainedConfig) -> bool:
+        return self.num_classes(config) > 1
 
-    def align_labels(self, dataset: Any, label_names: Sequence[str] | None, num_labels: int, split: str) -> Any:
+    def check_labels(self, dataset: Dataset, label_names: Sequence[str] | None, num_labels: int, split: str) -> None:
         """Refuse label ids that are none of the model's, and rows whose labels are not one a token."""
         if not is_tokenised(dataset):
-            return dataset
+            return
         check_marks(dataset, "word_starts", split)
         column = label_column(dataset)
         if column is None:
-            return dataset
+            return
         own = getattr(getattr(dataset.features[column], "feature", None), "names", None)
         if own and label_names and list(own) != list(label_names):
             raise DistillationError(
                 f"the tags of the {split} data are {own}, but the student's are {list(label_names)}: their ids mean "
                 "other tags. Encode the tags in the order of the student's id2label."
             )
-        fix = (
-            "Give the first piece of each word its tag, in the order of the model's id2label, and the others "
-            f"{NO_LABEL}."
-        )
+        fix = "Give the first piece of each word its tag, in the order of the model's id2label, and the others -100."
         check_token_labels(dataset, column, num_labels, split, fix)
-        return dataset
 
     def valid_items(self, batch: Batch) -> Tensor:
         """Bool `[batch, length]`: True at the first piece of every word, whether it has a label or not.
@@ -72,13 +68,7 @@ class TokenClassification(Task):
         return batch["labels"] != NO_LABEL
 
     def align_logits(self, logits: Tensor, batch: Batch, own: Batch) -> Tensor:
-        """Return logits that a teacher gave in its own pieces at the student's: word k at the start of word k.
-
-        From `[batch, teacher's length, tags]`.
-
-        Raises:
-            DistillationError: a row has more words in one encoding than in the other.
-        """
+        """Return logits that a teacher gave in its own pieces at the student's: word k at the start of word k."""
         mine, its = self.valid_items(batch), self.valid_items(own)
         counts = mine.sum(dim=-1), its.sum(dim=-1)
         if not torch.equal(*counts):

@@ -1,7 +1,7 @@
 """Rows of words, each with a tag."""
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
 from typing import Any, ClassVar
@@ -11,11 +11,23 @@ from datasets import Dataset, List, Value, concatenate_datasets
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from distilnlp.data import DataConfig, Layout, RowFormat
-from distilnlp.data.parts import Part, map_in_parts, values_of
-from distilnlp.data.source_checks import require_column
-from distilnlp.data.source_columns import candidates, find_text_columns, is_text, is_text_list, may_be_label_list
-from distilnlp.data.two_tokenizers import require_fast
+from distilnlp.data import (
+    Columns,
+    DataConfig,
+    Layout,
+    Part,
+    RowFormat,
+    Types,
+    candidates,
+    find_text_columns,
+    is_text,
+    is_text_list,
+    map_in_parts,
+    may_be_label_list,
+    require_column,
+    require_fast,
+    values_of,
+)
 from distilnlp.errors import DistillationError, shown
 from distilnlp.signals import LABEL, NO_LABEL, TEACHER, WORD_IDS, WORDS
 
@@ -33,7 +45,7 @@ class TokenRows(RowFormat):
 
     task = "token classification"
     inputs = (WORDS,)
-    features: ClassVar[Mapping[str, Any]] = {WORDS: List(Value("string")), LABEL: List(Value("int64"))}
+    features: ClassVar[Types] = {WORDS: List(Value("string")), LABEL: List(Value("int64"))}
     usual_labels = ("ner_tags", "tags", "labels", LABEL)
     label_checks = (
         (
@@ -58,7 +70,6 @@ class TokenRows(RowFormat):
         return Layout(tuple(config.text_columns), label)
 
     def check_layout(self, dataset: Dataset, layout: Layout) -> None:
-        """Raise a `DistillationError` if the column holds neither words nor text."""
         name = layout.texts[0]
         require_column(dataset, name, "data.text_columns")
         feature = dataset.features[name]
@@ -74,7 +85,7 @@ class TokenRows(RowFormat):
             return layout
         return replace(layout, texts=_find_words(dataset, layout.label))
 
-    def read_inputs(self, part: Part, layout: Layout) -> dict[str, list[Any]]:
+    def read_inputs(self, part: Part, layout: Layout) -> Columns:
         """Return `words`; text is split at white space."""
         return {WORDS: [_words(value) for value in part.rows[layout.texts[0]][:]]}
 
@@ -82,22 +93,22 @@ class TokenRows(RowFormat):
         """Return the words joined by one space: so they are tokenised."""
         return [" ".join(value)]
 
-    def read_labels(
-        self, part: Part, layout: Layout, inputs: Mapping[str, list[Any]], survey: dict[Any, int] | None
-    ) -> dict[str, list[Any]]:
-        """Return one tag id a word."""
+    def read_labels(self, part: Part, layout: Layout, inputs: Columns, survey: dict[Any, int] | None) -> Columns:
         words = inputs[WORDS]
         if survey is None:
             return {LABEL: [[NO_LABEL] * len(row) for row in words]}
-        tags = [
-            [NO_LABEL] * len(own) if row is None else [survey[tag] for tag in row]
-            for own, row in zip(words, part.rows[layout.label][:], strict=True)
-        ]
-        _check_lengths(words, tags, layout, part.first)
+        tags = []
+        for (row, given), own in zip(part.numbered(layout.label), words, strict=True):
+            tags.append([NO_LABEL] * len(own) if given is None else [survey[tag] for tag in given])
+            if len(own) != len(tags[-1]):
+                raise DistillationError(
+                    f"every word needs one tag, but row {row} (counted from 0) has {len(own)} words in "
+                    f"{layout.texts[0]!r} and {len(tags[-1])} tags in {layout.label!r}. Correct the row; a row without "
+                    "tags has null."
+                )
         return {LABEL: tags}
 
     def is_labelled(self, rows: Dataset) -> NDArray[np.bool_]:
-        """Bool `[rows]`: which have a tag."""
         return np.fromiter((any(tag != NO_LABEL for tag in own) for (own,) in values_of(rows, LABEL)), dtype=np.bool_)
 
     def encode(
@@ -113,21 +124,24 @@ class TokenRows(RowFormat):
         """Tokenise; the words beyond `max_length` are cut, and their tags with them."""
         require_fast(tokenizer, self.task)
 
-        def encode(batch: dict[str, list[Any]]) -> dict[str, Any]:
+        def encode(batch: Columns) -> dict[str, Any]:
             texts = [text for words in batch[WORDS] for text in self.as_texts(words)]
             encoded = dict(tokenizer(texts, truncation=True, max_length=max_length, return_offsets_mapping=True))
-            words_of = [
-                list(_word_of_each_token(words, offsets))
-                for words, offsets in zip(batch[WORDS], encoded.pop("offset_mapping"), strict=True)
+            words_of = list(map(_word_of_each_token, batch[WORDS], encoded.pop("offset_mapping")))
+            starts = list(map(_first_pieces, words_of))
+            labels = [
+                np.asarray([own[word] if is_first else NO_LABEL for word, is_first in zip(*row, strict=True)], np.int32)
+                for *row, own in zip(words_of, starts, batch[LABEL], strict=True)
             ]
-            return {**encoded, **_per_token(words_of, batch[LABEL]), "length": [len(row) for row in words_of]}
+            lengths = list(map(len, words_of))
+            return {**encoded, LABEL: labels, "word_starts": starts, WORD_IDS: words_of, "length": lengths}
 
         return map_in_parts(rows, encode, remove_columns=[WORDS], desc=desc)
 
     def with_common_labels(self, first: Dataset, second: Dataset) -> tuple[Dataset, Dataset]:
         """Return both with marks and labels at those words alone that both have room for."""
 
-        def label(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        def label(rows: Columns) -> Columns:
             starts = list(map(_common_starts, rows[WORD_IDS], rows[TEACHER + WORD_IDS]))
             labels = [np.where(start, own, NO_LABEL) for start, own in zip(starts, rows[LABEL], strict=True)]
             return {"word_starts": starts, LABEL: labels}
@@ -144,7 +158,7 @@ class TokenRows(RowFormat):
         if not {WORD_IDS, TEACHER + WORD_IDS, "word_starts"} <= set(both.column_names):
             return both
 
-        def mark(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        def mark(rows: Columns) -> Columns:
             own, other = rows[WORD_IDS], rows[TEACHER + WORD_IDS]
             return {
                 "word_starts": list(map(_common_starts, own, other)),
@@ -165,48 +179,20 @@ def _words(value: str | list[str] | None) -> list[str]:
     return [word or "" for word in value or ()]
 
 
-def _check_lengths(words: list[list[str]], tags: list[list[int]], layout: Layout, first: int) -> None:
-    for row, (own, labels) in enumerate(zip(words, tags, strict=True), first):
-        if len(own) != len(labels):
-            raise DistillationError(
-                f"every word needs one tag, but row {row} (counted from 0) has {len(own)} words in {layout.texts[0]!r} "
-                f"and {len(labels)} tags in {layout.label!r}. Correct the row; a row without tags has null."
-            )
-
-
-def _word_of_each_token(words: Sequence[str], offsets: Sequence[tuple[int, int]]) -> Iterator[int]:
-    """Yield for every token the index of its word, -1 if it is of none.
-
-    Args:
-        words: they were read with one space between them.
-        offsets: first character and the one after the last, of every token.
-    """
+def _word_of_each_token(words: Sequence[str], offsets: Sequence[tuple[int, int]]) -> NDArray[np.int32]:
+    """Return for every token the index of its word, -1 if it is of none; words were read with one space between."""
     ends = list(accumulate(words, lambda end, word: end + 1 + len(word), initial=-1))[1:]
-    for start, end in offsets:
+
+    def word_at(start: int, end: int) -> int:
         # By its last character, because a token may begin with the space before its word.
         word = bisect_right(ends, end - 1) if end > start else len(ends)
-        yield word if word < len(ends) and end - 1 >= ends[word] - len(words[word]) else -1
+        return word if word < len(ends) and end - 1 >= ends[word] - len(words[word]) else -1
+
+    return np.asarray([word_at(start, end) for start, end in offsets], dtype=np.int32)
 
 
-def _per_token(words_of: list[list[int]], tags: list[list[int]]) -> dict[str, list[NDArray]]:
-    starts = [_first_pieces(words) for words in words_of]
-    labels = [
-        [own[word] if start else NO_LABEL for word, start in zip(words, first, strict=True)]
-        for words, first, own in zip(words_of, starts, tags, strict=True)
-    ]
-    return {
-        LABEL: [np.asarray(row, dtype=np.int32) for row in labels],
-        "word_starts": starts,
-        WORD_IDS: [np.asarray(words, dtype=np.int32) for words in words_of],
-    }
-
-
-def _first_pieces(words: Sequence[int]) -> NDArray[np.int8]:
-    """Return 1 for every token that is the first of a word, else 0.
-
-    Args:
-        words: the index of each token's word, -1 = none.
-    """
+def _first_pieces(words: Sequence[int] | NDArray) -> NDArray[np.int8]:
+    """Return 1 for every token that is the first of a word, else 0, from the index of each token's word, -1 = none."""
     first = np.zeros(len(words), dtype=np.int8)
     first[np.unique(words, return_index=True)[1]] = 1
     return first * (np.asarray(words) >= 0)

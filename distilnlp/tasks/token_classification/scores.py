@@ -9,22 +9,19 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from datasets import Features, List, Value
 from numpy.typing import NDArray
-from transformers import EvalPrediction, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig
 
 from distilnlp.errors import DistillationError, shown
-from distilnlp.metrics import ACCURACY, Figure, Scorer, Scoring, TaskMetric, predict_rows, weighted_scorer
-from distilnlp.metrics.calibration import mean_gap
+from distilnlp.labels import label_of
+from distilnlp.metrics import ACCURACY, Figure, Scorer, Scoring, TaskMetric, mean_gap, ratio, weighted_scorer
 from distilnlp.metrics.fidelity import kl_of_rows, mean_divergence, same_share
-from distilnlp.metrics.intervals import ratio
-from distilnlp.metrics.labels import check_label_ids, label_values, order_of_classes, require_columns
-from distilnlp.metrics.prediction import Collator, Rows, check_finite, split_rows
-from distilnlp.metrics.scoring import ComputeMetrics, trainer_logits, training_values
+from distilnlp.metrics.labels import check_label_ids, order_of_classes, require_columns
+from distilnlp.metrics.prediction import Rows, check_finite, split_rows
 from distilnlp.signals import NO_LABEL, Batch, label_names_of
 from distilnlp.tasks.single_label.scores import answered_classes, softmax_confidences
 
 logger = logging.getLogger(__name__)
 
-COLUMNS = ("word_starts",)
 ENTITY_TAG = re.compile("([A-Z])(?:[-_](.+))?")
 # Per scheme, what its prefixes are in IOBES, in which IOB1, IOB2 and IOE are contained.
 SCHEMES = {
@@ -37,15 +34,10 @@ WordLogits = Sequence[NDArray]
 
 
 class WordLabels(NamedTuple):
-    """The tags of an evaluation.
+    """The tags of an evaluation."""
 
-    Attributes:
-        names: of the tags, in the order of the logits; None where the model names none.
-        ids: the tag id of each word, an array a row; -100 = none.
-    """
-
-    names: tuple[str, ...] | None
-    ids: list[NDArray]
+    names: tuple[str, ...] | None  # of the tags, in the order of the logits; None where the model names none
+    ids: list[NDArray]  # the tag id of each word, an array a row; -100 = none
 
 
 class TagMetrics(TaskMetric):
@@ -75,7 +67,9 @@ class TagMetrics(TaskMetric):
         ]
         return weighted_scorer(partial(_scores, counts=np.array(counts, dtype=np.float64)), len(counts))
 
-    def _compute(self, *, predictions: Any, references: Any) -> dict[str, float]:
+    def _compute(
+        self, *, predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]]
+    ) -> dict[str, float]:
         names = tuple(sorted({tag for sentence in (*predictions, *references) for tag in sentence}))
         found, ids = ([np.array([*map(names.index, row)]) for row in rows] for rows in (predictions, references))
         return self.scorer(found, ids, names).values()
@@ -156,26 +150,18 @@ class TokenScoring(Scoring):
     metrics = (TagMetrics,)
     fidelity: ClassVar = {"agreement": word_agreement, "kl": word_kl}
     constant_name = "the most frequent tag for every word"
-    columns = COLUMNS
+    columns = ("word_starts",)
 
     def read_labels(self, examples: Rows, config: PreTrainedConfig) -> WordLabels:
-        """Return the tags at the first pieces of the words.
-
-        Raises:
-            DistillationError: rows do not say where their words start, no word has a tag, or a tag is not one of the
-                model's.
-        """
-        require_columns(examples, COLUMNS, "token classification")
-        values = zip(examples, label_values(examples), strict=True)
-        ids = [_ids_at_words(np.asarray(row["word_starts"], dtype=bool), value) for row, value in values]
+        """Return the tags at the first pieces of the words."""
+        require_columns(examples, self.columns, "token classification")
+        ids = [_ids_at_words(np.asarray(row["word_starts"], dtype=bool), label_of(row)) for row in examples]
         check_label_ids(np.concatenate(ids), config.num_labels or 0, "word")
         return WordLabels(label_names_of(config), ids)
 
-    def predict(
-        self, model: PreTrainedModel, examples: Rows, collator: Collator, batch_size: int = 32, owner: str = "the model"
-    ) -> list[NDArray[np.float32]]:
-        options: dict[str, Any] = {"columns": COLUMNS, "batch_size": batch_size, "owner": owner}
-        return predict_rows(model, examples, collator, _read_words, **options)
+    def read_outputs(self, outputs: Any, batch: Batch) -> list[NDArray]:
+        starts = batch["word_starts"].bool()
+        return split_rows(outputs.logits[starts], starts)
 
     def align(self, predictions: WordLogits, own: PreTrainedConfig, first: PreTrainedConfig) -> WordLogits:
         """Return logits with the tags in the order of the first model; see `align_classes`."""
@@ -215,21 +201,14 @@ class TokenScoring(Scoring):
         names = [figure.name for figure in self.figures]
         return tuple(names[-1:] if entity_tags(label_names_of(config)) is None else names)
 
-    def compute_metrics(self, config: PreTrainedConfig) -> ComputeMetrics:
-        """Return the function that scores logits `[rows, length, tags]` against ids `[rows, length]` for a Trainer.
-
-        Positions whose tag id is -100 are left out.
-        """
-        names = label_names_of(config)
-
-        def compute(eval_prediction: EvalPrediction) -> dict[str, float]:
-            logits, ids = trainer_logits(eval_prediction), np.asarray(eval_prediction.label_ids)
-            check_label_ids(ids.reshape(-1), logits.shape[-1], "word")
-            words = [row[tags != NO_LABEL] for row, tags in zip(logits, ids, strict=True)]
-            check_finite(words, "the model under evaluation")
-            return training_values(self.scores(words, WordLabels(names, [tags[tags != NO_LABEL] for tags in ids])))
-
-        return compute
+    def of_trainer(
+        self, logits: NDArray, labels: NDArray, config: PreTrainedConfig
+    ) -> tuple[list[NDArray], WordLabels]:
+        """Return logits `[words, tags]` and ids `[words]`, from `[rows, length, tags]` and `[rows, length]`."""
+        check_label_ids(labels.reshape(-1), logits.shape[-1], "word")
+        words = [row[ids != NO_LABEL] for row, ids in zip(logits, labels, strict=True)]
+        check_finite(words)
+        return words, WordLabels(label_names_of(config), [ids[ids != NO_LABEL] for ids in labels])
 
 
 def _named(rows: Sequence[NDArray], names: tuple[str, ...] | None) -> list[list[str]]:
@@ -244,11 +223,6 @@ def _ids_at_words(starts: NDArray, value: Any) -> NDArray:
             f"labels of the shape {labels.shape}. Make labels and word_starts from the same tokenised words."
         )
     return labels[starts]
-
-
-def _read_words(outputs: Any, batch: Batch) -> list[NDArray]:
-    starts = batch["word_starts"].bool()
-    return split_rows(outputs.logits[starts], starts)
 
 
 TOKEN_EVALUATION = TokenScoring()
