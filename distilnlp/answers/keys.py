@@ -1,7 +1,6 @@
 """Keys of rows: a hash of what the teacher reads of a row, so that no order of the rows can mispair an answer."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,11 @@ Keys = NDArray[np.uint8]
 
 def row_key(row: Mapping[str, Any], columns: Iterable[str]) -> bytes:
     """Return the key of a row that is not padded: 16 bytes of BLAKE2b over the columns that it has, in their order."""
-    given = ((name, row[name]) for name in columns if row.get(name) is not None)
-    return digest(part for name, value in given for part in chain([name.encode() + b"="], _parts(value)))
+    parts: list[bytes] = []
+    for name in columns:
+        if row.get(name) is not None:
+            parts += [name.encode() + b"=", *_parts(row[name])]
+    return digest(parts)
 
 
 def _parts(value: Any) -> Iterator[bytes]:

@@ -39,11 +39,9 @@ def assign_folds(rows: Dataset, row_format: RowFormat, num_folds: int, seed: int
     # Without their `shuffle`, for the groups are in random order already: until scikit-learn 1.8 the shuffling of the
     # stratified one loses the classes (scikit-learn issue 32478), and the other has none until 1.6.
     splitter = GroupKFold(num_folds) if classes is None else StratifiedGroupKFold(num_folds)
-    for fold, (_, members) in enumerate(splitter.split(groups, classes, groups)):
+    for fold, (others, members) in enumerate(splitter.split(groups, classes, groups)):
         folds[members] = fold
-    for fold in range(num_folds):
-        lacking = [] if classes is None else np.setdiff1d(classes, classes[folds != fold])
-        if len(lacking):
+        if classes is not None and len(lacking := np.setdiff1d(classes, classes[others])):
             raise DistillationError(
                 f"every teacher must see each class, but all labelled rows of class {lacking[0]} are in fold {fold}, "
                 "for rows of equal content stay together. Add other rows of this class, or leave the class out."
