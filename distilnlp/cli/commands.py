@@ -8,9 +8,12 @@ import argparse
 import gc
 import logging
 import os
+import signal
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from distilnlp.recipe.sections import Recipe
 
 logger = logging.getLogger("distilnlp")
+
+INTERRUPTED = "distilnlp: interrupted. Give the same command again to go on from the last checkpoint."
 
 # Flags that stand for keys of a recipe.
 SHORTCUTS = {
@@ -66,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"distilnlp: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("distilnlp: interrupted. Give the same command again to go on from the last checkpoint.", file=sys.stderr)
+        print(INTERRUPTED, file=sys.stderr)
         return 130
     except OSError as error:  # a full disk, a file that cannot be written
         print(f"distilnlp: {error}. What was finished is kept: run the same command again.", file=sys.stderr)
@@ -158,8 +163,8 @@ def _begin(doing: str) -> None:
         logger.info("%s (loading the libraries)", shortened(redacted(doing), 200))
     if "transformers" not in sys.modules:
         gc.disable()  # what modules make stays: to search it for garbage takes a seventh of the time
-        import_module("distilnlp.runs")
-
+        with _leaving_at_an_interrupt():
+            import_module("distilnlp.runs")
         gc.freeze()
         gc.enable()
     import transformers
@@ -167,6 +172,24 @@ def _begin(doing: str) -> None:
     # transformers announces a new head as a fault, and has a bar for each small file; the plan says what matters.
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+
+
+@contextmanager
+def _leaving_at_an_interrupt() -> Iterator[None]:
+    """End the process at once if it is interrupted: an import that is cut off can end in any error, or go on."""
+
+    def leave(*_: object) -> None:
+        print(INTERRUPTED, file=sys.stderr, flush=True)
+        os._exit(130)
+
+    if threading.current_thread() is not threading.main_thread():  # which alone may handle signals
+        yield
+        return
+    before = signal.signal(signal.SIGINT, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _cache(args: argparse.Namespace, overrides: Mapping[str, object]) -> None:
