@@ -18,7 +18,7 @@ from distilnlp.recipe.defaults import LABELS_ALONE, baseline_values, build_argum
 from distilnlp.runs.findings import Check
 from distilnlp.runs.lengths import warn_of_misfit
 from distilnlp.runs.members import column_teacher
-from distilnlp.runs.models import load_finished, load_labelled, new_head
+from distilnlp.runs.models import load_finished, new_head
 from distilnlp.runs.plan import Plan, evaluates
 from distilnlp.runs.rows import RunRows
 from distilnlp.runs.teacher_worth import check_finished_teacher
@@ -145,14 +145,15 @@ def metrics(plan: Plan) -> None:
 
 def teacher_worth(plan: Plan) -> None:
     """What a finished teacher answers to some labelled rows."""
-    recipe, names = plan.recipe, plan.data.label_names
-    if recipe.teacher.finetune or not plan.members or not PartialState().is_main_process:
+    recipe = plan.recipe
+    if recipe.teacher.finetune or not PartialState().is_main_process:
         return
-    members = [
-        replace(member, model=load_labelled(member.source, plan.task, names, recipe.trust_remote_code))
-        for member in plan.members
-    ]
-    check_finished_teacher(plan.task, plan.data, members, recipe.data)
+    loaded = []
+    for member in plan.members:
+        model, named = load_finished(member.source, plan.task, recipe.trust_remote_code), member.model.config
+        model.config.id2label, model.config.label2id = named.id2label, named.label2id
+        loaded.append(replace(member, model=model))
+    check_finished_teacher(plan.task, plan.data, loaded, recipe.data)
 
 
 PLAN_CHECKS: tuple[Check[Plan], ...] = (

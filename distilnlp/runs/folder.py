@@ -10,12 +10,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from distilnlp.answers import DiskFullError, check_cache_folder
+from distilnlp.answers.keeping import AUTO, named_folder
 from distilnlp.errors import DistillationError, shortened, shown
 from distilnlp.files import PARTIAL, failed_write, remove, write_text
 from distilnlp.recipe.sections import Recipe
 from distilnlp.recipe.text import read_yaml, write_yaml
 from distilnlp.runs.stages import WORK
-from distilnlp.training.keeping import AUTO, named_folder
 
 MARK = ".distilnlp"  # an empty file that says whose folder it is, there before anything else
 LOCK = "lock"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from distilnlp.answers.keeping import Keeping, decide_keeping, obstacle_in_rows
 from distilnlp.data import PreparedData, assign_folds, prepare_data
 from distilnlp.errors import DistillationError
 from distilnlp.metrics import ExtraMetric, load_metrics
@@ -27,7 +28,6 @@ from distilnlp.signals import FOLD, NO_FOLD, TEACHER_TEXT, SignalProfile
 from distilnlp.students import trim_vocabulary
 from distilnlp.tasks import Task, profile_of
 from distilnlp.training.arguments import DistillationTrainingArguments
-from distilnlp.training.keeping import Keeping, decide_keeping, obstacle_in_rows
 from distilnlp.training.stopping import (
     HELD_OUT,
     OWN_LENGTH,

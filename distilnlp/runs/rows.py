@@ -8,6 +8,7 @@ import numpy as np
 from datasets import Dataset, concatenate_datasets
 from transformers import PreTrainedTokenizerBase
 
+from distilnlp.answers.keeping import AskedRows
 from distilnlp.data import PreparedData, pair_encodings, same_positions
 from distilnlp.errors import DistillationError
 from distilnlp.runs.graph import settled
@@ -27,7 +28,6 @@ from distilnlp.signals import (
 )
 from distilnlp.tasks.collators import other_tokens
 from distilnlp.teachers import DistillationCollator
-from distilnlp.training.keeping import AskedRows
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from accelerate import PartialState
 from datasets import Dataset
 
 from distilnlp.answers import CachedTeacher, DiskFullError, damaged_shards
+from distilnlp.answers.keeping import keep_answers
 from distilnlp.data import fingerprint
 from distilnlp.errors import DistillationError, NotKeptError
 from distilnlp.evaluation import ModelReport
@@ -28,7 +29,6 @@ from distilnlp.runs.teacher import RunTeacher
 from distilnlp.runs.teacher_worth import warn_of_teacher
 from distilnlp.runs.training import FINISHED, distil, learn_labels
 from distilnlp.signals import FOLD
-from distilnlp.training.keeping import keep_answers
 
 logger = logging.getLogger(__name__)
 

@@ -8,6 +8,7 @@ from accelerate import PartialState
 from datasets import Dataset
 from transformers import PreTrainedModel
 
+from distilnlp.answers.keeping import OFF
 from distilnlp.data import labelled_rows
 from distilnlp.files import remove
 from distilnlp.recipe.defaults import build_arguments
@@ -18,7 +19,6 @@ from distilnlp.signals import TEACHER
 from distilnlp.teachers import DistillationCollator, Teacher
 from distilnlp.training.checkpoints import forget_newer, last_complete_checkpoint
 from distilnlp.training.history import HistoryCallback, keep_logs
-from distilnlp.training.keeping import OFF
 from distilnlp.training.stopping import HELD_OUT, StopAtBest, hold_out
 from distilnlp.training.trainer import DistillationTrainer
 

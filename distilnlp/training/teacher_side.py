@@ -9,6 +9,7 @@ import torch
 from transformers import DataCollatorWithPadding, DefaultDataCollator, TrainerCallback, default_data_collator
 
 from distilnlp.answers import CachedTeacher
+from distilnlp.answers.keeping import AskedRows, decide_keeping, keep_answers, obstacle_in_rows
 from distilnlp.errors import DistillationError, NotKeptError
 from distilnlp.objective import Objective
 from distilnlp.signals import LABEL_COLUMNS, LABEL_INPUTS, TEACHER, Batch, SignalProfile, SignalRequest, Signals
@@ -24,7 +25,6 @@ from distilnlp.teachers import (
 )
 from distilnlp.training.arguments import DistillationTrainingArguments
 from distilnlp.training.checks import check_own_encoding
-from distilnlp.training.keeping import AskedRows, decide_keeping, keep_answers, obstacle_in_rows
 
 logger = logging.getLogger(__name__)
 

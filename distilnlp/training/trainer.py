@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, Trainer
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
+from distilnlp.answers.keeping import asked_temperatures
 from distilnlp.models.loading import hub_errors
 from distilnlp.objective import HardLoss, Objective
 from distilnlp.signals import LABEL_INPUTS, Batch, SignalRequest, under
@@ -21,7 +22,6 @@ from distilnlp.training.arguments import DistillationTrainingArguments
 from distilnlp.training.checkpoints import checkpoint_to_resume, seal_checkpoint
 from distilnlp.training.component_log import RunningLosses
 from distilnlp.training.evaluation_log import EvaluationLog
-from distilnlp.training.keeping import asked_temperatures
 from distilnlp.training.sampling import SeededByEpoch, own_rows, without_repeated
 from distilnlp.training.teacher_side import TeacherSide
 from distilnlp.training.trained import Trained

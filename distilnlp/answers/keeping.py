@@ -4,22 +4,42 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from datasets import Dataset, concatenate_datasets
 
-from distilnlp.answers import AnswerStore, CacheSettings, CacheWriter, check_request, key_columns
+from distilnlp.answers.store import AnswerStore
+from distilnlp.answers.writing import CacheSettings, CacheWriter, check_request, key_columns
 from distilnlp.errors import DistillationError, NotKeptError
 from distilnlp.models.identity import tokenizer_fingerprint
 from distilnlp.objective import Objective
 from distilnlp.signals import TOKENS, SignalRequest, columns_under
 from distilnlp.tasks import Task
 from distilnlp.teachers import Collate, Teacher
-from distilnlp.training.arguments import DistillationTrainingArguments
 
 logger = logging.getLogger(__name__)
 
 AUTO, OFF = "auto", "off"
+
+
+class KeepingArguments(Protocol):
+    """What is read of `DistillationTrainingArguments`."""
+
+    teacher_cache: str
+    teacher_cache_dtype: str
+    teacher_cache_top_k: int
+    temperature: float
+    eval_soft_loss: bool
+    num_train_epochs: float
+    max_steps: int
+    gradient_accumulation_steps: int
+
+    @property
+    def train_batch_size(self) -> int: ...  # noqa: D102
+    @property
+    def eval_batch_size(self) -> int: ...  # noqa: D102
+    @property
+    def world_size(self) -> int: ...  # noqa: D102
 
 
 # ---- When ----
@@ -43,7 +63,7 @@ class Keeping:
 
 
 def decide_keeping(
-    args: DistillationTrainingArguments,
+    args: KeepingArguments,
     task: Task,
     objective: Objective,
     num_labels: int,
@@ -97,12 +117,12 @@ def obstacle_in_rows(task: Task, datasets: list[Any]) -> str | None:
     return None
 
 
-def _left_out(args: DistillationTrainingArguments, task: Task, num_labels: int) -> int:
+def _left_out(args: KeepingArguments, task: Task, num_labels: int) -> int:
     """Return how many of a teacher's logits are not kept: those of a vocabulary beyond the largest."""
     return max(num_labels - args.teacher_cache_top_k, 0) if task.classes_are_tokens else 0
 
 
-def asked_temperatures(args: DistillationTrainingArguments, objective: Objective) -> frozenset[float | None]:
+def asked_temperatures(args: KeepingArguments, objective: Objective) -> frozenset[float | None]:
     """Return the temperatures at which a teacher's logits are read, in evaluation too; None = as they are."""
     return objective.teacher_temperatures | ({args.temperature} if args.eval_soft_loss else frozenset())
 
@@ -148,7 +168,7 @@ class AskedRows:
 
 def keep_answers(
     folder: Path,
-    args: DistillationTrainingArguments,
+    args: KeepingArguments,
     teacher: Teacher,
     asked: AskedRows,
     *,
