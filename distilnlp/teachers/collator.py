@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -65,9 +64,10 @@ class DistillationCollator:
         batch = self._encodings([{name: row[name] for name in row if name not in hidden} for row in rows])
         if not look_up.is_asked:
             return batch
+        if not look_up.prefix:
+            return {**batch, **look_up.teacher.look_up([*rows], batch)}
         own: list[Mapping[str, Any]] = [under(look_up.prefix, row) for row in rows]
-        answers = look_up.teacher.look_up(own, under(look_up.prefix, batch))
-        return {**batch, **prefixed(look_up.prefix, answers)}
+        return {**batch, **prefixed(look_up.prefix, look_up.teacher.look_up(own, under(look_up.prefix, batch)))}
 
     def _encodings(self, rows: list[Row]) -> dict[str, Tensor]:
         """Return the batch of each side's inputs."""
@@ -83,6 +83,6 @@ class DistillationCollator:
             batch |= prefixed(prefix, its)
         for name, limit in self.limits.items():
             ids = batch.get(name)
-            if isinstance(ids, Tensor) and ids.numel():
-                refuse_outside(name, ids[(ids < 0) | (ids >= limit)].tolist(), limit, "a batch")
+            if isinstance(ids, Tensor) and (outer := ids[(ids < 0) | (ids >= limit)].tolist()):
+                refuse_outside(name, outer, limit, "a batch")
         return batch
