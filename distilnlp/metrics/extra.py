@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import evaluate
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
@@ -17,6 +16,9 @@ from distilnlp.errors import DistillationError, UnreachableError, shortened, sho
 from distilnlp.metrics.intervals import Interval, Scorer
 from distilnlp.metrics.scoring import Items, Scoring
 from distilnlp.validation import PathOrName, Section
+
+if TYPE_CHECKING:
+    from evaluate import EvaluationModule
 
 
 class MetricConfig(Section):
@@ -33,7 +35,7 @@ class ExtraMetric:
     """An `evaluate` module as a recipe asked for it."""
 
     config: MetricConfig
-    module: evaluate.EvaluationModule
+    module: "EvaluationModule"
 
     @property
     def identity(self) -> str:
@@ -100,7 +102,7 @@ def load_metrics(
     return metrics
 
 
-def _load(config: MetricConfig, trusted: Collection[str]) -> evaluate.EvaluationModule:
+def _load(config: MetricConfig, trusted: Collection[str]) -> "EvaluationModule":
     path = Path(config.name)
     script = path / f"{path.name}.py" if path.is_dir() else path
     is_here = script.is_file()  # evaluate itself would go on to ask the Hub
@@ -116,9 +118,11 @@ def _load(config: MetricConfig, trusted: Collection[str]) -> evaluate.Evaluation
             "--trust-remote-code), or name a local folder."
         )
     source = str(script.resolve()) if is_here else config.name
+    from evaluate import load  # takes a second to import
+
     try:
         with TemporaryDirectory() as folder:  # in memory it writes nothing there
-            return evaluate.load(source, config.config_name, keep_in_memory=True, cache_dir=folder, seed=0)
+            return load(source, config.config_name, keep_in_memory=True, cache_dir=folder, seed=0)
     except Exception as error:  # the code is not ours: anything
         is_absent = not is_here and isinstance(error, FileNotFoundError | ConnectionError)
         raise (UnreachableError if is_absent else DistillationError)(

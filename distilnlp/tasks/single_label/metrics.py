@@ -1,13 +1,15 @@
 """Metrics of single-label classification as `evaluate` modules, by the formulas of scikit-learn."""
 
 import warnings
+from typing import TYPE_CHECKING
 
-import evaluate
 from datasets import Features, Value
 from numpy.typing import ArrayLike
-from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 from distilnlp.metrics import ACCURACY, Figure, TaskMetric
+
+if TYPE_CHECKING:
+    from evaluate import CombinedEvaluations
 
 CLASS_IDS = Features({"predictions": Value("int64"), "references": Value("int64")})
 
@@ -19,6 +21,8 @@ class Accuracy(TaskMetric):
     inputs = CLASS_IDS
 
     def _compute(self, *, predictions: ArrayLike, references: ArrayLike) -> dict[str, float]:
+        from sklearn.metrics import accuracy_score  # scikit-learn takes a while to import
+
         return {"accuracy": float(accuracy_score(references, predictions))}
 
 
@@ -29,6 +33,8 @@ class MacroF1(TaskMetric):
     inputs = CLASS_IDS
 
     def _compute(self, *, predictions: ArrayLike, references: ArrayLike) -> dict[str, float]:
+        from sklearn.metrics import f1_score
+
         return {"macro_f1": float(f1_score(references, predictions, average="macro", zero_division=0))}
 
 
@@ -39,15 +45,19 @@ class MatthewsCorrelation(TaskMetric):
     inputs = CLASS_IDS
 
     def _compute(self, *, predictions: ArrayLike, references: ArrayLike) -> dict[str, float]:
+        from sklearn.metrics import matthews_corrcoef
+
         with warnings.catch_warnings():
             # scikit-learn warns about the shape of a matrix that the user never sees when all rows have one class.
             warnings.filterwarnings("ignore", message="A single label was found", category=UserWarning)
             return {"mcc": float(matthews_corrcoef(references, predictions))}
 
 
-def classification_metrics() -> evaluate.CombinedEvaluations:
+def classification_metrics() -> "CombinedEvaluations":
     """Return accuracy, macro-F1 and Matthews correlation as one `evaluate` module.
 
     `classification_metrics().compute(predictions=ids, references=ids)` gives `accuracy`, `macro_f1` and `mcc`.
     """
-    return evaluate.combine([Accuracy(), MacroF1(), MatthewsCorrelation()])
+    from evaluate import combine
+
+    return combine([Accuracy(), MacroF1(), MatthewsCorrelation()])
