@@ -24,7 +24,7 @@ from distilnlp.answers import (
     records,
     store,
 )
-from distilnlp.answers.keys import dataset_keys
+from distilnlp.answers.row_keys import dataset_keys
 from distilnlp.answers.writing import key_columns
 from distilnlp.errors import DistillationError
 from distilnlp.losses import forward_kl

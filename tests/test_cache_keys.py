@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 
-from distilnlp.answers.keys import KeyIndex, row_key
+from distilnlp.answers.row_keys import KeyIndex, row_key
 from tests.test_cache import write
 from tests.tiny_tasks import task_data
 

@@ -23,7 +23,7 @@ from transformers.utils import logging as transformers_logging
 from distilnlp import DistillationTrainer, NonFiniteLossError
 from distilnlp.errors import DistillationError
 from distilnlp.training.checkpoints import checkpoint_to_resume, last_complete_checkpoint, seal_checkpoint
-from distilnlp.training.checks import check_resumable
+from distilnlp.training.refusals import check_resumable
 from tests.conftest import tiny_arguments, tiny_data, tiny_student, tiny_teacher
 from tests.test_cache import flip_a_byte
 from tests.tiny import tiny_tokenizer

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from transformers import TrainingArguments
 
-from distilnlp.cli.keys import SECTIONS, check_flags, keys_of
+from distilnlp.cli.recipe_keys import SECTIONS, check_flags, keys_of
 from distilnlp.data import DataConfig
 from distilnlp.errors import DistillationError
 from distilnlp.recipe.sections import EvaluationConfig, Recipe, StudentConfig, TeacherConfig

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from distilnlp.data import word_numbers
 from distilnlp.objective import Objective, parse_losses
-from distilnlp.objective.words import common_words
+from distilnlp.objective.word_states import common_words
 from distilnlp.signals import SignalProfile, Signals
 from distilnlp.tasks import TASKS
 from distilnlp.teachers import DistillationCollator

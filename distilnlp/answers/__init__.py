@@ -1,8 +1,8 @@
 """A teacher's answers on disk: written once, found again by the content of each row."""
 
+from distilnlp.answers.cached_teacher import CachedTeacher
 from distilnlp.answers.manifest import Manifest, read_manifest
 from distilnlp.answers.store import AnswerStore, damaged_shards
-from distilnlp.answers.teacher import CachedTeacher
 from distilnlp.answers.writing import (
     DTYPES,
     CacheSettings,

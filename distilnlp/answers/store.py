@@ -10,10 +10,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from distilnlp.answers.keys import KeyIndex, Keys
 from distilnlp.answers.layout import LOGITS, REST
 from distilnlp.answers.manifest import MANIFEST, DamagedManifestError, read_manifest
 from distilnlp.answers.records import is_intact
+from distilnlp.answers.row_keys import KeyIndex, Keys
 from distilnlp.errors import DistillationError
 from distilnlp.files import PARTIAL
 

@@ -16,7 +16,6 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from distilnlp.answers.keys import KEY_BYTES, dataset_keys
 from distilnlp.answers.layout import kept_signals
 from distilnlp.answers.manifest import MANIFEST, DamagedManifestError, Manifest, read_manifest, write_manifest
 from distilnlp.answers.records import (
@@ -28,6 +27,7 @@ from distilnlp.answers.records import (
     record_shard,
     shard_path,
 )
+from distilnlp.answers.row_keys import KEY_BYTES, dataset_keys
 from distilnlp.answers.store import AnswerStore, damaged_shards, write_shard
 from distilnlp.data import spread
 from distilnlp.errors import DistillationError, NotKeptError

@@ -1,10 +1,10 @@
 """Augmentation: more text for the teacher to label, made from the text there is."""
 
-from distilnlp.augmentation.entries import METHODS, parse_augmentation
 from distilnlp.augmentation.masked_lm import ReplaceWithMaskedLMConfig
 from distilnlp.augmentation.method import MethodConfig
+from distilnlp.augmentation.methods_by_name import METHODS, parse_augmentation
 from distilnlp.augmentation.rows import augment
-from distilnlp.augmentation.words import MaskWordsConfig, ReplaceWordsConfig, SampleNgramsConfig
+from distilnlp.augmentation.word_methods import MaskWordsConfig, ReplaceWordsConfig, SampleNgramsConfig
 
 __all__ = [
     "METHODS",

@@ -12,7 +12,7 @@ from pydantic import Field
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distilnlp.augmentation.method import MethodConfig, Resources, Words
-from distilnlp.augmentation.pieces import read_words, whole_words
+from distilnlp.augmentation.token_methods import read_words, whole_words
 from distilnlp.data import require_fast
 from distilnlp.errors import DistillationError
 from distilnlp.metrics.prediction import as_array, check_finite, evaluation_mode

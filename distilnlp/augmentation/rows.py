@@ -9,8 +9,8 @@ from numpy.random import default_rng
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from distilnlp.augmentation.entries import parse_augmentation
 from distilnlp.augmentation.method import MethodConfig, Resources, Rewriter
+from distilnlp.augmentation.methods_by_name import parse_augmentation
 from distilnlp.data import is_text, map_in_parts, require_column, values_of
 from distilnlp.errors import DistillationError
 from distilnlp.models.identity import weights_fingerprint

@@ -18,7 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distilnlp.cli.keys import check_flags
+from distilnlp.cli.recipe_keys import check_flags
 from distilnlp.errors import DistillationError, NonFiniteLossError, redacted, shortened, shown
 from distilnlp.files import expanded, write_json
 from distilnlp.recipe.text import read_yaml, recipe_values, refuse_secrets

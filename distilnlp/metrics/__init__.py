@@ -15,7 +15,7 @@ from distilnlp.metrics.intervals import (
     weighted_means,
     weighted_scorer,
 )
-from distilnlp.metrics.labels import check_label_ids, labels_agree
+from distilnlp.metrics.label_reading import check_label_ids, labels_agree
 from distilnlp.metrics.module import TaskMetric
 from distilnlp.metrics.prediction import Collator, Rows, per_model, predict_logits, predict_rows
 from distilnlp.metrics.scoring import Scoring

@@ -2,7 +2,7 @@
 
 from distilnlp.objective.balance import LossBalance
 from distilnlp.objective.component import Component, HardLoss, LossConfig, SoftLoss
-from distilnlp.objective.entries import LOSSES, parse_losses
+from distilnlp.objective.losses_by_name import LOSSES, parse_losses
 from distilnlp.objective.objective import Objective
 from distilnlp.objective.schedule import Schedule, parse_schedules
 

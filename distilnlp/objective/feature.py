@@ -14,7 +14,7 @@ from distilnlp.models.captures import check_capturable
 from distilnlp.objective.component import Component, LossConfig, ModelPair
 from distilnlp.objective.layer_mapping import LEARNED, LayerMapping, like_to_like, resolve_layer_mapping
 from distilnlp.objective.projections import Projection
-from distilnlp.objective.words import CommonWords, common_words
+from distilnlp.objective.word_states import CommonWords, common_words
 from distilnlp.signals import WORD_IDS, Batch, SignalRequest, Signals, token_mask
 
 

@@ -23,7 +23,7 @@ from distilnlp.runs.plan import Plan, evaluates
 from distilnlp.runs.rows import RunRows
 from distilnlp.runs.teacher_worth import check_finished_teacher
 from distilnlp.signals import ANSWER, CHOICES, SOURCE_ROW, TEACHER_TEXT
-from distilnlp.training.checks import check_batch_size, check_own_encoding
+from distilnlp.training.refusals import check_batch_size, check_own_encoding
 from distilnlp.training.trainer import DistillationTrainer
 
 logger = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from distilnlp.signals import ANSWER, EXAMPLE, FOLD, OFFSETS, WORD_IDS, label_na
 from distilnlp.students import build_student, trim_vocabulary
 from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION, TASKS, Task, task_named, task_of
 from distilnlp.teachers import has_untrained_head
-from distilnlp.training.checks import check_finite
+from distilnlp.training.refusals import check_finite
 
 NOT_FOR_MODELS = ("length", EXAMPLE, OFFSETS, WORD_IDS, FOLD, ANSWER)
 LAYER = re.compile(r"\.(?:layers?|h|blocks?)\.(\d+)\.")  # in the name of a weight

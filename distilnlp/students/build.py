@@ -9,8 +9,8 @@ from distilnlp.models.families import find_family
 from distilnlp.signals import Batch
 from distilnlp.students.blueprint import Blueprint, assemble, blueprint_of, keep_layers
 from distilnlp.students.distilbert import bert_to_distilbert
+from distilnlp.students.given_models import Source, as_model
 from distilnlp.students.layers import LayerStrategy, check_whole, choose_layers
-from distilnlp.students.loading import Source, as_model
 from distilnlp.students.width import choose_width, narrow, width_of
 
 # (teacher's family, student's family): how to get from one to the other.

@@ -15,8 +15,8 @@ from distilnlp.errors import DistillationError
 from distilnlp.models.families import FAMILIES, Family
 from distilnlp.models.shapes import longest_readable, on_shapes
 from distilnlp.signals import TOKENS
+from distilnlp.students.given_models import Source, as_model
 from distilnlp.students.layers import check_whole
-from distilnlp.students.loading import Source, as_model
 from distilnlp.tasks import TASKS
 
 PARTS = ("embeddings", "attention", "feed_forward", "norms", "head", "other")

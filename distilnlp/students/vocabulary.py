@@ -16,8 +16,8 @@ from distilnlp.errors import DistillationError, shown
 from distilnlp.models.families import find_family
 from distilnlp.models.shapes import unused_positions
 from distilnlp.students.blueprint import assemble, blueprint_of
-from distilnlp.students.loading import Source, as_model, as_tokenizer
-from distilnlp.students.pieces import Spec, check_spec, ids_to_keep, keep_ids, tried_pieces
+from distilnlp.students.given_models import Source, as_model, as_tokenizer
+from distilnlp.students.vocabulary_pieces import Spec, check_spec, ids_to_keep, keep_ids, tried_pieces
 
 BATCH_SIZE = 1000  # texts tokenised together
 

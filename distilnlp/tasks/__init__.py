@@ -7,8 +7,8 @@ from transformers import PreTrainedModel
 from distilnlp.errors import DistillationError, did_you_mean
 from distilnlp.models.shapes import hidden_states_of
 from distilnlp.signals import SignalProfile, label_names_of
-from distilnlp.tasks.checks import NUMBERS, columns_of, is_tokenised, require_ids, token_ids_of
 from distilnlp.tasks.collators import Row, RowCollator, other_tokens, refuse_outside
+from distilnlp.tasks.column_checks import NUMBERS, columns_of, is_tokenised, require_ids, token_ids_of
 from distilnlp.tasks.masked_lm.head import MASKED_LM, MaskingCollator
 from distilnlp.tasks.masked_lm.rows import MASKED_LM_ROWS
 from distilnlp.tasks.masked_lm.scores import MASKED_LM_EVALUATION

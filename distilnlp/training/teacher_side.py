@@ -24,7 +24,7 @@ from distilnlp.teachers import (
     in_label_order,
 )
 from distilnlp.training.arguments import DistillationTrainingArguments
-from distilnlp.training.checks import check_own_encoding
+from distilnlp.training.refusals import check_own_encoding
 
 logger = logging.getLogger(__name__)
 

@@ -14,10 +14,10 @@ from distilnlp.answers.keeping import asked_temperatures
 from distilnlp.models.loading import hub_errors
 from distilnlp.objective import HardLoss, Objective
 from distilnlp.signals import LABEL_INPUTS, Batch, SignalRequest, under
-from distilnlp.students.loading import giving_only
+from distilnlp.students.given_models import giving_only
 from distilnlp.tasks import Task, profile_of, task_of
 from distilnlp.teachers import Teacher
-from distilnlp.training import checks as checks
+from distilnlp.training import refusals as checks
 from distilnlp.training.arguments import DistillationTrainingArguments
 from distilnlp.training.checkpoints import checkpoint_to_resume, seal_checkpoint
 from distilnlp.training.component_log import RunningLosses

@@ -18,8 +18,8 @@ from distilnlp.errors import DistillationError
 from distilnlp.labels import label_column, label_of
 from distilnlp.models.selected_head import logits_at
 from distilnlp.signals import NO_LABEL, Batch
-from distilnlp.tasks.checks import check_token_labels, is_tokenised
 from distilnlp.tasks.collators import Row, RowCollator, token_labels
+from distilnlp.tasks.column_checks import check_token_labels, is_tokenised
 from distilnlp.tasks.masked_lm.rows import MASKED_LM_ROWS
 from distilnlp.tasks.masked_lm.scores import MASKED_LM_EVALUATION
 from distilnlp.tasks.task import Collate, Task

@@ -13,7 +13,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import DistillationError
 from distilnlp.metrics import ACCURACY, Figure, Scorer, Scoring, TaskMetric, same_share, weighted_scorer
-from distilnlp.metrics.labels import check_label_ids, require_columns
+from distilnlp.metrics.label_reading import check_label_ids, require_columns
 from distilnlp.metrics.prediction import Rows, split_rows
 from distilnlp.models.selected_head import head_on, logits_at
 from distilnlp.signals import NO_LABEL, Batch

@@ -14,8 +14,8 @@ from distilnlp.errors import DistillationError
 from distilnlp.labels import label_column
 from distilnlp.losses import binary_cross_entropy
 from distilnlp.signals import NO_LABEL, Batch
-from distilnlp.tasks.checks import NUMBERS, columns_of, require_type
 from distilnlp.tasks.collators import decisions
+from distilnlp.tasks.column_checks import NUMBERS, columns_of, require_type
 from distilnlp.tasks.multi_label.rows import MULTI_LABEL_ROWS
 from distilnlp.tasks.multi_label.scores import MULTI_LABEL_EVALUATION
 from distilnlp.tasks.whole_rows import TextTask

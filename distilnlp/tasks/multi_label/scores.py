@@ -15,7 +15,7 @@ from distilnlp.errors import DistillationError
 from distilnlp.metrics import Figure, Scorer, Scoring, TaskMetric, mean_gap, predict_logits, row_chunks, weighted_scorer
 from distilnlp.metrics.fidelity import as_pair, mean_divergence
 from distilnlp.metrics.intervals import ratio
-from distilnlp.metrics.labels import align_classes, read_numbers, require_labelled
+from distilnlp.metrics.label_reading import align_classes, read_numbers, require_labelled
 from distilnlp.metrics.prediction import Rows, check_finite
 from distilnlp.signals import NO_LABEL
 

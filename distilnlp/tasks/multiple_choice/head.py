@@ -19,8 +19,8 @@ from transformers import (
 from distilnlp.errors import DistillationError
 from distilnlp.labels import label_column
 from distilnlp.signals import FOLD, LABEL_COLUMNS, NO_LABEL, TOKENS, Batch
-from distilnlp.tasks.checks import IDS, NUMBERS, columns_of, is_tokenised, require_type
 from distilnlp.tasks.collators import Row, RowCollator, class_ids, require_tokens
+from distilnlp.tasks.column_checks import IDS, NUMBERS, columns_of, is_tokenised, require_type
 from distilnlp.tasks.multiple_choice.rows import CHOICE_ROWS
 from distilnlp.tasks.multiple_choice.scores import CHOICE_EVALUATION
 from distilnlp.tasks.task import Collate

@@ -15,8 +15,8 @@ from distilnlp.errors import DistillationError
 from distilnlp.losses import cross_entropy
 from distilnlp.losses.reduction import at_least_float32
 from distilnlp.signals import END, LABEL_COLUMNS, NO_LABEL, OFFSETS, START, TOKENS, Batch, token_mask
-from distilnlp.tasks.checks import IDS, check_marks, columns_of, is_tokenised, require_type
 from distilnlp.tasks.collators import ENDS
+from distilnlp.tasks.column_checks import IDS, check_marks, columns_of, is_tokenised, require_type
 from distilnlp.tasks.question_answering.rows import QUESTION_ROWS
 from distilnlp.tasks.question_answering.scores import QUESTION_EVALUATION
 from distilnlp.tasks.task import Task

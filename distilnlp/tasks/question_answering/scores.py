@@ -15,7 +15,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import DistillationError
 from distilnlp.metrics import Figure, Scorer, Scoring, TaskMetric, same_share, weighted_means, weighted_scorer
-from distilnlp.metrics.labels import require_columns, require_labelled
+from distilnlp.metrics.label_reading import require_columns, require_labelled
 from distilnlp.metrics.prediction import Collator, Example, Rows, split_rows
 from distilnlp.signals import Batch
 

@@ -11,8 +11,8 @@ from distilnlp.errors import DistillationError
 from distilnlp.labels import label_column
 from distilnlp.losses import squared_error
 from distilnlp.signals import Batch
-from distilnlp.tasks.checks import NUMBERS, columns_of, require_type
 from distilnlp.tasks.collators import scores
+from distilnlp.tasks.column_checks import NUMBERS, columns_of, require_type
 from distilnlp.tasks.regression.rows import LARGEST_SCORE, REGRESSION_ROWS
 from distilnlp.tasks.regression.scores import REGRESSION_EVALUATION
 from distilnlp.tasks.whole_rows import TextTask

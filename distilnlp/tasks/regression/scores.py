@@ -10,7 +10,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import DistillationError
 from distilnlp.metrics import Figure, Scorer, Scoring, TaskMetric, as_pair, predict_logits, ratio, weighted_scorer
-from distilnlp.metrics.labels import read_numbers, require_labelled
+from distilnlp.metrics.label_reading import read_numbers, require_labelled
 from distilnlp.metrics.prediction import Collator, Rows, check_finite
 
 # A spread below this share of the values is what rounding leaves of a constant, and has no correlation.

@@ -9,7 +9,7 @@ from scipy.special import softmax
 from transformers import EvalPrediction, PreTrainedConfig
 
 from distilnlp.metrics import Scorer, Scoring, agreement, count_ids, mean_gap, mean_kl, predict_logits, row_chunks
-from distilnlp.metrics.labels import align_classes, check_label_ids, read_class_ids
+from distilnlp.metrics.label_reading import align_classes, check_label_ids, read_class_ids
 from distilnlp.metrics.prediction import check_finite
 from distilnlp.metrics.scoring import ComputeMetrics, trainer_logits
 from distilnlp.signals import NO_LABEL

@@ -10,8 +10,8 @@ from transformers import MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING, AutoModelForTok
 from distilnlp.errors import DistillationError
 from distilnlp.labels import label_column
 from distilnlp.signals import NO_LABEL, Batch, token_mask
-from distilnlp.tasks.checks import check_marks, check_token_labels, is_tokenised
 from distilnlp.tasks.collators import token_labels
+from distilnlp.tasks.column_checks import check_marks, check_token_labels, is_tokenised
 from distilnlp.tasks.task import Task
 from distilnlp.tasks.token_classification.rows import TOKEN_ROWS
 from distilnlp.tasks.token_classification.scores import TOKEN_EVALUATION

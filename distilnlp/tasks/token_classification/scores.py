@@ -15,7 +15,7 @@ from distilnlp.errors import DistillationError, shown
 from distilnlp.labels import label_of
 from distilnlp.metrics import ACCURACY, Figure, Scorer, Scoring, TaskMetric, mean_gap, ratio, weighted_scorer
 from distilnlp.metrics.fidelity import kl_of_rows, mean_divergence, same_share
-from distilnlp.metrics.labels import check_label_ids, order_of_classes, require_columns
+from distilnlp.metrics.label_reading import check_label_ids, order_of_classes, require_columns
 from distilnlp.metrics.prediction import Rows, check_finite, split_rows
 from distilnlp.signals import NO_LABEL, Batch, label_names_of
 from distilnlp.tasks.single_label.scores import answered_classes, softmax_confidences

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distilnlp.answers.keys import KEY_BYTES, dataset_keys, row_key
 from distilnlp.answers.layout import as_signals, field_names, restore
+from distilnlp.answers.row_keys import KEY_BYTES, dataset_keys, row_key
 from distilnlp.answers.store import AnswerStore
 from distilnlp.errors import DistillationError
 from distilnlp.signals import LABEL_INPUTS, Batch, SignalRequest, Signals

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from distilnlp.augmentation.masked_lm import ReplaceWithMaskedLMConfig
 from distilnlp.augmentation.method import MethodConfig
-from distilnlp.augmentation.words import MaskWordsConfig, ReplaceWordsConfig, SampleNgramsConfig
+from distilnlp.augmentation.word_methods import MaskWordsConfig, ReplaceWordsConfig, SampleNgramsConfig
 from distilnlp.validation import Entries
 
 ENTRIES: Entries[MethodConfig] = Entries(
