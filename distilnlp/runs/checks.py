@@ -1,6 +1,5 @@
 """What is checked of a run before anything is trained, in the order in which it is told."""
 
-import logging
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,8 +24,6 @@ from distilnlp.runs.teacher_worth import check_finished_teacher
 from distilnlp.signals import ANSWER, CHOICES, SOURCE_ROW, TEACHER_TEXT
 from distilnlp.training.refusals import check_batch_size, check_own_encoding
 from distilnlp.training.trainer import DistillationTrainer
-
-logger = logging.getLogger(__name__)
 
 CHECKED_ROWS = 64  # of each split, in a dry run
 
