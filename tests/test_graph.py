@@ -136,7 +136,12 @@ def test_all_errors_are_told_at_once() -> None:
         raise_all(findings([first_check, last_check], "seed"))
     with pytest.raises(DistillationError, match=r"^seed is wrong\. Mend it\.$"):
         raise_all(findings([last_check], "seed"))
+
+
+def test_warnings_are_logged_and_stop_nothing(caplog: pytest.LogCaptureFixture) -> None:
     raise_all(findings([warning], "seed"))
+    raise_first(findings([warning], "seed"))
+    assert caplog.messages == ["it is small", "it is small"]
 
 
 def test_a_dry_run_lists_every_error(folder: Path) -> None:

@@ -1,6 +1,5 @@
 """How much models read: by their positions, whatever the tokenizer says; what is asked for is done or refused."""
 
-import logging
 from typing import Any
 
 import pytest
@@ -8,7 +7,7 @@ import torch
 from transformers import AutoConfig, AutoModel
 
 from distilnlp.errors import DistillationError
-from distilnlp.runs.lengths import DEFAULT_LENGTH, longest_text, readable_length, warn_of_misfit
+from distilnlp.runs.lengths import DEFAULT_LENGTH, longest_text, misfits, readable_length
 from tests.tiny import SHAPE, tiny_model, tiny_tokenizer
 
 FAMILIES = {
@@ -72,13 +71,11 @@ def test_more_than_the_model_reads_is_refused(asked: int) -> None:
         reads(asked, 64, 512)
 
 
-def test_misfits_are_told_with_figures(caplog: pytest.LogCaptureFixture) -> None:
+def test_misfits_are_told_with_figures() -> None:
     tokenizer = tiny_tokenizer()
-    with caplog.at_level(logging.WARNING):
-        warn_of_misfit(tokenizer, 40, ["the film a plot"] * 3)
-        assert not caplog.messages
-        warn_of_misfit(tokenizer, 64, ["the film a plot"])
-        warn_of_misfit(tokenizer, 40, ["der Film ist gut", "the film"])
-    assert "cut after 64 tokens, as asked" in caplog.messages[0]
-    assert "made for 40" in caplog.messages[0]
-    assert "50% of the tokens of 2 texts are unknown" in caplog.messages[1]
+    assert list(misfits(tokenizer, 40, ["the film a plot"] * 3)) == []
+    (too_long,) = misfits(tokenizer, 64, ["the film a plot"])
+    assert "cut after 64 tokens, as asked" in too_long
+    assert "made for 40" in too_long
+    (unknown,) = misfits(tokenizer, 40, ["der Film ist gut", "the film"])
+    assert "50% of the tokens of 2 texts are unknown" in unknown

@@ -14,13 +14,13 @@ from transformers import PreTrainedModel, default_data_collator
 
 from distilnlp.errors import DistillationError, did_you_mean, shown
 from distilnlp.recipe.defaults import LABELS_ALONE, baseline_values, build_arguments, distill_values, finetune_values
-from distilnlp.runs.findings import Check
-from distilnlp.runs.lengths import warn_of_misfit
+from distilnlp.runs.findings import Check, Finding
+from distilnlp.runs.lengths import misfits
 from distilnlp.runs.members import column_teacher
 from distilnlp.runs.models import load_finished, new_head
 from distilnlp.runs.plan import Plan, evaluates
 from distilnlp.runs.rows import RunRows
-from distilnlp.runs.teacher_worth import check_finished_teacher
+from distilnlp.runs.teacher_worth import doubts_of_teacher
 from distilnlp.signals import ANSWER, CHOICES, SOURCE_ROW, TEACHER_TEXT
 from distilnlp.training.refusals import check_batch_size, check_own_encoding
 from distilnlp.training.trainer import DistillationTrainer
@@ -98,10 +98,11 @@ def trainings(plan: Plan) -> None:
         _rehearse(values, plan)
 
 
-def reading(plan: Plan) -> None:
+def reading(plan: Plan) -> Iterator[Finding]:
     """Whether the tokenizers know the texts."""
     for reader, length in dict.fromkeys([(plan.tokenizer, plan.max_length), *(own.view for own in plan.members)]):
-        warn_of_misfit(reader, length, plan.task.rows.texts(plan.data.train))
+        for said in misfits(reader, length, plan.task.rows.texts(plan.data.train)):
+            yield Finding("warning", "reading", said)
 
 
 def views(plan: Plan) -> None:
@@ -140,7 +141,7 @@ def metrics(plan: Plan) -> None:
     _ = plan.metrics
 
 
-def teacher_worth(plan: Plan) -> None:
+def teacher_worth(plan: Plan) -> Iterator[Finding]:
     """What a finished teacher answers to some labelled rows."""
     recipe = plan.recipe
     if recipe.teacher.finetune or not PartialState().is_main_process:
@@ -150,7 +151,8 @@ def teacher_worth(plan: Plan) -> None:
         model, named = load_finished(member.source, plan.task, recipe.trust_remote_code), member.model.config
         model.config.id2label, model.config.label2id = named.id2label, named.label2id
         loaded.append(replace(member, model=model))
-    check_finished_teacher(plan.task, plan.data, loaded, recipe.data)
+    for said in doubts_of_teacher(plan.task, plan.data, loaded, recipe.data):
+        yield Finding("warning", "teacher", said)
 
 
 PLAN_CHECKS: tuple[Check[Plan], ...] = (

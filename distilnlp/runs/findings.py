@@ -1,10 +1,13 @@
 """What checks find: errors and warnings, each with its place and its fix."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from distilnlp.errors import DistillationError
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Check = Callable[[T], Iterable["Finding"] | None]
@@ -56,18 +59,26 @@ def findings(checks: Iterable[Check[T]], checked: T) -> Iterator[Finding]:
 
 
 def raise_first(found: Iterable[Finding]) -> None:
-    """Raise the first error; nothing is checked after it."""
-    for finding in found:
+    """Raise the first error, and log the warnings before it; nothing is checked after it."""
+    for finding in _warned_of(found):
         if finding.error is not None:
             raise finding.error
 
 
 def raise_all(found: Iterable[Finding]) -> None:
-    """Raise all errors as one, numbered if there are several."""
-    errors = [finding.error for finding in found if finding.error is not None]
+    """Raise all errors as one, numbered if there are several, after all warnings are logged."""
+    errors = [finding.error for finding in _warned_of(found) if finding.error is not None]
     if len(errors) == 1:
         raise errors[0]
     if errors:
         lines = [f"{number}. {error}" for number, error in enumerate(errors[:MOST], 1)]
         more = [f"and {len(errors) - MOST} more"] if len(errors) > MOST else []
         raise DistillationError("\n".join([f"{len(errors)} things do not fit:", *lines, *more]))
+
+
+def _warned_of(found: Iterable[Finding]) -> Iterator[Finding]:
+    """Log the warnings as they come, and pass everything on."""
+    for finding in found:
+        if finding.level == "warning":
+            logger.warning("%s", finding.what)
+        yield finding

@@ -1,8 +1,7 @@
 """What a model and its tokenizer can read, and whether they belong together."""
 
-import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -10,8 +9,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distilnlp.errors import DistillationError
 from distilnlp.models.shapes import longest_readable
-
-logger = logging.getLogger(__name__)
 
 DEFAULT_LENGTH = 256  # tokens
 SAMPLE_TEXTS = 200
@@ -48,8 +45,8 @@ def readable_length(
     return length
 
 
-def warn_of_misfit(tokenizer: PreTrainedTokenizerBase, length: int, texts: Iterable[str]) -> None:
-    """Warn of texts longer than a tokenizer is made for, and of words that it does not know.
+def misfits(tokenizer: PreTrainedTokenizerBase, length: int, texts: Iterable[str]) -> Iterator[str]:
+    """Say where texts are longer than a tokenizer is made for, and where it does not know their words.
 
     Args:
         tokenizer: of a model.
@@ -57,12 +54,9 @@ def warn_of_misfit(tokenizer: PreTrainedTokenizerBase, length: int, texts: Itera
         texts: some of them.
     """
     if length > tokenizer.model_max_length:
-        logger.warning(
-            "texts are cut after %d tokens, as asked, but the tokenizer of %s says that its model was made for %d; "
-            "without max_length they are cut there",
-            length,
-            tokenizer.name_or_path,
-            tokenizer.model_max_length,
+        yield (
+            f"texts are cut after {length} tokens, as asked, but the tokenizer of {tokenizer.name_or_path} says that "
+            f"its model was made for {tokenizer.model_max_length}; without max_length they are cut there"
         )
     sample = list(islice(texts, SAMPLE_TEXTS))
     options: Any = {"add_special_tokens": False, "truncation": True, "max_length": length}
@@ -71,12 +65,10 @@ def warn_of_misfit(tokenizer: PreTrainedTokenizerBase, length: int, texts: Itera
     tokens = sum(map(len, ids))
     unknown = sum(row.count(tokenizer.unk_token_id) for row in ids)
     if unknown > MOST_UNKNOWN * tokens:
-        logger.warning(
-            "to the tokenizer of %s %d%% of the tokens of %d texts are unknown; is it the model's own, and of "
-            "this language?",
-            tokenizer.name_or_path,
-            round(100 * unknown / tokens),
-            len(sample),
+        share = round(100 * unknown / tokens)
+        yield (
+            f"to the tokenizer of {tokenizer.name_or_path} {share}% of the tokens of {len(sample)} texts are unknown; "
+            "is it the model's own, and of this language?"
         )
 
 

@@ -1,5 +1,6 @@
 """Measure models on labelled rows, each as it reads them; `distilnlp evaluate` does it for a saved student."""
 
+import logging
 import os
 import platform
 from collections.abc import Collection, Mapping, Sequence
@@ -16,13 +17,15 @@ from distilnlp.data import DataConfig, evaluation_split, numbers_of
 from distilnlp.evaluation import CUT_TEACHER, ModelReport, SpeedPlan, evaluate_models, verdict
 from distilnlp.metrics import MetricConfig, load_metrics
 from distilnlp.models.loading import load_pretrained
-from distilnlp.runs.lengths import readable_length, warn_of_misfit
+from distilnlp.runs.lengths import misfits, readable_length
 from distilnlp.runs.models import find_task, label_list, load_finished
 from distilnlp.runs.plan import Plan
 from distilnlp.runs.reading import Reader, Reading, same_vocabulary
 from distilnlp.runs.rows import EncodedRows, RunRows
 from distilnlp.signals import student_view, teacher_view
 from distilnlp.tasks import Task
+
+logger = logging.getLogger(__name__)
 
 PACKAGES = ("distilnlp", "torch", "transformers", "datasets", "accelerate")  # whose versions a result names
 
@@ -64,7 +67,8 @@ def evaluate_saved(
     rows = evaluation_split(data, kind.rows, label_list(next(iter(models.values())), kind))
     readers = {role: Reader(kind, data, tokenizers[role], length) for role, length in lengths.items()}
     for reader in readers.values():
-        warn_of_misfit(reader.tokenizer, reader.max_length, kind.rows.texts(rows))
+        for said in misfits(reader.tokenizer, reader.max_length, kind.rows.texts(rows)):
+            logger.warning("%s", said)
     readings = {role: reader.read(rows) for role, reader in readers.items()}
     if teacher:
         whole, own = readings.values()

@@ -41,6 +41,7 @@ class Stage:
     inputs: Mapping[str, Any]
     state: PartialState = field(default_factory=PartialState)
     find_damage: Callable[[Path], list[str]] | None = None
+    _is_whole: bool = field(default=False, init=False)  # as was found: checksums of large files are not taken twice
 
     @property
     def digest(self) -> str:
@@ -89,7 +90,8 @@ class Stage:
         """Whether the finished output is whole and the inputs are the same."""
         record, _ = self._read()
         is_finished = record.get("digest") == self.digest and record["done"]
-        return bool(is_finished) and not self._damaged(record)
+        self._is_whole = bool(is_finished) and not self._damaged(record)
+        return self._is_whole
 
     def say_reused(self) -> None:
         """Say that the output is that of before, if it is there and the inputs are the same."""
@@ -109,7 +111,8 @@ class Stage:
         """Say whether the finished output can be reused; if not, prepare the folder for the work."""
         record, changes = self._read()
         is_same = record.get("digest") == self.digest
-        damaged = self._damaged(record) if is_same and record["done"] else []
+        damaged = self._damaged(record) if is_same and record["done"] and not self._is_whole else []
+        self._is_whole = False
         if is_same and record["done"] and not damaged:
             logger.info(REUSED, self.name)
             remove(self._work)  # a kill may have left it

@@ -45,6 +45,7 @@ class Steps:
         answers: the teacher's answers on disk, or the note that they cannot be kept.
         student: the student that learns from the teacher.
         evaluation: `results.json`.
+        card: the model card in the student's folder.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -58,9 +59,10 @@ class Steps:
         self.answers = self._step("teacher_cache", CACHE, self._answers_key, self._ask_teacher, _damage)
         self.student = self._training("student", self._distil)
         self.evaluation = self._step("evaluation", "results.json", self._evaluation_key, self._evaluate)
+        self.card = self._step("card", f"student/{CARD}", self._card_key, self._write_card, _none_edited)
         self.trainings = [*self.trained_teachers, *filter(None, [self.baseline]), self.student]
         self.all = [*self.trained_teachers, self.initial_student, *filter(None, [self.baseline])]
-        self.all += [self.answers, self.student, self.evaluation]
+        self.all += [self.answers, self.student, self.evaluation, self.card]
 
     @cached_property
     def rows(self) -> RunRows:
@@ -71,22 +73,23 @@ class Steps:
     def is_finished(self) -> bool:
         """Whether nothing is left to be made."""
         try:
-            return all(step.is_up_to_date for step in [*self.trainings, self.evaluation])
+            return all(step.is_up_to_date for step in [*self.trainings, self.evaluation, self.card])
         except DistillationError:  # something cannot be settled: the checks say it, in their order
             return False
 
     def results(self) -> dict[str, Any]:
         """Make what is not up to date, and return the content of `results.json`."""
-        for step in self.trainings:
+        for step in [*self.trainings, self.card]:
             _ = step.result
-        results: dict[str, Any] = json.loads(self.evaluation.result.read_text(encoding="utf-8"))
         if self.state.is_main_process:
-            card = self.student.result / CARD
-            if not card.is_file():  # one that is there may have been edited
-                write_model_card(card, self.plan, results)
             for step in self.all:
                 if not step.was_asked:
                     step.stage.say_reused()
+        return self._results
+
+    @property
+    def _results(self) -> dict[str, Any]:
+        results: dict[str, Any] = json.loads(self.evaluation.result.read_text(encoding="utf-8"))
         return results
 
     def kept_answers(self) -> Path:
@@ -260,8 +263,17 @@ class Steps:
                 logger.info("the test rows lack what the teacher reads, or its answers, so it is not measured")
             models |= {step.name: self._load(step.result) for step in (self.student, self.baseline) if step is not None}
             write_json(work / FINISHED, measure_run(self.plan, self.rows, models))
-            (self.student.result / CARD).unlink(missing_ok=True)  # of other figures
         return work / FINISHED
+
+    # ---- The model card ----
+
+    def _card_key(self) -> dict[str, Any]:
+        return {"results": self.evaluation.content}
+
+    def _write_card(self, work: Path) -> Path:
+        if self.state.is_main_process:
+            write_model_card(work / CARD, self.plan, self._results)
+        return work / CARD
 
     # ---- What the steps share ----
 
@@ -283,3 +295,8 @@ class Steps:
 def _damage(answers: Path) -> list[str]:
     """Return what is damaged of kept answers; nothing of a note in their place."""
     return [] if (answers / LIVE_MARK).is_file() else damaged_shards(answers)
+
+
+def _none_edited(card: Path) -> list[str]:
+    """Return no damage: a card that was edited stays until the figures change."""
+    return []

@@ -1,7 +1,7 @@
 """What a teacher is worth, told before a student learns from it."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from accelerate import PartialState
@@ -24,8 +24,8 @@ SAMPLE = 64  # labelled rows that a finished teacher answers before anything is 
 RESAMPLES = 500
 
 
-def check_finished_teacher(task: Task, data: PreparedData, members: Sequence[Member], config: DataConfig) -> None:
-    """Warn of models that answer a sample of the labelled rows no better than chance, or in another order of labels.
+def doubts_of_teacher(task: Task, data: PreparedData, members: Sequence[Member], config: DataConfig) -> Iterator[str]:
+    """Say which models answer a sample of the labelled rows no better than chance, or in another order of labels.
 
     Args:
         task: of all.
@@ -47,7 +47,7 @@ def check_finished_teacher(task: Task, data: PreparedData, members: Sequence[Mem
         warnings = teacher_warnings(measure_quality({"teacher": answers}, labels, evaluation, resamples=RESAMPLES))
         order = order_that_fits(answers, labels, label_list(member.model, task), evaluation)
         for said in (*warnings, *([order] if order else [])):
-            logger.warning("%s, asked about %d labelled rows: %s", member.source, len(rows), said)
+            yield f"{member.source}, asked about {len(rows)} labelled rows: {said}"
 
 
 def warn_of_teacher(plan: Plan, models: Mapping[str, Any], run_rows: RunRows) -> None:

@@ -219,8 +219,10 @@ def check_parallelism(trainer: Trainer) -> None:
 
 def check_weights_finite(model: nn.Module, step: int) -> None:
     """Refuse to save weights that are NaN or infinite."""
-    finite = torch.stack([parameter.isfinite().all() for parameter in model.parameters()])
-    if not finite.all():
+    weights = list(model.parameters())
+    # As in check_finite, the sums first.
+    sums_are_finite = torch.stack([weight.sum().isfinite() for weight in weights]).all()
+    if not sums_are_finite and not torch.stack([weight.isfinite().all() for weight in weights]).all():
         raise NonFiniteLossError(
             f"the student's weights became NaN or infinite at or before optimizer step {step}, although the loss was "
             "finite: a gradient overflowed. The last checkpoint is from before that and is kept. Lower the learning "
