@@ -1,6 +1,6 @@
 """What a model will cost, told from its shapes alone: parameters, bytes, work for each token, likely speed-up."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -160,11 +160,38 @@ def _work_per_token(model: PreTrainedModel, length: int) -> tuple[float, float] 
     flops, activations = FlopCounterMode(display=False), _ActivationCounter()
     try:
         with on_shapes(model) as skeleton, flops, activations:
+            repeated = _run_like_layers_once(skeleton, lambda: (flops.get_total_flops(), activations.total))
             values = torch.ones((1, *shape), dtype=torch.long)
             skeleton(**{TOKENS.values: values, TOKENS.mask: torch.ones_like(values)})
     except Exception:  # what a pass without values can raise has no common kind
         return None, None
-    return flops.get_total_flops() / length, activations.total / length
+    more_flops, more_activations = map(sum, zip((0, 0), *repeated, strict=True))
+    return (flops.get_total_flops() + more_flops) / length, (activations.total + more_activations) / length
+
+
+def _run_like_layers_once(skeleton: PreTrainedModel, count: Callable[[], tuple[int, int]]) -> list[tuple[int, int]]:
+    """Let each layer that is like one before it give what that one gave, at once: the first one tells its work.
+
+    Returns:
+        What `count` would have counted of the others, to be filled by the forward pass.
+    """
+    family, repeated = FAMILIES.get(skeleton.config.model_type), []
+    first: dict[Any, Any] = {}
+    for layer in skeleton.base_model.get_submodule(family.layers).children() if family else ():
+        kind = (type(layer), *(parameter.shape for parameter in layer.parameters()))
+
+        def run(*args: Any, _run: Any = layer.forward, _kind: Any = kind, **kwargs: Any) -> Any:
+            if _kind in first:
+                output, work = first[_kind]
+                repeated.append(work)
+                return output
+            before = count()
+            output = _run(*args, **kwargs)
+            first[_kind] = output, tuple(now - then for now, then in zip(count(), before, strict=True))
+            return output
+
+        layer.forward = run
+    return repeated
 
 
 class _ActivationCounter(TorchDispatchMode):
