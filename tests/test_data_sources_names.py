@@ -24,8 +24,11 @@ def test_a_name_that_exists_is_that_file(tmp_path: Path, name: str) -> None:
     assert load_source(write(tmp_path, name, "text,label\nmine,x\n"))["train"]["text"] == ["mine"]
 
 
-def test_a_pattern_is_no_name(tmp_path: Path) -> None:
-    write(tmp_path, "ee.csv", CSV)
+def test_a_pattern_stands_for_its_files_in_order(tmp_path: Path) -> None:
+    for name in ("part-2.csv", "part-10.csv", "other.csv"):
+        write(tmp_path, name, f"text,label\n{name},x\n")
+    assert load_source(str(tmp_path / "part-*.csv"))["train"]["text"] == ["part-10.csv", "part-2.csv"]
+    assert load_source({"train": str(tmp_path / "o*.csv")})["train"]["text"] == ["other.csv"]
     with pytest.raises(DistillationError, match=r"there is no file .*e\*\.csv"):
         load_source(str(tmp_path / "e*.csv"))
 

@@ -2,13 +2,21 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
+from distilnlp.data.plain_copies import FileForm
 from distilnlp.validation import ONE_OR_MORE, PathOrName, Section, one_message
 
 SPLIT_KEYS = ("train_split", "validation_split", "test_split")
 # What splits are called where the keys do not say it.
 USUAL_SPLITS = {"test": ("test",), "validation": ("validation", "valid", "val", "dev", "eval")}
+
+
+def _as_character(value: str | None) -> str | None:
+    character = {"tab": "\t", "\\t": "\t"}.get(value or "", value)
+    if character is not None and len(character) != 1:
+        raise ValueError("must be one character, or tab")
+    return character
 
 
 class DataConfig(Section):
@@ -18,11 +26,22 @@ class DataConfig(Section):
         PathOrName | dict[str, PathOrName | list[PathOrName]],
         one_message("expected one name or path, or {split: file or list of files}"),
     ] = Field(
-        description="a Hub id, a local folder, a file (CSV, TSV, JSON lines, SQuAD JSON, Parquet, plain text), a "
+        description="a Hub id, a local folder, a file (CSV, TSV, JSON lines, SQuAD JSON, Parquet, Excel, plain "
+        "text; also as .gz, .bz2, .zst or .zip), a pattern such as train-*.csv, a "
         "Python function `package.module:function` or `file.py:function` that returns a DatasetDict, or {split: file "
         "or files}"
     )
     config: str | None = Field(default=None, description="configuration of a Hub data set, such as sst2 of glue")
+    delimiter: Annotated[str | None, AfterValidator(_as_character)] = Field(
+        default=None,
+        description="what separates the fields of CSV and TSV files, one character or `tab`; null = told from the rows",
+    )
+    encoding: str | None = Field(
+        default=None, description="of files of text, such as cp1252; null = UTF-8, or what their first bytes say"
+    )
+    column_names: Annotated[list[str] | None, ONE_OR_MORE] = Field(
+        default=None, description="of CSV and TSV files without a header, in order; null = their first line names them"
+    )
     train_split: str = Field(default="train", description="split to train on")
     test_split: str | None = Field(
         default=None,
@@ -85,7 +104,12 @@ class DataConfig(Section):
     )
     seed: int = Field(default=0, ge=0, lt=2**32, description="seed of the held-out share and of the test rows' masks")
 
-    @field_validator("text_columns", "choice_columns", "label_names")
+    @property
+    def file_form(self) -> FileForm:
+        """How its files are written, as far as it is said."""
+        return FileForm(self.delimiter, self.encoding, tuple(self.column_names) if self.column_names else None)
+
+    @field_validator("text_columns", "choice_columns", "label_names", "column_names")
     @classmethod
     def _no_repeats(cls, value: list[str] | None) -> list[str] | None:
         if value is not None and len(set(value)) < len(value):

@@ -11,7 +11,7 @@ from datasets import Dataset, DatasetDict, concatenate_datasets
 
 from distilnlp.data.config import SPLIT_KEYS, USUAL_SPLITS, DataConfig
 from distilnlp.data.row_format import Layout, RowFormat
-from distilnlp.data.source_columns import LabelColumn, check_types, require_column
+from distilnlp.data.source_columns import LabelColumn, check_types, require_column, with_usual_names
 from distilnlp.data.sources import load_source
 from distilnlp.data.teacher_columns import SCORES
 from distilnlp.errors import DistillationError, did_you_mean, shown
@@ -178,8 +178,9 @@ class _Splits:
                     f"data.source names the split {name!r}, but only {known} are read.{did_you_mean(name, known)} "
                     "Rename it, or name it in data.train_split, data.test_split or data.validation_split."
                 )
-        source = load_source(config.source, config.config, wanted)
-        loaded = DatasetDict({name: rows.unfold(split.with_format(None)) for name, split in source.items()})
+        source = load_source(config.source, config.config, wanted, config.file_form)
+        looked_for = rows.looked_for(config)
+        loaded = DatasetDict({name: _as_meant(split, rows, looked_for) for name, split in source.items()})
         names = [config.label_column] if config.label_column else rows.usual_labels
         present = [name for name in names if any(name in split.column_names for split in loaded.values())]
         label = [*present, *names][0]
@@ -276,10 +277,10 @@ class _Splits:
 
 def _load_transfer_set(source: str, layout: Layout, config: DataConfig, rows: RowFormat) -> list[tuple[str, Dataset]]:
     """Return the normalised rows of every split of a transfer set, by name, without the labels that it may have."""
-    parts, splits = [], load_source(source)
+    parts, splits = [], load_source(source, form=config.file_form)
     for split, dataset in splits.items():
         name = f"unlabelled ({source}{f', split {split}' if len(splits) > 1 else ''})"
-        texts = _without(rows.unfold(dataset.with_format(None)), layout.label)
+        texts = _without(_as_meant(dataset, rows, rows.looked_for(config)), layout.label)
         check_types(texts, config)
         own = rows.unlabelled_layout(texts, layout)
         if own is None:
@@ -290,6 +291,11 @@ def _load_transfer_set(source: str, layout: Layout, config: DataConfig, rows: Ro
         _check_teachers_columns(texts, layout, f"(for the unlabelled source {source}) ")
         parts.append((name, rows.normalise(texts, own, name)))
     return parts
+
+
+def _as_meant(split: Dataset, rows: RowFormat, looked_for: Sequence[str]) -> Dataset:
+    """Return the rows of a source by the names of columns that a recipe or the task knows."""
+    return with_usual_names(rows.unfold(with_usual_names(split.with_format(None), looked_for)), looked_for)
 
 
 def _hold_out(train: Dataset, config: DataConfig, rows: RowFormat) -> tuple[Dataset, Dataset]:

@@ -91,6 +91,11 @@ class RowFormat(ABC):
 
     # ---- What a source's columns are ----
 
+    def looked_for(self, config: DataConfig) -> list[str]:
+        """Return the names of columns that a recipe gives, and where it gives none those that they usually have."""
+        labels = self.usual_labels if config.label_column is None else [config.label_column]
+        return [*(config.text_columns or self.inputs), *(config.choice_columns or ()), *labels]
+
     def unfold(self, dataset: Dataset) -> Dataset:
         """Return one row an example, where a file nests several in one."""
         return dataset

@@ -7,8 +7,10 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import ClassLabel, Dataset, Json, LargeList, List, Value
+from datasets import ClassLabel, Dataset, DatasetInfo, Features, Json, LargeList, List, Value
+from datasets.fingerprint import Hasher
 
 from distilnlp.data.config import DataConfig
 from distilnlp.data.parts import values_of
@@ -21,6 +23,7 @@ logger = logging.getLogger(__name__)
 # What a label column's type must be, and what is said of a column of another type, which stands for %s.
 LabelCheck = tuple[Callable[[object], bool], str]
 LISTS = (List, LargeList)
+INDEX = re.compile(r"Unnamed: \d+|__index_level_\d+__")  # what pandas calls an index that it wrote as a column
 SINGLE = (ClassLabel, Value)
 KINDS: dict[type, str] = {str: "text", bool: "true or false", list: "a list", dict: "an object"}
 
@@ -53,6 +56,44 @@ def innermost(feature: object) -> object:
     while isinstance(feature, LISTS):
         feature = feature.feature
     return feature
+
+
+# ---- Names ----
+
+
+def with_usual_names(dataset: Dataset, wanted: Collection[str]) -> Dataset:
+    """Return a data set whose columns have the names that are looked for.
+
+    Names are compared without case and outer spaces where no column has the very name; `doc.body` is the field `body`
+    in the objects of the column `doc`; an index that pandas wrote is no column, unless it is looked for.
+    """
+    index = [name for name in dataset.column_names if INDEX.fullmatch(name) and name not in wanted]
+    dataset = dataset.remove_columns(index)
+    for name in wanted:
+        known = dataset.column_names
+        alike = [column for column in known if column.strip().lower() == name.lower() and column not in wanted]
+        if name not in known and len(alike) == 1:
+            dataset = dataset.rename_column(alike[0], name)
+        elif name not in known and "." in name:
+            dataset = _with_field(dataset, name)
+    return dataset
+
+
+def _with_field(dataset: Dataset, name: str) -> Dataset:
+    """Add what a dotted name says as a column; nothing where there is no such field."""
+    column, *path = name.split(".")
+    feature = dataset.features.get(column)
+    for part in path:
+        feature = feature.get(part) if isinstance(feature, dict) else None
+    if feature is None:
+        return dataset
+    table = dataset.data.table
+    values = pa.chunked_array([pc.struct_field(chunk, path) for chunk in table[column].chunks])
+    return Dataset(
+        table.append_column(name, values),
+        DatasetInfo(features=Features({**dataset.features, name: feature})),
+        fingerprint=Hasher.hash([dataset._fingerprint, name]),
+    )
 
 
 # ---- Texts ----

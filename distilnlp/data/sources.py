@@ -1,6 +1,5 @@
 """Load rows from whatever a recipe names: Hub id, folder, files, or a Python function."""
 
-import glob
 import importlib
 import importlib.util
 import logging
@@ -12,19 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from datasets import Dataset, DatasetDict, Features, load_dataset, load_dataset_builder, load_from_disk
+from datasets import Dataset, DatasetDict, load_dataset, load_dataset_builder, load_from_disk
 
 from distilnlp.data.parts import unwritable_cache
-from distilnlp.data.text_files import csv_options, refuse_null_rows, types_of_csv, types_of_json
+from distilnlp.data.plain_copies import BUILDERS, ENDINGS, FileForm, ending_of
+from distilnlp.data.source_files import is_pattern, load_files, misread, missing
 from distilnlp.errors import DistillationError, UnreachableError, did_you_mean, shortened, shown
 
 logger = logging.getLogger(__name__)
 
-BUILDERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet", ".txt": "text"}
-
 
 def load_source(
-    source: str | dict[str, str | list[str]], config: str | None = None, wanted: Collection[str] | None = None
+    source: str | dict[str, str | list[str]],
+    config: str | None = None,
+    wanted: Collection[str] | None = None,
+    form: FileForm = FileForm(),  # noqa: B008  (it is frozen)
 ) -> DatasetDict:
     """Load a source as a `DatasetDict`; a source without splits becomes the split `train`. Every row is read once.
 
@@ -33,6 +34,7 @@ def load_source(
         config: configuration name of a Hub data set.
         wanted: the splits that will be read; of a folder other files are left alone, and named in a warning. None = all
             of them.
+        form: how files are written, as far as the recipe says it.
 
     Raises:
         DistillationError: there is no such file, folder, function or data set, or it cannot be read.
@@ -49,14 +51,14 @@ def load_source(
             f"data.config names a configuration of a Hub data set, but {source!r} is not one, so that {config!r} would "
             "be ignored. Remove data.config."
         )
-    if isinstance(source, dict) or os.path.isfile(source):
-        splits = DatasetDict({split: _load_files(names) for split, names in files.items()})
+    if isinstance(source, dict) or os.path.isfile(source) or is_pattern(source):
+        splits = DatasetDict({split: load_files(names, form) for split, names in files.items()})
     elif os.path.isdir(source):
-        splits = _load_folder(Path(source), wanted)
+        splits = _load_folder(Path(source), wanted, form)
     elif ":" in source:
         splits = _as_splits(_call_function(source), source)
-    elif Path(source).suffix in BUILDERS or source.startswith((".", "/")):
-        raise _missing(Path(source))
+    elif ending_of(Path(source)) in ENDINGS or source.startswith((".", "/")):
+        raise missing(Path(source))
     else:
         splits = _load_from_hub(source, config)
     for name, split in splits.items():
@@ -93,76 +95,18 @@ def _as_splits(loaded: Any, source: str) -> DatasetDict:
     )
 
 
-# ---- Files ----
-
-
-def _load_files(files: list[str]) -> Dataset:
-    """Return the rows of the files of one split."""
-    paths = [Path(file) for file in files]
-    for path in paths:
-        if not os.path.isfile(path):  # Path.is_file raises an error for some names
-            raise _missing(path)
-        if "::" in str(path):
-            raise _misread(path, "::")
-    suffixes = {path.suffix.lower() for path in paths}
-    if len(suffixes) != 1 or not suffixes <= set(BUILDERS):
-        raise DistillationError(
-            f"the files of one split must share one of the endings {', '.join(BUILDERS)}, but they end in "
-            f"{sorted(suffixes)}. Rename or convert them."
-        )
-    suffix = suffixes.pop()
-    kind = BUILDERS[suffix]
-    try:
-        options = csv_options(paths, "\t" if suffix == ".tsv" else ",") if kind == "csv" else {}
-        for path in paths if kind == "json" else ():
-            refuse_null_rows(path)
-        # The library takes a name for a pattern, and what it matches for the files.
-        names = [glob.escape(str(path)) for path in paths]
-        load = partial(load_dataset, kind, data_files=names, split="train", **options)
-        try:
-            return load()
-        except Exception as error:
-            is_of_types = isinstance(error.__cause__ or error, (TypeError, ValueError, pa.ArrowException))
-            if kind not in ("csv", "json") or not is_of_types:
-                raise
-            # The library takes the types from the first block of rows, in which all labels may be null.
-            types = types_of_csv(paths, options) if kind == "csv" else types_of_json(paths)
-            return load(features=Features.from_arrow_schema(pa.schema(list(types.items()))))
-    except DistillationError:
-        raise
-    except Exception as error:
-        raise unwritable_cache(error) or DistillationError(
-            f"cannot read {shown(files)} as {kind}: {shortened(str(error.__cause__ or error), 300)}. Expected a file "
-            "of UTF-8 text (or Parquet) with at least one row; convert or repair it."
-        ) from error
-
-
-def _missing(path: Path) -> DistillationError:
-    siblings = [item.name for item in path.parent.iterdir()] if os.path.isdir(path.parent) else []
-    return DistillationError(
-        f"there is no file {shortened(str(path), 300)} (seen from {Path.cwd()}).{did_you_mean(path.name, siblings)} "
-        "Check the path."
-    )
-
-
-def _misread(path: Path, characters: str) -> DistillationError:
-    return DistillationError(
-        f"{path} has {characters!r} in its name, by which the datasets library would read something else. Rename it."
-    )
-
-
 # ---- Folders ----
 
 
-def _load_folder(path: Path, wanted: Collection[str] | None) -> DatasetDict:
+def _load_folder(path: Path, wanted: Collection[str] | None, form: FileForm) -> DatasetDict:
     try:
         if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
             if "::" in str(path):
-                raise _misread(path, "::")
+                raise misread(path, "::")
             return _as_splits(load_from_disk(str(path)), str(path))
         files = _files_of_splits(path, wanted) or _files_by_library(path)
         if files:
-            return DatasetDict({split: _load_files(names) for split, names in files.items()})
+            return DatasetDict({split: load_files(names, form) for split, names in files.items()})
         return _as_splits(load_dataset(str(path)), str(path))
     except DistillationError:
         raise
@@ -211,7 +155,7 @@ def _files_by_library(path: Path) -> dict[str, list[str]]:
     """Return the files of each split in a folder of folders; none if they are of other kinds, or a README is there."""
     for characters in ("::", "*", "?", "["):
         if characters in str(path):
-            raise _misread(path, characters)
+            raise misread(path, characters)
     found = load_dataset_builder(str(path)).config.data_files or {}
     files = {str(split): list(names) for split, names in found.items()}
     are_ours = {Path(name).suffix.lower() for names in files.values() for name in names} <= set(BUILDERS)
@@ -228,7 +172,7 @@ def _call_function(reference: str) -> Any:
         raise DistillationError(f"expected package.module:function or path/to/file.py:function, but got {reference!r}.")
     if name.endswith(".py"):
         if not Path(name).is_file():
-            raise _missing(Path(name))
+            raise missing(Path(name))
         spec = importlib.util.spec_from_file_location(Path(name).stem, name)
         assert spec is not None  # the ending is .py
         assert spec.loader is not None

@@ -17,13 +17,14 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.json
 
+from distilnlp.data.dialect import DELIMITERS, TEXT, find_dialect
+from distilnlp.data.plain_copies import FileForm
 from distilnlp.errors import DistillationError, shown
 
 logger = logging.getLogger(__name__)
 
 BLOCK = 10 << 20  # bytes: what is in memory at a time, and the library's own blocks of JSON
 ROWS = 10_000  # of a CSV file: what is in memory at a time, and the library's own blocks
-TEXT: dict[str, Any] = {"newline": "", "encoding": "utf-8-sig"}  # how a CSV file is opened
 LONGEST_FIELD = 2**31 - 1  # characters; the csv module stops at 131,072
 # Only an empty cell is a missing value: "None" and "NA" may be labels or texts. And no column is an index: for it all
 # cells of rows with one field too many would move to the column before their own.
@@ -34,36 +35,50 @@ NULL_LINE = re.compile(rb"\n[ \t\r]*null[ \t\r]*(?=\n|$)")  # a tenth of the tim
 # ---- CSV and TSV: no row is shifted, padded or swallowed by another ----
 
 
-def csv_options(paths: Sequence[Path], delimiter: str) -> dict[str, Any]:
+def csv_options(paths: Sequence[Path], form: FileForm) -> dict[str, Any]:
     """Return how pandas reads the files of one split, all of which have been checked.
 
     In tab-separated files a quotation mark is a character like any other, unless every file is quoted throughout.
 
     Raises:
-        DistillationError: two columns have one name, a row has more or fewer fields than the header, or a quotation
-            mark swallows lines.
+        DistillationError: two columns have one name, a row has more or fewer fields than the header, a quotation
+            mark swallows lines, or what separates fields is not clear or not the same in all files.
     """
+    dialects = {path: find_dialect(path, form) for path in paths}
+    delimiter, *others = dict.fromkeys(dialect.delimiter for dialect in dialects.values())
+    if others:
+        raise DistillationError(
+            f"the files of one split must be written alike, but {paths[0]} separates fields by "
+            f"{DELIMITERS[delimiter]}, and another of them by {DELIMITERS[others[0]]}. Rewrite one of them."
+        )
     before = csv.field_size_limit(LONGEST_FIELD)
     try:
         quotes = delimiter != "\t" or all(map(_is_quoted, paths))
         rules: dict[str, Any] = {"delimiter": delimiter, "quoting": csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE}
         for path in paths:
-            try:
-                with path.open(**TEXT) as lines:
-                    names = next(csv.reader(lines, **rules), [])
-            except UnicodeDecodeError:  # compressed, or in another encoding: the library reads it or says so
-                names = []
+            names = list(form.column_names or _first_row(path, rules))
             twice = [name for name, count in Counter(names).items() if name and count > 1]
             if twice:
                 raise DistillationError(
                     f"the header of {path} names the column {shown(twice[0])} twice. Rename one of them."
                 )
-            count = _count_quickly(path, delimiter, quotes) or _count_carefully(path, rules)
+            fits = form.column_names is None or len(_first_row(path, rules)) == len(names)
+            count = (fits and _count_quickly(path, delimiter, quotes)) or _count_carefully(path, rules, form)
             if quotes and _has_quotes(path):
                 _compare_with_lines(path, count, rules)
     finally:
         csv.field_size_limit(before)
-    return {**READ_CSV, **rules}
+    named = {} if form.column_names is None else {"names": list(form.column_names), "header": None}
+    decimal = "," if any(dialect.decimal == "," for dialect in dialects.values()) else "."
+    return {**READ_CSV, **rules, "decimal": decimal, **named}
+
+
+def _first_row(path: Path, rules: dict[str, Any]) -> list[str]:
+    try:
+        with path.open(**TEXT) as lines:
+            return next(csv.reader(lines, **rules), [])
+    except UnicodeDecodeError:  # in another encoding: the reader says so
+        return []
 
 
 def _is_quoted(path: Path) -> bool:
@@ -96,7 +111,7 @@ def _count_quickly(path: Path, delimiter: str, quotes: bool) -> int | None:
         return None
 
 
-def _count_carefully(path: Path, rules: dict[str, Any]) -> int:
+def _count_carefully(path: Path, rules: dict[str, Any], form: FileForm) -> int:
     """Return the number of rows, with the header.
 
     Every row may end in the same number of further delimiters: these separate nothing.
@@ -104,8 +119,8 @@ def _count_carefully(path: Path, rules: dict[str, Any]) -> int:
     Raises:
         DistillationError: a row has more or fewer fields than the header.
     """
-    header: list[str] = []
-    count, expected, line = 0, 0, 1
+    header = list(form.column_names or ())
+    count, expected, line = len(header[:1]), 0, 1
     with path.open(**TEXT) as lines:
         rows = csv.reader(lines, **rules)
         for row in rows:
@@ -124,10 +139,13 @@ def _count_carefully(path: Path, rules: dict[str, Any]) -> int:
 def _wrong_number(
     path: Path, line: int, row: list[str], header: list[str], expected: int, rules: dict[str, Any]
 ) -> str:
-    separator, quotes = "tab" if rules["delimiter"] == "\t" else "comma", rules["quoting"] == csv.QUOTE_MINIMAL
+    separator = DELIMITERS.get(rules["delimiter"], "delimiters").removesuffix("s").replace("bars", "bar")
+    quotes = rules["quoting"] == csv.QUOTE_MINIMAL
     other = f"the header has {len(header)}: {shown(header, 30)}"
     if len(row) > len(header):
-        fix = "Put a text that holds a comma in quotation marks." if quotes else "Put a space for a tab in a text."
+        fix = (
+            f"Put a text that holds a {separator} in quotation marks." if quotes else "Put a space for a tab in a text."
+        )
     elif expected > len(header):
         other = f"the rows above have {expected}, the last of them empty"
         fix = f"End every line with a {separator}, or none."
