@@ -199,6 +199,7 @@ def zipped(*names: str) -> bytes:
         ("rows.csv.gz", gzip.compress(UMLAUTS.encode("utf-16"))),
         ("rows.csv.gz", gzip.compress(UMLAUTS.replace(",", ";").encode())),
     ],
+    ids=["gzip", "bzip2", "zstd", "zip", "JSON lines", "UTF-16", "semicolons"],
 )
 def test_compressed_files_are_read(tmp_path: Path, name: str, content: bytes) -> None:
     assert read_bytes(tmp_path, name, content)["text"] == ["Fünf Filme", "Äpfel"]
