@@ -1,5 +1,6 @@
 """Cached answers: the same as the teacher's own for every task, found by content, refused where something differs."""
 
+import itertools
 import multiprocessing
 import random
 import threading
@@ -28,6 +29,7 @@ from distilnlp.answers.row_keys import dataset_keys
 from distilnlp.answers.writing import key_columns
 from distilnlp.errors import DistillationError
 from distilnlp.losses import forward_kl
+from distilnlp.screen import Bar, Screen
 from distilnlp.signals import SignalRequest, Signals
 from distilnlp.tasks import TASKS
 from distilnlp.teachers import DistillationCollator, LiveTeacher, LookUp
@@ -291,26 +293,17 @@ def test_logits_take_little_more_than_their_numbers(tmp_path: Path, many: Datase
 
 
 def test_progress_counts_rows_batch_by_batch(tmp_path: Path, many: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[int] = []
-    monkeypatch.setattr("distilnlp.answers.writing.tqdm", lambda **options: Progress(told, **options))
+    told: list[tuple[int, int | None]] = []
+
+    class Told(Screen):
+        def moved(self, bar: Bar) -> None:
+            told.append((bar.done, bar.total))
+
+    monkeypatch.setattr("distilnlp.screen.choice._screen", Told())
     rows = write(tmp_path, rows=many, settings=CacheSettings("float32", batch_size=32)).manifest.rows
-    assert told[0] == rows
-    assert sum(told[1:]) == rows
-    assert max(told[1:]) == 32
-
-
-class Progress:
-    """Stands for tqdm: keeps the total, and what it is told."""
-
-    def __init__(self, told: list[int], *, total: int, **options: Any) -> None:
-        self.update = told.append
-        self.update(total)
-
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(self, *failure: Any) -> None:
-        pass
+    assert told[-1] == (rows, rows)
+    done = [0, *(each for each, _ in told)]
+    assert max(after - before for before, after in itertools.pairwise(done)) == 32
 
 
 def test_who_comes_second_waits_for_the_first(tmp_path: Path, many: Dataset, caplog: Any) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,31 +14,102 @@ from typing import Any
 import pytest
 
 from distilnlp.cli import commands as cli
+from distilnlp.cli.flags import SHORT, recipe_keys
 from distilnlp.errors import DistillationError, NonFiniteLossError
+from distilnlp.recipe.reserved import RESERVED_ARGUMENTS
+
+HELD = ("baseline.", "teacher.finetune.")  # the arguments of `training` again
 
 
-def test_flags_are_read_as_yaml() -> None:
-    words = [
-        "--training.learning_rate",
-        "3e-5",
-        "--data.text_columns",
-        "[a,b]",
-        "--baseline=true",
-        "--student.num_layers=2",
-    ]
-    own, overrides = cli.split_overrides(["distill", *words, "recipe.yaml", "--dry-run"], {"--dry-run"})
-    assert own == ["distill", "recipe.yaml", "--dry-run"]
-    assert overrides == {
-        "training.learning_rate": 3e-5,
-        "data.text_columns": ["a", "b"],
-        "baseline": True,
-        "student.num_layers": 2,
-    }
+def overrides_of(*words: str, command: str = "distill") -> dict[str, Any]:
+    """Return the keys of a recipe that a command line gives, with their values."""
+    given: dict[str, Any] = cli.read_words(cli.parser_of(command), list(words)).overrides
+    return given
 
 
-def test_a_flag_without_value_is_refused() -> None:
-    with pytest.raises(DistillationError, match="--seed has no value"):
-        cli.split_overrides(["--seed"], set())
+@pytest.mark.parametrize(
+    ("words", "key", "value"),
+    [
+        (["--training.learning_rate", "3e-5"], "training.learning_rate", 3e-5),
+        (["--training.lr_scheduler_type=cosine"], "training.lr_scheduler_type", "cosine"),
+        (["--epochs", "3"], "training.num_train_epochs", 3),
+        (["--student.num_layers=2"], "student.num_layers", 2),
+        (["--baseline"], "baseline", True),
+        (["--baseline", "--dry-run"], "baseline", True),
+        (["--baseline=true"], "baseline", True),
+        (["--baseline", "false"], "baseline", False),
+        (["--baseline", "{learning_rate: 1e-4}"], "baseline", {"learning_rate": 1e-4}),
+        (["--baseline.learning_rate", "1e-4"], "baseline.learning_rate", 1e-4),
+        (["--teacher.finetune.learning_rate", "1e-4"], "teacher.finetune.learning_rate", 1e-4),
+        (["--data.text_columns", "a,b"], "data.text_columns", ["a", "b"]),
+        (["--data.text_columns", "[a, b]"], "data.text_columns", ["a", "b"]),
+        (["--data.text_columns", "a", "--data.text_columns", "b"], "data.text_columns", ["a", "b"]),
+        (["--text-column", "a", "--data.text_columns", "b"], "data.text_columns", ["a", "b"]),
+        (["--data.text_columns", "a"], "data.text_columns", ["a"]),
+        (["--data.text_columns", "{a: b}"], "data.text_columns", {"a": "b"}),
+        (["--data.text_columns", "null"], "data.text_columns", None),
+        (["--data.label_names", "1,2"], "data.label_names", ["1", "2"]),
+        (["--student.layers", "0,2,5"], "student.layers", [0, 2, 5]),
+        (["--student.layers=[0, 2]"], "student.layers", [0, 2]),
+        (["--teacher", "one"], "teacher.model", "one"),
+        (["--teacher", "one,two"], "teacher.model", ["one", "two"]),
+        (["--teacher", "[one, two]"], "teacher.model", ["one", "two"]),
+        (["--data", "train.csv"], "data.source", "train.csv"),
+        (["--data", "{train: a.csv, test: [b.csv]}"], "data.source", {"train": "a.csv", "test": ["b.csv"]}),
+        (["--training.losses", "[{name: rkd, weight: 2}]"], "training.losses", [{"name": "rkd", "weight": 2}]),
+        (
+            ["--training.schedules", "{temperature: {start: 4, end: 1}}"],
+            "training.schedules",
+            {"temperature": {"start": 4, "end": 1}},
+        ),
+        (["--student.num_layers", "null"], "student.num_layers", None),
+    ],
+    ids=str,
+)
+def test_a_flag_is_a_key_of_the_recipe(words: list[str], key: str, value: Any) -> None:
+    assert overrides_of(*words) == {key: value}
+
+
+def test_only_what_is_given_is_set() -> None:
+    assert overrides_of("recipe.yaml", "--dry-run") == {}
+
+
+def test_the_recipe_may_stand_after_a_flag_that_stands_alone() -> None:
+    args = cli.read_words(cli.parser_of("distill"), ["--baseline", "recipe.yaml"])
+    assert (args.recipe, args.overrides) == ("recipe.yaml", {"baseline": True})
+
+
+@pytest.mark.parametrize(
+    ("flag", "hint"),
+    [
+        ("--traning.learning_rate", "--training.learning_rate"),
+        ("--training.learning_rat", "--training.learning_rate"),
+        ("--learning_rate", "--learning-rate"),
+        ("--num_train_epochs", "--training.num_train_epochs"),
+        ("--num-train-epochs", "--training.num_train_epochs"),
+        ("--epoch", "--epochs"),
+        ("--lr", "--training.learning_rate"),
+        ("--alpha", "--training.soft_loss_weight"),
+        ("--data.txt_columns", "--data.text_columns"),
+        ("--temperature", "--training.temperature"),
+        ("--training.temprature", "--training.temperature"),
+        ("--dryrun", "--dry-run"),
+        ("--dry_run", "--dry-run"),
+        ("--sed", "--seed"),
+    ],
+)
+def test_an_unknown_flag_proposes_the_nearest_of_all_sections(flag: str, hint: str) -> None:
+    with pytest.raises(DistillationError, match="unknown flag") as caught:
+        overrides_of(flag, "1")
+    assert f"Did you mean '{hint}'?" in str(caught.value)
+
+
+@pytest.mark.parametrize("flag", ["--", "--zzz", "--" + "a" * 100_000])
+def test_an_unknown_flag_like_no_other_is_refused_without_a_guess(flag: str) -> None:
+    with pytest.raises(DistillationError, match="unknown flag") as caught:
+        overrides_of(flag)
+    assert "Did you mean" not in str(caught.value)
+    assert len(str(caught.value)) < 600
 
 
 def test_wrong_input_ends_with_2_and_a_message(capsys: Any) -> None:
@@ -80,14 +152,6 @@ def test_shortcuts_are_keys_of_the_recipe(monkeypatch: pytest.MonkeyPatch) -> No
     assert recipe.training == {"temperature": 3.0}
 
 
-def test_several_teachers_are_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Any] = []
-    monkeypatch.setattr("distilnlp.runs.dry_run", lambda recipe, overwrite: seen.append(recipe) or "plan")
-    words = ["--teacher", "[one, two]", "--data", "d.csv", "--output", "o", "--dry-run"]
-    assert cli.main(["distill", *words]) == 0
-    assert seen[0].teacher.models == ["one", "two"]
-
-
 def test_evaluate_refuses_a_student_that_is_not_there(tmp_path: Path, capsys: Any) -> None:
     assert cli.main(["evaluate", str(tmp_path / "none"), "--data", str(tmp_path)]) == 2
     assert "cannot load the model" in capsys.readouterr().err
@@ -100,9 +164,9 @@ def test_evaluate_finds_the_home_folder_and_writes_figures_and_verdict(
     seen: list[Any] = []
     monkeypatch.setattr("distilnlp.runs.evaluate_saved", lambda *args: seen.extend(args) or {"student": {}})
     monkeypatch.setattr("distilnlp.evaluation.verdict", lambda reports: ["it is good"])
-    monkeypatch.setattr("distilnlp.evaluation.summary_table", lambda reports: "table")
+    monkeypatch.setattr("distilnlp.cli.results.terminal_table", lambda reports, width: "table")
     words = ["evaluate", "~/s", "--teacher=~/t", "--data=~/d.csv", "--split", "dev", "--trust-remote-code=~/t"]
-    assert cli.main([*words, "--data.max_length", "9", "--json", str(tmp_path / "figures.json")]) == 0
+    assert cli.main([*words, "--data.max_length", "9", "--output", str(tmp_path / "figures.json")]) == 0
     student, data, teacher, _, trusted, _ = seen
     assert (student, teacher, trusted) == (f"{tmp_path}/s", f"{tmp_path}/t", [f"{tmp_path}/t"])
     assert (data.source, data.test_split, data.max_length) == (f"{tmp_path}/d.csv", "dev", 9)
@@ -110,29 +174,34 @@ def test_evaluate_finds_the_home_folder_and_writes_figures_and_verdict(
     assert written == {"models": {"student": {}}, "verdict": ["it is good"]}
 
 
-def test_splits_can_be_named_on_the_command_line() -> None:
-    named = cli._structured("--data", "{train: a.csv, test: [b.csv, c.csv]}")
-    assert named == {"train": "a.csv", "test": ["b.csv", "c.csv"]}
-    assert cli._structured("--data", "train.csv") == "train.csv"
-
-
-@pytest.mark.parametrize("words", [["--baseline", "--dry-run"], ["--seed", "1", "--seed", "2"], ["--losses", "[a"]])
-def test_flags_that_cannot_be_meant_are_refused(words: list[str]) -> None:
-    with pytest.raises(DistillationError, match=r"has no value|given twice|not valid YAML"):
-        cli.split_overrides(words, {"--dry-run"})
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--seed"], "--seed has no value"),
+        (["--seed", "--dry-run"], "--seed has no value"),
+        (["--seed", "1", "--seed", "2"], "given twice"),
+        (["--training.losses", "[a"], "not valid YAML"),
+        (["--training", "5"], "--training is a section of a recipe"),
+        (["--data.text_columns", "a,\0"], "cannot be read"),
+        (["--student.layers", "[0"], "not valid YAML"),
+    ],
+)
+def test_flags_that_cannot_be_meant_are_refused(words: list[str], message: str) -> None:
+    with pytest.raises(DistillationError, match=message):
+        overrides_of(*words)
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["distill", "--data", "{train: a, test: b"], "value of --data, '{train: a, test: b', is not valid YAML"),
-        (["evaluate", "s", "--data", "{test: [}"], "value of --data, '{test: [}', is not valid YAML"),
+        (["distill", "--data", "{train: a, test: b"], "value of --data.source, '{train: a, test: b', is not"),
+        (["evaluate", "s", "--data", "{test: [}"], "value of --data.source, '{test: [}', is not valid YAML"),
         (["evaluate", "s", "--data", "{train: x, test: [1]}"], "expected one name or path, or {split: file"),
-        (["evaluate", "s", "--data", "x", "--json", "/none/there/x.json"], "--json must name a file in a folder"),
-        (["evaluate", "s", "--data", "x", "--json", "/"], "--json must name a file in a folder that is there"),
-        (["evaluate", "s", "--data", "x", "--json", "/dev/null"], "--json must name a file in a folder that is there"),
-        (["evaluate", "s", "--data", "x", "--data.source", "y"], "data.source is given by two flags"),
-        (["evaluate", "s", "--data", "x", "--split", "a", "--data.test_split", "b"], "data.test_split is given by two"),
+        (["evaluate", "s", "--data", "x", "--output", "/none/there/x.json"], "--output must name a file in a folder"),
+        (["evaluate", "s", "--data", "x", "--output", "/"], "--output must name a file in a folder that"),
+        (["evaluate", "s", "--data", "x", "--output", "/dev/null"], "--output must name a file in a folder that"),
+        (["evaluate", "s", "--data", "x", "--data.source", "y"], "given twice"),
+        (["evaluate", "s", "--data", "x", "--split", "a", "--data.test_split", "b"], "given twice"),
     ],
 )
 def test_what_cannot_be_read_or_written_is_refused_in_one_line_before_any_work(
@@ -142,12 +211,13 @@ def test_what_cannot_be_read_or_written_is_refused_in_one_line_before_any_work(
     assert cli.main(words) == 2
     error = capsys.readouterr().err
     assert message in error
-    assert error.count("\n") == 1
+    assert error.splitlines()[-1].startswith("distilnlp: ")
+    assert error.count("distilnlp: ") == 1
 
 
 # ---- At once ----
 
-HEAVY = ("torch", "transformers", "datasets", "sklearn", "pandas", "pydantic", "accelerate", "scipy")
+HEAVY = ("torch", "transformers", "datasets", "sklearn", "pandas", "accelerate", "scipy")
 LOADED = f"""
 import sys
 from distilnlp import cli
@@ -198,11 +268,12 @@ def test_an_interrupt_while_the_libraries_load_ends_with_130() -> None:
         ["distill", "--teacher=x", "--teacher", "y"],
         ["distill", "--data", "a", "--data.source", "b"],
         ["evaluate", "s", "--task", "a", "--task", "b"],
+        ["distill", "--training.losses", "[]", "--training.losses", "[]"],
     ],
 )
 def test_a_flag_given_twice_is_refused(words: list[str], capsys: Any) -> None:
     assert cli.main(words) == 2
-    assert re.search("given twice. Several values are one list|given by two flags", capsys.readouterr().err)
+    assert "given twice" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -214,3 +285,110 @@ def test_a_token_on_the_command_line_is_refused_and_not_shown(words: list[str], 
     error = capsys.readouterr().err
     assert "hf auth login" in error
     assert "hf_aB3" not in error
+
+
+# ---- Errors, and flags of every command ----
+
+
+def test_evaluate_says_where_its_figures_are_written_now(capsys: Any) -> None:
+    assert cli.main(["evaluate", "s", "--data", "x", "--json=figures.json"]) == 2
+    assert "evaluate --output FILE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_an_unexpected_error_is_one_line_and_a_traceback_only_with_debug(
+    debug: bool, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def fail(recipe: Any, overwrite: bool) -> None:
+        raise ZeroDivisionError("by nothing")
+
+    monkeypatch.setattr("distilnlp.runs.run", fail)
+    words = ["distill", "--teacher", "t", "--data", "d", "--output", "o", *["--debug"] * debug]
+    assert cli.main(words) == 1
+    error = capsys.readouterr().err
+    assert ("Traceback" in error) is debug
+    assert "ZeroDivisionError: by nothing" in error
+    assert "--debug shows where" in error
+
+
+@pytest.mark.parametrize("place", [0, 1, 7])
+def test_general_flags_stand_before_or_after_the_command(place: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr("distilnlp.cli.distill.run", seen.append)
+    words = ["distill", "--teacher", "t", "--data", "d", "--output", "o"]
+    assert cli.main([*words[:place], "--quiet", *words[place:]]) == 0
+    assert seen[0].mode == "quiet"
+
+
+def test_general_flags_that_exclude_each_other_are_refused(capsys: Any) -> None:
+    assert cli.main(["distill", "--quiet", "--json"]) == 2
+    assert "--quiet and --json exclude one another" in capsys.readouterr().err
+
+
+def test_a_terminated_command_ends_with_143_and_says_how_to_go_on() -> None:
+    code = (
+        "import os, signal, sys\nfrom distilnlp.cli import commands, distill\n"
+        "distill.run = lambda args: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "sys.exit(commands.main(['distill', 'x.yaml']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 143
+    assert "Give the same command again" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# ---- Help, completion, launch ----
+
+
+def test_the_help_names_every_key_with_its_type() -> None:
+    done = subprocess.run([sys.executable, "-m", "distilnlp", "distill", "--help"], capture_output=True, text=True)
+    flags = set(re.findall(r"--[a-z_.A-Z0-9-]+", done.stdout))
+    reserved = {f"training.{name}" for name in RESERVED_ARGUMENTS}
+    shown = {key for key in recipe_keys().keys() - reserved if not key.startswith(HELD)}
+    assert {f"--{key}" for key in shown} <= flags
+    assert {f"--{name}" for name in SHORT} <= flags
+    assert "--training.learning_rate NUMBER" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 100
+
+
+@pytest.mark.parametrize(
+    ("shell", "check"), [("bash", ["bash", "-n"]), ("zsh", ["zsh", "-n"]), ("fish", ["fish", "--no-execute"])]
+)
+def test_the_completion_is_a_script_of_the_shell(shell: str, check: list[str], tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "distilnlp", "completion", shell], capture_output=True, text=True)
+    assert "training.learning_rate" in done.stdout
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    (tmp_path / "script").write_text(done.stdout)
+    assert subprocess.run([*check, str(tmp_path / "script")]).returncode == 0
+
+
+def test_bash_completes_a_flag(tmp_path: Path) -> None:
+    script = subprocess.run([sys.executable, "-m", "distilnlp", "completion", "bash"], capture_output=True, text=True)
+    (tmp_path / "script").write_text(script.stdout)
+    code = (
+        f"source {tmp_path}/script; COMP_WORDS=(distilnlp distill --training.learning_r); COMP_CWORD=2; "
+        '_shtab_distilnlp; echo "${COMPREPLY[@]}"'
+    )
+    done = subprocess.run(["bash", "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["--training.learning_rate"]
+
+
+def test_launch_hands_the_command_to_accelerate(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+
+    def run(command: list[str]) -> Any:
+        seen.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr("distilnlp.cli.launch.subprocess.run", run)
+    assert cli.main(["launch", "--num_processes", "2", "distill", "recipe.yaml", "--seed", "1"]) == 0
+    assert seen[0][1:] == [
+        *["-m", "accelerate.commands.launch", "--num_processes", "2"],
+        *["-m", "distilnlp", "distill", "recipe.yaml", "--seed", "1"],
+    ]
+
+
+def test_launch_without_a_command_is_refused(capsys: Any) -> None:
+    assert cli.main(["launch", "--num_processes", "2"]) == 2
+    assert "expected a command to launch" in capsys.readouterr().err

@@ -34,8 +34,8 @@ def two_steps(folder: Path, asked: list[str], rate: int = 1) -> tuple[Step, Step
 
         return write
 
-    first = Step(folder, "first", "one", lambda: {"rate": rate}, make("first"))
-    second = Step(folder, "second", "two", lambda: {"first": first.digest}, make("second", first))
+    first = Step(folder, "first", "first", "one", lambda: {"rate": rate}, make("first"))
+    second = Step(folder, "second", "second", "two", lambda: {"first": first.digest}, make("second", first))
     return first, second
 
 
@@ -67,7 +67,7 @@ def test_nothing_is_keyed_before_it_is_asked(tmp_path: Path) -> None:
     def never() -> dict[str, Any]:
         raise AssertionError("asked for its key")
 
-    step = Step(tmp_path, "a", "b", never, lambda work: work)
+    step = Step(tmp_path, "a", "a", "b", never, lambda work: work)
     assert not step.was_asked
     with pytest.raises(AssertionError, match="asked for its key"):
         _ = step.result

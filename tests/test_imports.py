@@ -19,7 +19,7 @@ PACKAGE = Path(distilnlp.__file__).parent
 
 # From the ground up. A new module or folder of the package gets its place here, as low as it can stand.
 FLOORS = [
-    {"errors"},
+    {"errors", "screen"},
     {"files", "losses"},
     {"validation", "signals"},
     {"labels", "models"},

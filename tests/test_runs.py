@@ -135,7 +135,7 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(folder: Path
     run(recipe(folder, **options, output=str(folder / "whole")))
     killed = recipe(folder, **options)
     words = flags(killed)
-    command = [sys.executable, "-m", "distilnlp.cli.commands", "distill", *words]
+    command = [sys.executable, "-m", "distilnlp", "distill", *words]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
         wait_for(lambda: list((folder / "out" / "work" / "student").glob("checkpoint-*/trainer_state.json")), process)

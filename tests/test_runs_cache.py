@@ -46,7 +46,7 @@ def test_answers_are_kept_and_serve_further_students(folder: Path, caplog: Any, 
     assert "asked once" in caplog.text
     loaded.clear()
     run(recipe(folder, **{"training.learning_rate": 1e-3}))
-    assert "teacher_cache: reused" in caplog.text
+    assert "teacher's answers: reused" in caplog.text
     assert loaded == ["initial_student", "teacher", "student"]  # the last two to be measured
 
 
@@ -59,7 +59,7 @@ def test_the_cache_command_asks_the_teacher_before_a_run(folder: Path, caplog: A
     assert "answers" in capsys.readouterr().out
     assert not (folder / "out" / "student").exists()
     run(made)
-    assert "teacher_cache: reused" in caplog.text
+    assert "teacher's answers: reused" in caplog.text
 
 
 def test_a_single_epoch_keeps_nothing_unless_asked(folder: Path) -> None:

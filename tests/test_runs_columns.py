@@ -80,7 +80,7 @@ def test_every_way_to_write_the_answers_gives_the_same(folder: Path, changes: di
 
 
 def test_new_answers_train_the_student_anew(folder: Path, caplog: Any) -> None:
-    caplog.set_level("INFO", logger="distilnlp")
+    caplog.set_level("DEBUG", logger="distilnlp")
     run(recipe(folder))
     data = DatasetDict.load_from_disk(str(folder / "data"))
     rows = data["train"].remove_columns("answers").add_column("answers", probabilities(len(data["train"]))[::-1])

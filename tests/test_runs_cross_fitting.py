@@ -52,7 +52,10 @@ def test_a_run_trains_a_teacher_a_fold_and_measures_their_mean(
     assert manifest.identity["folds"] == {"-1": 8, "0": 12, "1": 12}
     caplog.set_level("INFO", logger="distilnlp")
     run(recipe(folder, **{"training.learning_rate": 1e-3}))
-    assert all(f"{stage}: reused" in caplog.text for stage in ("teacher_fold_0", "teacher_fold_1", "teacher_cache"))
+    assert all(
+        f"{stage}: reused" in caplog.text
+        for stage in ("teacher without fold 0", "teacher without fold 1", "teacher's answers")
+    )
 
 
 def test_live_and_two_tokenizers_work_too(folder: Path) -> None:

@@ -96,8 +96,8 @@ def test_every_member_is_fine_tuned_and_reused(second: Path, caplog: Any) -> Non
     assert [path.name for path in sorted((second / "out" / "teachers").iterdir())] == ["0", "1"]
     caplog.clear()
     run(recipe(second, "second", **own, **{"teacher.weights": [2, 1]}))
-    assert all(f"teacher_{index}: reused" in caplog.text for index in (0, 1))
-    assert "teacher_cache: starts again, because these have changed: teacher" in caplog.text
+    assert all(f"teacher {index}: reused" in caplog.text for index in (0, 1))
+    assert "teacher's answers: starts again, because these have changed: teacher" in caplog.text
 
 
 def test_the_cache_command_keeps_the_joint_answers(second: Path) -> None:

@@ -56,7 +56,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_what_is_damaged_is_named_and_made_again(finished: Path, damage: str, caplog: Any) -> None:
-    caplog.set_level(logging.INFO, logger="distilnlp")
+    caplog.set_level(logging.DEBUG, logger="distilnlp")
     spoil, told = DAMAGES[damage]
     spoil(finished)
     stage(finished).run(make)

@@ -97,7 +97,7 @@ def test_a_fine_tuned_teacher_at_chance_is_named_before_its_student_is_trained(
 ) -> None:
     save_model(tmp_path / "teacher", tiny_model(num_hidden_layers=2))
     DatasetDict(train=tiny_rows(200), test=tiny_rows(12, seed=1)).save_to_disk(str(tmp_path / "data"))
-    caplog.set_level("INFO", logger="distilnlp")
+    caplog.set_level("DEBUG", logger="distilnlp")
     options = {"teacher.finetune": {"learning_rate": 1e-9, "per_device_train_batch_size": 64}, "baseline": True}
     run(recipe(tmp_path, **options))
     said = "before the student is trained, on 20 rows: The teacher is"

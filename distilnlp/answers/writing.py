@@ -14,7 +14,6 @@ from accelerate.utils import broadcast_object_list, gather_object
 from datasets import Dataset
 from filelock import FileLock, Timeout
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from distilnlp.answers.layout import kept_signals
 from distilnlp.answers.manifest import MANIFEST, DamagedManifestError, Manifest, read_manifest, write_manifest
@@ -32,6 +31,7 @@ from distilnlp.answers.store import AnswerStore, damaged_shards, write_shard
 from distilnlp.data import spread
 from distilnlp.errors import DistillationError, NotKeptError
 from distilnlp.files import UNFINISHED, digest, is_failed_write
+from distilnlp.screen import progress
 from distilnlp.signals import LABEL_INPUTS, SignalRequest
 from distilnlp.tasks import Task
 from distilnlp.teachers import Collate, Teacher
@@ -141,10 +141,9 @@ class CacheWriter:
     def _write_own(self, left: list[int]) -> None:
         own = left[self.state.process_index :: self.state.num_processes]
         rows = sum(len(self._first[self._places(number)]) for number in own)
-        is_shown = self.state.is_main_process and bool(own)
-        with tqdm(total=rows, desc="Keeping the teacher's answers", unit="row", disable=not is_shown) as bar:
+        with progress("Keeping the teacher's answers", rows) as bar:
             for number in own:
-                self._write_shard(number, bar.update)
+                self._write_shard(number, bar.advance)
 
     def _places(self, number: int) -> slice:
         """Return which of the rows are in a shard."""

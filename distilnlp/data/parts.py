@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from distilnlp.errors import DistillationError
 from distilnlp.files import FULL, causes, is_failed_write
+from distilnlp.screen import progress
 
 Columns = dict[str, list[Any]]  # one entry a row
 Types = Mapping[str, Value | List]  # of the columns
@@ -82,10 +83,19 @@ def map_in_parts(rows: Dataset, function: Callable[..., Any], *, key: object = N
         with suppress(Exception):  # what cannot be pickled, for whatever reason, is made anew each time
             fingerprint = Hasher.hash([rows._fingerprint, function if key is None else key, named, _code()])
         path = str(Path(datasets.config.HF_DATASETS_CACHE).expanduser() / FOLDER / f"{fingerprint}.arrow")
+    had_bars = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()  # the screen in use shows how far it is
     try:
-        return rows.map(
-            function, batched=True, batch_size=PART, cache_file_name=path, new_fingerprint=fingerprint, **options
-        )
+        with progress(options.get("desc") or "Reading", len(rows)) as bar:
+
+            def counting(*args: Any) -> Any:
+                made = function(*args)
+                bar.move(min(bar.done + PART, len(rows)))
+                return made
+
+            return rows.map(
+                counting, batched=True, batch_size=PART, cache_file_name=path, new_fingerprint=fingerprint, **options
+            )
     except DistillationError:
         raise
     except Exception as error:
@@ -93,6 +103,9 @@ def map_in_parts(rows: Dataset, function: Callable[..., Any], *, key: object = N
         if unwritable is None:
             raise
         raise unwritable from error
+    finally:
+        if had_bars:
+            datasets.enable_progress_bars()
 
 
 def unwritable_cache(error: Exception) -> DistillationError | None:

@@ -4,7 +4,7 @@ from distilnlp.evaluation.latency import Speed, SpeedPlan, measure_speed
 from distilnlp.evaluation.quality import FIGURES, figure_named, measure_quality
 from distilnlp.evaluation.report import ModelReport, TextLength, evaluate_models
 from distilnlp.evaluation.size import ModelSize, measure_size
-from distilnlp.evaluation.table import summary_table
+from distilnlp.evaluation.table import summary_table, terminal_table
 from distilnlp.evaluation.verdict import CUT_TEACHER, teacher_warnings, verdict
 
 __all__ = [
@@ -22,5 +22,6 @@ __all__ = [
     "measure_speed",
     "summary_table",
     "teacher_warnings",
+    "terminal_table",
     "verdict",
 ]

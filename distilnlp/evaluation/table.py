@@ -22,14 +22,32 @@ def summary_table(results: Mapping[str, ModelReport]) -> str:
     Args:
         results: what `evaluate_models` returned, at least one model.
     """
-    reports = list(results.values())
     names = [name.replace("|", "\\|") for name in results]  # a bare | would end the cell
+    return _markdown(("", names), _rows(list(results.values())))
+
+
+def terminal_table(results: Mapping[str, ModelReport], width: int = 80) -> str:
+    """Return the same table without marks of Markdown, at most `width` columns wide: long names of models are cut."""
+    rows = _rows(list(results.values()))
+    titles = max(len(title) for title, _ in rows)
+    most = max((width - titles) // len(results) - 2, 1)
+    lines = [("", [_cut(name, most) for name in results]), *rows]
+    column = max(len(cell) for _, own in lines for cell in own)
+    return "\n".join(f"{title:<{titles}}{''.join(f'  {cell:>{column}}' for cell in own)}" for title, own in lines)
+
+
+def _cut(name: str, most: int) -> str:
+    """Return the end of a long name, which tells models apart."""
+    return name if len(name) <= most else f"…{name[len(name) - most + 1 :]}"
+
+
+def _rows(reports: Sequence[ModelReport]) -> list[Cells]:
     sizes = [
         ("parameters (M)", [amount(report["parameters"]["total"] / 1e6) for report in reports]),
         ("size (MB)", [amount(report["bytes"] / 1e6) for report in reports]),
     ]
     rows = [*_quality_rows(reports), *_reading_rows(reports), *sizes, *_speed_rows(reports)]
-    return _markdown(("", names), [row for row in rows if set(row[1]) != {ABSENT}])
+    return [row for row in rows if set(row[1]) != {ABSENT}]
 
 
 def _quality_rows(reports: Sequence[ModelReport]) -> list[Cells]:

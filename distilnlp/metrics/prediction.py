@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from distilnlp.errors import DistillationError, did_you_mean
 from distilnlp.models.running import in_eval_mode
+from distilnlp.screen import progress
 from distilnlp.signals import TOKENS, Batch, named_inputs, select_inputs
 
 Example = Mapping[str, Any]
@@ -118,12 +118,13 @@ def predict_batches(
     if not len(examples):
         raise DistillationError("expected rows to predict, but got none. Check the evaluation split and its filters.")
     order = sorted(range(len(examples)), key=lambda index: -TOKENS.length_of(examples[index]))
-    with evaluation_mode(model):
-        for start in tqdm(range(0, len(order), batch_size), desc=f"Evaluating {owner}", leave=False):
+    with evaluation_mode(model), progress(f"Evaluating {owner}", len(order)) as bar:
+        for start in range(0, len(order), batch_size):
             indices = order[start : start + batch_size]
             batch = collate_for(model, [examples[index] for index in indices], collator, columns)
             with around(model, batch):
                 yield indices, read(model(**inputs_for(model, batch)), batch)
+            bar.advance(len(indices))
 
 
 def predict_logits(

@@ -11,6 +11,7 @@ from distilnlp.augmentation import parse_augmentation
 from distilnlp.data import DataConfig
 from distilnlp.errors import did_you_mean, shown
 from distilnlp.metrics import MetricConfig
+from distilnlp.recipe.reserved import RESERVED_ARGUMENTS
 from distilnlp.recipe.text import recipe_values
 from distilnlp.students import LayerStrategy
 from distilnlp.tasks import TASKS, task_named
@@ -19,21 +20,6 @@ from distilnlp.teachers.given import Form
 from distilnlp.training.argument_limits import checked_argument, known_arguments
 from distilnlp.training.arguments import DistillationTrainingArguments
 from distilnlp.validation import ONE_OR_MORE, PathOrName, Section, one_message, parse_section
-
-# What the runner decides itself, each with what to use instead.
-PUSHED = "after the run: hf upload USER/NAME OUTPUT/student"
-RESERVED_ARGUMENTS = {
-    "output_dir": "set `output` of the recipe",
-    "resume_from_checkpoint": "run the same command again: it goes on where it stopped",
-    "push_to_hub": PUSHED,
-    **{f"hub_{name}": PUSHED for name in ("model_id", "strategy", "private_repo", "always_push", "revision")},
-    "hub_token": "set the environment variable HF_TOKEN, or log in once with `hf auth login`",
-    "seed": "set `seed` of the recipe",
-    "parallelism_config": "start the command by `accelerate launch`: each process trains a whole student",
-    "do_train": "leave it out",
-    "do_eval": "leave it out",
-    "do_predict": "leave it out",
-}
 
 
 def check_arguments(values: Mapping[str, object], arguments: type[TrainingArguments]) -> dict[str, Any]:

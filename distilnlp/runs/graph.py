@@ -1,6 +1,6 @@
 """What is asked for on demand: the steps of a run, each made only if it must be, and the parts of its plan."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,24 +23,28 @@ class Step:
 
     Attributes:
         run_folder: of the run.
-        name: of the step, in messages and records.
+        name: of the step, in records.
+        title: of the step, in messages.
         output: the folder or file in the run's folder that it makes.
         key: returns all that goes into it, as JSON values; what other steps make is in there by their `digest`.
-        make: `(work folder) -> ` what it made there. It asks the steps that it needs for their `result`.
+        make: `(work folder) -> ` what it made there.
+        needs: returns the steps whose results the making reads; they are made before it, if it must be made.
         find_damage: see `Stage`.
     """
 
     run_folder: Path
     name: str
+    title: str
     output: str
     key: Callable[[], Mapping[str, Any]]
     make: Callable[[Path], Path]
+    needs: Callable[[], Iterable["Step"]] = tuple
     find_damage: Callable[[Path], list[str]] | None = None
 
     @cached_property
     def stage(self) -> Stage:
         """The step's record in the run's folder."""
-        return Stage(self.run_folder, self.name, self.output, self.key(), find_damage=self.find_damage)
+        return Stage(self.run_folder, self.name, self.output, self.key(), self.title, find_damage=self.find_damage)
 
     @property
     def digest(self) -> str:
@@ -50,6 +54,9 @@ class Step:
     @cached_property
     def result(self) -> Path:
         """The finished output, made now unless it is up to date; every process of a run asks for the same ones."""
+        if not self.is_up_to_date:
+            for step in self.needs():
+                _ = step.result
         return self.stage.run(self.make)
 
     @cached_property

@@ -13,11 +13,13 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
 from distilnlp.files import altered, checksums, content_checksum, read_record, remove, write_record
+from distilnlp.screen import progress
 
 logger = logging.getLogger(__name__)
 
 WORK = "work"
 HISTORY = "history"  # of a training, beside its model: a file of this name, and a folder for what trackers log
+STARTS = "starts"  # for the first time
 SHOWN = 5  # damaged files that are named
 REUSED = "%s: reused, nothing that goes into it has changed"
 
@@ -31,6 +33,7 @@ class Stage:
         name: of the stage; its record is `work/<name>.json`, its unfinished work is in `work/<name>/`.
         output: the folder or file, inside the run folder, that the stage makes.
         inputs: everything that went into it, as JSON values.
+        title: of the stage in messages; empty = its name.
         find_damage: what of a finished output is damaged, for an output that has checksums of its own. It is not
             thrown away then, but is the unfinished work again, to be mended. None = the record has the checksums.
     """
@@ -39,6 +42,7 @@ class Stage:
     name: str
     output: str
     inputs: Mapping[str, Any]
+    title: str = ""
     state: PartialState = field(default_factory=PartialState)
     find_damage: Callable[[Path], list[str]] | None = None
     _is_whole: bool = field(default=False, init=False)  # as was found: checksums of large files are not taken twice
@@ -70,7 +74,8 @@ class Stage:
         if is_reusable:
             return self.result
         start = time.monotonic()
-        made = make(self._work)
+        with progress(self.title or self.name, is_step=True):
+            made = make(self._work)
         self.state.wait_for_everyone()
         if self.state.is_main_process:
             self._finish(made, time.monotonic() - start)
@@ -97,7 +102,7 @@ class Stage:
         """Say that the output is that of before, if it is there and the inputs are the same."""
         record, _ = self._read()
         if record.get("digest") == self.digest and record["done"] and self.result.exists():
-            logger.info(REUSED, self.name)
+            logger.info(REUSED, self.title or self.name)
 
     def _read(self) -> tuple[Mapping[str, Any], str]:
         """Return the record of the stage, and why it starts if it starts."""
@@ -114,14 +119,15 @@ class Stage:
         damaged = self._damaged(record) if is_same and record["done"] and not self._is_whole else []
         self._is_whole = False
         if is_same and record["done"] and not damaged:
-            logger.info(REUSED, self.name)
+            logger.info(REUSED, self.title or self.name)
             remove(self._work)  # a kill may have left it
             return True
         if damaged:
             more = f" and {len(damaged) - SHOWN} more" if len(damaged) > SHOWN else ""
-            logger.warning("%s: made again, for %s%s", self.name, ", ".join(damaged[:SHOWN]), more)
+            logger.warning("%s: made again, for %s%s", self.title or self.name, ", ".join(damaged[:SHOWN]), more)
         else:
-            logger.info("%s: %s", self.name, "goes on where it stopped" if is_same else changes)
+            level = logging.DEBUG if changes == STARTS and not is_same else logging.INFO  # the screen says that itself
+            logger.log(level, "%s: %s", self.title or self.name, "goes on where it stopped" if is_same else changes)
         self._prepare(keeps_work=is_same and not damaged, reopens=bool(damaged))
         return False
 
@@ -157,7 +163,7 @@ def _is_log(name: str) -> bool:
 
 def _what_changed(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:
     if before is None:
-        return "starts"
+        return STARTS
     current = json.loads(json.dumps(now, default=str))
     changed = sorted(key for key in {*before, *current} if before.get(key) != current.get(key))
     return f"starts again, because these have changed: {', '.join(changed)}"

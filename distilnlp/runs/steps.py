@@ -54,15 +54,41 @@ class Steps:
         self._fingerprints: dict[int, str] = {}  # of rows, by their identity: several keys have the same
         self.trained_teachers = self._teacher_trainings() if self.recipe.teacher.finetune else []
         self.teacher = RunTeacher(plan, tuple(self.trained_teachers or self.recipe.teacher.models))
-        self.initial_student = self._step("student_init", "work/initial_student", self._initial_key, self._cut_student)
+        teachers, own = self.trained_teachers, self.recipe.student.model
+        self.initial_student = self._step(
+            "student_init",
+            "work/initial_student",
+            self._initial_key,
+            self._cut_student,
+            needs=lambda: teachers[:1] if own is None else [],
+            title="initial student",
+        )
         self.baseline = self._training("baseline", self._train_baseline) if self.recipe.baseline else None
-        self.answers = self._step("teacher_cache", CACHE, self._answers_key, self._ask_teacher, _damage)
+        baseline = [] if self.baseline is None else [self.baseline]
+        self.answers = self._step(
+            "teacher_cache",
+            CACHE,
+            self._answers_key,
+            self._ask_teacher,
+            needs=lambda: teachers,
+            find_damage=_damage,
+            title="teacher's answers",
+        )
         self.student = self._training("student", self._distil)
-        self.evaluation = self._step("evaluation", "results.json", self._evaluation_key, self._evaluate)
-        self.card = self._step("card", f"student/{CARD}", self._card_key, self._write_card, _none_edited)
-        self.trainings = [*self.trained_teachers, *filter(None, [self.baseline]), self.student]
-        self.all = [*self.trained_teachers, self.initial_student, *filter(None, [self.baseline])]
-        self.all += [self.answers, self.student, self.evaluation, self.card]
+        self.trainings = [*teachers, *baseline, self.student]
+        self.evaluation = self._step(
+            "evaluation", "results.json", self._evaluation_key, self._evaluate, needs=lambda: self.trainings
+        )
+        self.card = self._step(
+            "card",
+            f"student/{CARD}",
+            self._card_key,
+            self._write_card,
+            needs=lambda: [self.evaluation],
+            find_damage=_none_edited,
+            title="model card",
+        )
+        self.all = [*teachers, self.initial_student, *baseline, self.answers, self.student, self.evaluation, self.card]
 
     @cached_property
     def rows(self) -> RunRows:
@@ -112,15 +138,22 @@ class Steps:
         """Return the fine-tuning of each model of the teacher, or of one model once without each fold."""
         folds, several = self.recipe.teacher.folds, len(self.recipe.teacher.models) > 1
         if folds is not None:
-            return [self._teacher_training(0, f"teacher_fold_{fold}", f"{FOLDS}/{fold}", fold) for fold in range(folds)]
+            return [
+                self._teacher_training(
+                    0, f"teacher_fold_{fold}", f"{FOLDS}/{fold}", f"teacher without fold {fold}", fold
+                )
+                for fold in range(folds)
+            ]
         return [
-            self._teacher_training(index, f"teacher_{index}", f"{MEMBERS}/{index}")
+            self._teacher_training(index, f"teacher_{index}", f"{MEMBERS}/{index}", f"teacher {index}")
             if several
             else self._teacher_training(index, "teacher", "teacher")
             for index in range(len(self.recipe.teacher.models))
         ]
 
-    def _teacher_training(self, index: int, name: str, output: str, fold: int | None = None) -> Step:
+    def _teacher_training(
+        self, index: int, name: str, output: str, title: str | None = None, fold: int | None = None
+    ) -> Step:
         plan = self.plan
 
         def key() -> dict[str, Any]:
@@ -137,7 +170,7 @@ class Steps:
             model = new_head(member.source, plan.task, names, recipe.seed, trusted)
             return learn_labels(plan, "teacher", work, model, labelled, self.rows.members[index])
 
-        return self._step(name, output, key, make)
+        return self._step(name, output, key, make, title=title)
 
     def _training(self, name: str, make: Any) -> Step:
         """Return a training of the student, as `baseline` or as `student`."""
@@ -149,7 +182,13 @@ class Steps:
             start = {"initial_student": self.initial_student.digest, "arguments": plan.trainings[name]}
             return {**start, **answers, **self._data_key(rows)}
 
-        return self._step(name, name, key, make)
+        def needs() -> list[Step]:
+            if name == "baseline":
+                return [self.initial_student]
+            asks = [self.answers] if plan.keeping.folder is not None and not plan.keeping.is_named else []
+            return [self.initial_student, *self.trainings[:-1], *asks]
+
+        return self._step(name, name, key, make, needs)
 
     def _train_baseline(self, work: Path) -> Path:
         model, labelled = self._load(self.initial_student.result), self.plan.data.labelled
@@ -277,8 +316,10 @@ class Steps:
 
     # ---- What the steps share ----
 
-    def _step(self, name: str, output: str, key: Any, make: Any, find_damage: Any = None) -> Step:
-        return Step(self.folder, name, output, key, make, find_damage)
+    def _step(
+        self, name: str, output: str, key: Any, make: Any, needs: Any = tuple, title: str | None = None, **options: Any
+    ) -> Step:
+        return Step(self.folder, name, title or name, output, key, make, needs, **options)
 
     def _data_key(self, rows: Dataset) -> dict[str, Any]:
         data = self.plan.data

@@ -6,7 +6,7 @@ from typing import Any
 
 from accelerate import PartialState
 from datasets import Dataset
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PrinterCallback, ProgressCallback
 
 from distilnlp.answers.keeping import OFF
 from distilnlp.data import labelled_rows
@@ -19,6 +19,7 @@ from distilnlp.signals import TEACHER
 from distilnlp.teachers import DistillationCollator, Teacher
 from distilnlp.training.checkpoints import forget_newer, last_complete_checkpoint
 from distilnlp.training.history import HistoryCallback, keep_logs
+from distilnlp.training.progress import ProgressOfStep
 from distilnlp.training.stopping import HELD_OUT, StopAtBest, hold_out
 from distilnlp.training.trainer import DistillationTrainer
 
@@ -85,6 +86,9 @@ def _train(plan: Plan, name: str, work: Path, encoded: EncodedRows, values: dict
         **options,
     )
     objective = trainer.distillation_objective
+    for shown in (ProgressCallback, PrinterCallback):  # the screen in use shows how far it is
+        trainer.remove_callback(shown)
+    trainer.add_callback(ProgressOfStep())
     trainer.add_callback(HistoryCallback(history, dict(zip(objective.names, objective.weights(), strict=True))))
     is_main = PartialState().is_main_process
     resumed = last_complete_checkpoint(work, trainer.args.load_best_model_at_end)

@@ -24,7 +24,7 @@ CASES = [
     alone("an unknown command", "distil2", "distil2"),
     alone("a command in capitals", "Distill", "Distill"),
     alone("an empty command", "invalid choice|COMMAND", ""),
-    alone("a flag before the command", "verbose|COMMAND|no value", "--verbose", "distill"),
+    alone("a flag of every command before it, and no recipe", "missing", "--verbose", "distill"),
     alone("distill alone", "missing", "distill"),
     alone("cache alone", "missing", "cache"),
     alone("evaluate alone", "student|required", "evaluate"),
@@ -103,17 +103,16 @@ CASES = [
     command(
         "evaluate with an unknown key of data", "Did you mean.*max_length", "--data.max_lenght", "1", begin=MEASURED
     ),
-    command("evaluate with a figure file that is a folder", "--json must name a file", "--json", ".", begin=MEASURED),
     command(
-        "evaluate with a figure file nowhere", "--json must name a file", "--json", "no/where/x.json", begin=MEASURED
+        "evaluate with a figure file that is a folder", "--output must name a file", "--output", ".", begin=MEASURED
     ),
-    command("evaluate with an empty figure file", "--json", "--json", "", begin=MEASURED),
+    command("evaluate with a figure file nowhere", "--output must name", "--output", "no/where/x.json", begin=MEASURED),
+    command("evaluate with an empty figure file", "--output", "--output", "", begin=MEASURED),
     command("evaluate with an unknown split", "no split 'tset'", "--split", "tset", begin=MEASURED),
     command("evaluate with an unknown task", "there is no task|task", "--task", "ner2", begin=MEASURED),
     command(
         "evaluate with the task of another head", "single_label|no trained head", "--task", "regression", begin=MEASURED
     ),
-    command("evaluate with an output", "evaluate|output", "--output", "x", begin=MEASURED),
     command("evaluate with two students", "unrecognized|two", "@two", begin=MEASURED),
     command("evaluate in a dry run", "dry", "--dry-run", begin=MEASURED),
     command("evaluate with a split twice", "split.*twice", "--split", "train", "--split", "test", begin=MEASURED),

@@ -12,7 +12,8 @@ CASES: list[Case] = [
     *each("there is no task|{key}.*string", [("task", "ner2"), ("task", "3"), ("task", "[masked_lm]"), ("task", "''")]),
     refused("task: a near miss", "Did you mean 'token_classification'", {"task": "token_clasification"}),
     *each(
-        "teacher.*{key}.*one name, or a list", [("teacher.model", 3), ("teacher.model", "[]"), ("teacher.model", "{}")]
+        "teacher.*{key}.*one name, or a list",
+        [("teacher.model", "[3]"), ("teacher.model", "[]"), ("teacher.model", "{}")],
     ),
     *each("teacher.*{key}.*different", [("teacher.model", "[a, a]"), ("teacher.model", "['']")]),
     refused("teacher.model = null", r"model.*column", {"teacher.model": "null"}),

@@ -1,0 +1,60 @@
+"""`distilnlp evaluate`: measure a student, and its teacher beside it."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from distilnlp.cli.begin import begin
+from distilnlp.cli.flags import RecipeFlags
+from distilnlp.errors import DistillationError
+from distilnlp.files import expanded, write_json
+from distilnlp.recipe.text import recipe_values
+
+HELP = "measure a student, and its teacher beside it"
+SPLIT = "data.test_split"
+SECTIONS = ("data", "task", "evaluation.metrics", "trust_remote_code")
+SHORT = {"data": "data.source", "split": SPLIT, "trust-remote-code": "trust_remote_code"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what this command takes."""
+    parser.usage = "distilnlp evaluate STUDENT --data DATA [--teacher TEACHER] [--KEY VALUE ...]"
+    parser.epilog = "--data is --data.source; --split is --data.test_split: test, else validation, else train."
+    parser.add_argument("student", help="local folder or Hub id of the student")
+    parser.add_argument("--teacher", help="local folder or Hub id of its teacher")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="also write the figures to this file, as JSON")
+    parser.set_defaults(flags=RecipeFlags(parser, SECTIONS, SHORT))
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure, and show the figures."""
+    file: Path | None = args.output
+    if file is not None and (not file.parent.is_dir() or (file.exists() and not file.is_file())):  # also no device
+        raise DistillationError(
+            f"--output must name a file in a folder that is there, but got {file}. Make the folder, or name another."
+        )
+    given: dict[str, Any] = {**args.overrides, "student": args.student, "teacher": args.teacher}
+    values = recipe_values(None, given)
+    if "source" not in values.get("data", {}):
+        raise DistillationError("--data is missing: name the labelled text to measure on.")
+    begin(f"measure {args.student}", args.mode)
+    from distilnlp.cli.results import show_reports
+    from distilnlp.data import DataConfig
+    from distilnlp.evaluation import verdict
+    from distilnlp.recipe.sections import EvaluationConfig
+    from distilnlp.runs import evaluate_saved
+    from distilnlp.screen import current
+    from distilnlp.validation import parse_section
+
+    section = parse_section(DataConfig, values["data"], "data")
+    metrics = parse_section(EvaluationConfig, values.get("evaluation", {}), "evaluation").metrics
+    teacher = expanded(args.teacher) if args.teacher else None
+    names = values.get("trust_remote_code") or []
+    trusted = [expanded(str(name)) for name in ([names] if isinstance(names, str) else names)]
+    reports = evaluate_saved(expanded(args.student), section, teacher, values.get("task"), trusted, metrics)
+    sentences = verdict(reports)
+    current().event("results", models=reports, verdict=sentences)
+    if args.mode != "json":
+        show_reports(reports, sentences)
+    if file is not None:
+        write_json(file, {"models": reports, "verdict": sentences})
