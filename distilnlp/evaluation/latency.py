@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from distilnlp.errors import DistillationError
 from distilnlp.metrics.prediction import Collator, Example, Rows, collate_for, evaluation_mode, inputs_for, per_model
+from distilnlp.models.running import wait_for
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,11 @@ class SpeedPlan:
     warmup: int = 1  # untimed forward passes before each timed one, on the same inputs
     # Per model, half of it for each kind; large models on slow machines get fewer passes, at least one.
     max_seconds: float = 15.0
+
+    @property
+    def rows(self) -> int:
+        """How many rows a model reads at the most, untimed ones included."""
+        return (1 + self.warmup) * (self.texts + self.batches * self.batch_size)
 
 
 @dataclass(frozen=True)
@@ -122,14 +127,8 @@ def _seconds_of(model: PreTrainedModel, inputs: dict[str, Tensor], warmup: int) 
     """Time one forward pass, from an idle device to an idle device, after untimed ones."""
     for _ in range(warmup):
         model(**inputs)
-    _wait_for(model.device)
+    wait_for(model.device)
     start = time.perf_counter()
     model(**inputs)
-    _wait_for(model.device)
+    wait_for(model.device)
     return time.perf_counter() - start
-
-
-def _wait_for(device: torch.device) -> None:
-    """Wait for the work queued on an accelerator: a forward pass there returns before it is done."""
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)

@@ -29,3 +29,9 @@ def bf16_is_fast() -> bool:
     # Older releases cannot tell: then the answer is no.
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("bf16"))
+
+
+def wait_for(device: torch.device) -> None:
+    """Wait for the work queued on an accelerator: a forward pass there returns before it is done."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)

@@ -1,13 +1,15 @@
 """The plan of a run as text for a person."""
 
+from textwrap import TextWrapper
+
 from transformers import PreTrainedModel
 
 from distilnlp.data import PreparedData
 from distilnlp.errors import shown
 from distilnlp.runs.plan import Plan
-from distilnlp.students import estimate_cost
 
 MOST_LABELS = 10  # that a plan names
+WIDTH, INDENT = 79, " " * 10
 
 
 def describe(plan: Plan) -> str:
@@ -24,6 +26,7 @@ def describe(plan: Plan) -> str:
         teachers = [f"{member.source}: {_shape(member.model)}{training}" for member in members]
     whole = sum(member.model.num_parameters() for member in members)
     times = f", {whole / student.num_parameters():.1f} times smaller" if whole else ""
+    speed = f", about {plan.cost.speed_up:.1f} times as fast" if plan.cost.speed_up is not None else ""
     view = ""
     if plan.has_two_views:
         own = "by its own tokenizer " if any(member.tokenizer is not plan.tokenizer for member in members) else ""
@@ -31,7 +34,7 @@ def describe(plan: Plan) -> str:
         view = f"; the teacher reads {', '.join(config.text_columns or ['text'])} {own}cut after {lengths}"
     lines = [
         *(f"teacher   {teacher}" for teacher in teachers),
-        f"student   {_shape(student)}{times}",
+        f"student   {_shape(student)}, {plan.cost.bytes / 1e6:.1f} MB{times}{speed}",
         f"task      {plan.task.name}{labels_text(data)}",
         f"train     {len(data.train):,} rows, {len(data.labelled):,} of them with a label",
         f"test      {len(data.test):,} rows",
@@ -39,8 +42,8 @@ def describe(plan: Plan) -> str:
         f"baseline  {'the same student on the labels alone' if recipe.baseline else 'none (baseline: true adds it)'}",
         f"output    {recipe.output}",
     ]
-    cost = estimate_cost(student, members[0].model if members else None, length=plan.max_length)
-    return "\n".join([*lines, "", str(cost)])
+    wrap = TextWrapper(WIDTH, subsequent_indent=INDENT, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(map(wrap.fill, lines))
 
 
 def labels_text(data: PreparedData) -> str:

@@ -25,7 +25,7 @@ from distilnlp.runs.members import Member, in_labels_of_data, make_members
 from distilnlp.runs.models import find_task, label_list, shape_of_finished, shape_of_new_head, shape_of_student
 from distilnlp.runs.reading import Reader
 from distilnlp.signals import FOLD, NO_FOLD, TEACHER_TEXT, SignalProfile
-from distilnlp.students import trim_vocabulary
+from distilnlp.students import Cost, estimate_cost, trim_vocabulary
 from distilnlp.tasks import Task, profile_of
 from distilnlp.training.arguments import DistillationTrainingArguments
 from distilnlp.training.stopping import (
@@ -221,6 +221,12 @@ class Plan:
         return load_metrics(self.recipe.evaluation.metrics, self.task.evaluation, config, trusted)
 
     # ---- What follows from these ----
+
+    @settled
+    def cost(self) -> Cost:
+        """What the student will cost, beside the first model of the teacher if there is one."""
+        reference = self.members[0].model if self.members else None
+        return estimate_cost(self.student, reference, length=self.max_length)
 
     @property
     def teacher_profile(self) -> SignalProfile:

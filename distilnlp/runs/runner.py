@@ -17,6 +17,7 @@ from distilnlp.recipe.sections import Recipe
 from distilnlp.recipe.text import write_yaml
 from distilnlp.runs.checks import CHECKED_ROWS, PLAN_CHECKS, ROW_CHECKS, refuse_what_cannot_be_kept
 from distilnlp.runs.describe import describe, labels_text
+from distilnlp.runs.duration import say_how_long
 from distilnlp.runs.findings import findings, raise_all, raise_first
 from distilnlp.runs.folder import check_folder, claimed, naming_the_disk
 from distilnlp.runs.models import find_task
@@ -86,7 +87,7 @@ def dry_run(recipe: Recipe, overwrite: bool = False) -> str:
         try:
             raise_all(findings(PLAN_CHECKS, plan))
             raise_all(findings(ROW_CHECKS, RunRows(plan, _first_rows(plan.data))))
-            told = f"{describe(plan)}\n\n{write_yaml({'trainings': plan.trainings}).rstrip()}"
+            told = f"{describe(plan)}\n\n{plan.cost}\n\n{write_yaml({'trainings': plan.trainings}).rstrip()}"
         except UnreachableError as error:
             told = f"NOT CHECKED, because it is not on this machine: {error}{_check_data_alone(plan)}"
     return f"{told}\n\n{_what_was_done(recipe)}"
@@ -98,6 +99,7 @@ def _check(steps: Steps) -> None:
     if PartialState().is_main_process:
         logger.info("plan\n%s", describe(steps.plan))
     raise_first(findings(ROW_CHECKS, steps.rows))
+    say_how_long(steps)
 
 
 @contextmanager
