@@ -22,6 +22,7 @@ from distilnlp.screen import current
 
 # A command is a module with `HELP`, `add_arguments(parser)` and `run(args)`.
 COMMANDS = {
+    "init": "distilnlp.cli.init",
     "distill": "distilnlp.cli.distill",
     "cache": "distilnlp.cli.cache",
     "evaluate": "distilnlp.cli.evaluate",

@@ -38,12 +38,12 @@ def find_task(task: str | None, finished: str | None, trusted: Collection[str] =
         return SINGLE_LABEL_CLASSIFICATION
     config = load_pretrained(AutoConfig, finished, trusted)
     for candidate in TASKS.values():
-        if _saved_head(config, candidate) and candidate.fits(config) and not candidate.must_be_named:
+        if saved_head(config, candidate) and candidate.fits(config) and not candidate.must_be_named:
             return candidate
     return SINGLE_LABEL_CLASSIFICATION
 
 
-def _saved_head(config: Any, task: Task) -> str | None:
+def saved_head(config: Any, task: Task) -> str | None:
     """Return the class of a task's head if that is what a config says was saved, else None."""
     head = getattr(task.model_classes.get(type(config), None), "__name__", None)
     return head if head in (config.architectures or ()) else None
@@ -102,7 +102,7 @@ def _check_saved_head(name: str, task: Task, trusted: Collection[str]) -> None:
     """Refuse a model that was saved with the head of another task: its weights might happen to fit."""
     config = load_pretrained(AutoConfig, name, trusted)
     for other in TASKS.values():
-        head = _saved_head(config, other)
+        head = saved_head(config, other)
         if head and other.model_classes is not task.model_classes:
             raise DistillationError(
                 f"{name} has no trained head for {task.name}: it is a {head}, a model for {other.name}. Set `task: "

@@ -8,6 +8,7 @@ def given(teacher: str = "@teacher", data: str = "train.csv", output: str = "out
 
 
 GIVEN = given()
+INIT = ("init", *GIVEN[1:-1])
 MEASURED = ("evaluate", "@teacher", "--data", "train.csv")
 
 
@@ -117,6 +118,16 @@ CASES = [
     command("evaluate in a dry run", "dry", "--dry-run", begin=MEASURED),
     command("evaluate with a split twice", "split.*twice", "--split", "train", "--split", "test", begin=MEASURED),
     command("evaluate with too short a length", "max_length", "--data.max_length", "3", begin=MEASURED),
+    command("init without a terminal", "give these flags too: --teacher, --data, --output", begin=("init",)),
+    command("init with a recipe nowhere", "--recipe must name a file", "--recipe", "no/where.yaml", begin=INIT),
+    command("init with a recipe that is a folder", "--recipe must name a file", "--recipe", ".", begin=INIT),
+    command("init over a file that is there", "is there already", "--recipe", "train.csv", begin=INIT),
+    command("init with an unknown column", "nope.*columns", "--text-column", "nope", begin=INIT),
+    command("init with an unknown task", "there is no task", "--task", "nerr", begin=INIT),
+    command("init with data that is not there", "nowhere.csv", begin=("init", *given(data="nowhere.csv")[1:-1])),
+    command("init with a key of a recipe", "unknown flag '--seed'", "--seed", "1", begin=INIT),
+    command("launch without a command", "expected a command to launch", begin=("launch", "--num_processes", "2")),
+    command("a completion of an unknown shell", "shell|invalid choice", begin=("completion", "tcsh")),
     command("cache in a dry run", "dry", begin=("cache", *GIVEN[1:])),
     command("cache with an unknown key", "Did you mean.*seed", "--sed", "1", begin=("cache", *GIVEN[1:-1])),
 ]
