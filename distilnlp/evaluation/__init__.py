@@ -1,17 +1,22 @@
 """Models measured side by side: `evaluate_models` measures, `summary_table` shows it, `verdict` says what it means."""
 
 from distilnlp.evaluation.latency import Speed, SpeedPlan, measure_speed
+from distilnlp.evaluation.predictions import ANSWERS, PREDICTIONS, ROWS, Predictions, read_rows, write_rows
 from distilnlp.evaluation.quality import FIGURES, figure_named, measure_quality
-from distilnlp.evaluation.report import ModelReport, TextLength, evaluate_models
+from distilnlp.evaluation.report import ModelReport, TextLength, evaluate_models, predict_models
 from distilnlp.evaluation.size import ModelSize, measure_size
 from distilnlp.evaluation.table import summary_table, terminal_table
 from distilnlp.evaluation.verdict import CUT_TEACHER, teacher_warnings, verdict
 
 __all__ = [
+    "ANSWERS",
     "CUT_TEACHER",
     "FIGURES",
+    "PREDICTIONS",
+    "ROWS",
     "ModelReport",
     "ModelSize",
+    "Predictions",
     "Speed",
     "SpeedPlan",
     "TextLength",
@@ -20,8 +25,11 @@ __all__ = [
     "measure_quality",
     "measure_size",
     "measure_speed",
+    "predict_models",
+    "read_rows",
     "summary_table",
     "teacher_warnings",
     "terminal_table",
     "verdict",
+    "write_rows",
 ]

@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from distilnlp.errors import DistillationError, did_you_mean
 from distilnlp.evaluation.latency import DEFAULT_PLAN, SpeedPlan, measure_speed
+from distilnlp.evaluation.predictions import Predictions
 from distilnlp.evaluation.quality import Quality, measure_quality, warn_of_absent_classes, warn_of_undefined
 from distilnlp.evaluation.size import measure_size
 from distilnlp.metrics import Collator, ExtraMetric, Rows, Scoring, labels_agree, per_model
@@ -43,6 +44,7 @@ def evaluate_models(
     speed_plan: SpeedPlan | None = DEFAULT_PLAN,
     text: Mapping[str, TextLength] | None = None,
     metrics: Sequence[ExtraMetric] = (),
+    predictions: Predictions | None = None,
 ) -> dict[str, ModelReport]:
     """Measure models on the same rows, each on its own device.
 
@@ -59,29 +61,24 @@ def evaluate_models(
         speed_plan: how much of the speed is measured, of each model on its own rows; None measures none.
         text: how much of the texts each model reads, for the report.
         metrics: further ones, from `load_metrics`.
+        predictions: what `predict_models` gave of these models and rows; None predicts now.
 
     Raises:
         DistillationError: there is nothing to evaluate, the reference is unknown, labels are missing or outside the
             classes, models have different labels or their rows do, or a model's logits are NaN or infinite.
     """
-    if not models:
-        raise DistillationError("expected at least one model to evaluate, but got none. Pass a mapping name -> model.")
     if reference is not None and reference not in models:
         raise DistillationError(
             f"expected the reference to be one of the models {list(models)}, but got {reference!r}."
             f"{did_you_mean(reference, models)} Name one of them, or None to measure no fidelity."
         )
-    shared: Rows | Mapping[str, Rows] = examples if isinstance(examples, Mapping) else list(examples)
-    rows, collators = per_model(shared, models, "rows"), per_model(collator, models, "a collator")
-    labels = _read_labels(models, rows, task)
-    first = next(iter(models.values())).config
-    predictions = {}
-    for name, model in models.items():
-        own = task.predict(model, rows[name], collators[name], batch_size, f"the model {name!r}")
-        predictions[name] = task.align(own, model.config, first)
+    if predictions is None:
+        predictions = predict_models(models, examples, collator, task=task, batch_size=batch_size)
+    rows, collators = per_model(_shared(examples), models, "rows"), per_model(collator, models, "a collator")
+    labels = predictions.labels
     speeds = measure_speed(models, rows, collators, speed_plan, task.columns) if speed_plan else {}
-    warn_of_absent_classes(labels, first, task)
-    qualities = measure_quality(predictions, labels, task, reference, resamples, seed, metrics)
+    warn_of_absent_classes(labels, next(iter(models.values())).config, task)
+    qualities = measure_quality(predictions.by_model, labels, task, reference, resamples, seed, metrics)
     reports = {}
     for name, quality in qualities.items():
         warn_of_undefined(name, quality)
@@ -98,6 +95,32 @@ def evaluate_models(
             text=text.get(name) if text else None,
         )
     return reports
+
+
+def predict_models(
+    models: Mapping[str, PreTrainedModel],
+    examples: Rows | Mapping[str, Rows],
+    collator: Collator | Mapping[str, Collator],
+    *,
+    task: Scoring = SINGLE_LABEL_EVALUATION,
+    batch_size: int = 32,
+) -> Predictions:
+    """Return what models answer on the same rows, and the labels; see `evaluate_models`, which measures both."""
+    if not models:
+        raise DistillationError("expected at least one model to evaluate, but got none. Pass a mapping name -> model.")
+    rows, collators = per_model(_shared(examples), models, "rows"), per_model(collator, models, "a collator")
+    labels = _read_labels(models, rows, task)
+    first = next(iter(models.values())).config
+    by_model = {}
+    for name, model in models.items():
+        own = task.predict(model, rows[name], collators[name], batch_size, f"the model {name!r}")
+        by_model[name] = task.align(own, model.config, first)
+    return Predictions(labels, by_model)
+
+
+def _shared(examples: Rows | Mapping[str, Rows]) -> Rows | Mapping[str, Rows]:
+    """Return rows that are read once, where all models share them."""
+    return examples if isinstance(examples, Mapping | list) else list(examples)
 
 
 def _read_labels(models: Mapping[str, PreTrainedModel], rows: Mapping[str, Rows], task: Scoring) -> Any:

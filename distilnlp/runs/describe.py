@@ -42,8 +42,8 @@ def describe(plan: Plan) -> str:
         f"baseline  {'the same student on the labels alone' if recipe.baseline else 'none (baseline: true adds it)'}",
         f"output    {recipe.output}",
     ]
-    wrap = TextWrapper(WIDTH, subsequent_indent=INDENT, break_long_words=False, break_on_hyphens=False)
-    return "\n".join(map(wrap.fill, lines))
+    wrap = TextWrapper(WIDTH - len(INDENT), break_long_words=False, break_on_hyphens=False)
+    return "\n".join(line[: len(INDENT)] + f"\n{INDENT}".join(wrap.wrap(line[len(INDENT) :])) for line in lines)
 
 
 def labels_text(data: PreparedData) -> str:

@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from distilnlp.answers import DiskFullError, check_cache_folder
 from distilnlp.answers.keeping import AUTO, named_folder
 from distilnlp.errors import DistillationError, shortened, shown
+from distilnlp.evaluation import PREDICTIONS
 from distilnlp.files import PARTIAL, failed_write, remove, write_text
 from distilnlp.recipe.sections import Recipe
 from distilnlp.recipe.text import read_yaml, write_yaml
@@ -24,7 +25,8 @@ CACHE = "cache"  # the teacher's answers
 FOLDS = "teacher_folds"
 MEMBERS = "teachers"
 HISTORY = "history"  # of runs of version 0.1: now it lies beside each model
-OUTPUTS = {"teacher", FOLDS, MEMBERS, CACHE, "student", "baseline", "results.json", HISTORY}
+REPORT = "report.html"
+OUTPUTS = {"teacher", FOLDS, MEMBERS, CACHE, "student", "baseline", PREDICTIONS, "results.json", REPORT, HISTORY}
 OWN_FILES = {MARK, RECIPE_FILE, f"{RECIPE_FILE}{PARTIAL}", WORK, *OUTPUTS}
 
 

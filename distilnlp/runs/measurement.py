@@ -14,14 +14,22 @@ from datasets import Dataset
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from distilnlp.data import DataConfig, evaluation_split, numbers_of
-from distilnlp.evaluation import CUT_TEACHER, ModelReport, SpeedPlan, evaluate_models, verdict
+from distilnlp.evaluation import (
+    CUT_TEACHER,
+    ModelReport,
+    Predictions,
+    SpeedPlan,
+    evaluate_models,
+    predict_models,
+    verdict,
+)
 from distilnlp.metrics import MetricConfig, load_metrics
 from distilnlp.models.loading import load_pretrained
 from distilnlp.runs.lengths import misfits, readable_length
 from distilnlp.runs.models import find_task, label_list, load_finished
 from distilnlp.runs.plan import Plan
 from distilnlp.runs.reading import Reader, Reading, same_vocabulary
-from distilnlp.runs.rows import EncodedRows, RunRows
+from distilnlp.runs.rows import EncodedRows
 from distilnlp.signals import student_view, teacher_view
 from distilnlp.tasks import Task
 
@@ -76,29 +84,38 @@ def evaluate_saved(
         own, whole = (one._replace(rows=shared) for one, shared in zip((own, whole), common, strict=True))
         cut = _cut_as_students(readers["teacher"], readers["student"].tokenizer, rows, whole, own)
         readings = {"teacher": whole, **cut, "student": own}
-    return measure({**models, CUT_TEACHER: models.get("teacher")}, readings, kind, metrics=further)
+    return measure(models, readings, kind, metrics=further)
 
 
-def measure_run(plan: Plan, rows: RunRows, models: Mapping[str, Any]) -> dict[str, Any]:
+def predict(models: Mapping[str, Any], readings: Mapping[str, Reading], task: Task) -> Predictions:
+    """Return what models answer, each on its own reading of the same rows."""
+    return predict_models(*_of_each(models, readings), task=task.evaluation)
+
+
+def measure_run(
+    plan: Plan, readings: Mapping[str, Reading], models: Mapping[str, Any], predictions: Predictions
+) -> dict[str, Any]:
     """Measure the models of a run on its test rows, and return the content of its `results.json`.
 
     Args:
         plan: of the run.
-        rows: what the models read.
-        models: `student`, and perhaps `teacher` and `baseline`.
+        readings: of the test rows; see `readings_of_run`.
+        models: `student`, and perhaps `teacher` and `baseline`, on the devices that they are measured on.
+        predictions: what they answer.
     """
     state, data, options = PartialState(), plan.data, plan.recipe.evaluation
-    for model in models.values():
-        model.to(state.device)
     reports = measure(
-        {**models, CUT_TEACHER: models.get("teacher")},
-        readings_of_run(plan, rows.student, rows.teacher if "teacher" in models else None),
+        models,
+        readings,
         plan.task,
+        predictions=predictions,
         resamples=options.bootstrap_resamples,
         speed_plan=SpeedPlan() if options.speed else None,
         metrics=plan.metrics,
     )
     return {
+        "task": plan.task.name,
+        "label_names": list(data.label_names),
         "models": reports,
         "verdict": verdict(reports),
         "rows": {"train": len(data.train), "labelled": len(data.labelled), "test": len(data.test)},
@@ -163,20 +180,27 @@ def measure(models: Mapping[str, Any], readings: Mapping[str, Reading], task: Ta
     """Measure models, each on its own reading of the same rows; fidelity is to the teacher if there is one.
 
     Args:
-        models: by name.
+        models: by role.
         readings: of those that are measured, in the order of the report.
         task: of all.
         options: of `evaluate_models`.
     """
-    rows = {id(own.rows): list(own.rows) for own in readings.values()}
     return evaluate_models(
-        {name: models[name] for name in readings},
-        {name: rows[id(own.rows)] for name, own in readings.items()},
-        {name: own.collate for name, own in readings.items()},
+        *_of_each(models, readings),
         task=task.evaluation,
         reference="teacher" if "teacher" in readings else None,
         text={name: own.text for name, own in readings.items()},
         **options,
+    )
+
+
+def _of_each(models: Mapping[str, Any], readings: Mapping[str, Reading]) -> tuple[dict[str, Any], ...]:
+    """Return the models that are measured, their rows, which are read once where they are the same, and collators."""
+    rows = {id(own.rows): list(own.rows) for own in readings.values()}
+    return (
+        {name: models["teacher" if name == CUT_TEACHER else name] for name in readings},
+        {name: rows[id(own.rows)] for name, own in readings.items()},
+        {name: own.collate for name, own in readings.items()},
     )
 
 

@@ -15,20 +15,21 @@ from distilnlp.answers import CachedTeacher, DiskFullError, damaged_shards
 from distilnlp.answers.keeping import keep_answers
 from distilnlp.data import fingerprint
 from distilnlp.errors import DistillationError, NotKeptError
-from distilnlp.evaluation import ModelReport
+from distilnlp.evaluation import ANSWERS, PREDICTIONS, ROWS, ModelReport, Predictions, write_rows
 from distilnlp.files import remove, write_json, write_text
 from distilnlp.models.identity import model_fingerprint
 from distilnlp.runs.folder import CACHE, FOLDS, MEMBERS
 from distilnlp.runs.graph import Step
-from distilnlp.runs.measurement import measure_run
+from distilnlp.runs.measurement import measure_run, predict, readings_of_run
 from distilnlp.runs.model_card import CARD, write_model_card
 from distilnlp.runs.models import cut_student, load_labelled, new_head
 from distilnlp.runs.plan import Plan
+from distilnlp.runs.reading import Reading
 from distilnlp.runs.rows import RunRows
 from distilnlp.runs.teacher import RunTeacher
 from distilnlp.runs.teacher_worth import warn_of_teacher
 from distilnlp.runs.training import FINISHED, distil, learn_labels
-from distilnlp.signals import FOLD
+from distilnlp.signals import FOLD, student_view
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class Steps:
         baseline: the student that learns from the labels alone; None if there is none.
         answers: the teacher's answers on disk, or the note that they cannot be kept.
         student: the student that learns from the teacher.
+        predictions: what the models answer to the test rows, with these rows.
         evaluation: `results.json`.
         card: the model card in the student's folder.
     """
@@ -76,8 +78,15 @@ class Steps:
         )
         self.student = self._training("student", self._distil)
         self.trainings = [*teachers, *baseline, self.student]
+        self.predictions = self._step(
+            "predictions", PREDICTIONS, self._predictions_key, self._predict, needs=lambda: self.trainings
+        )
         self.evaluation = self._step(
-            "evaluation", "results.json", self._evaluation_key, self._evaluate, needs=lambda: self.trainings
+            "evaluation",
+            "results.json",
+            self._evaluation_key,
+            self._evaluate,
+            needs=lambda: [*self.trainings, self.predictions],
         )
         self.card = self._step(
             "card",
@@ -88,7 +97,8 @@ class Steps:
             find_damage=_none_edited,
             title="model card",
         )
-        self.all = [*teachers, self.initial_student, *baseline, self.answers, self.student, self.evaluation, self.card]
+        measured = [self.predictions, self.evaluation, self.card]
+        self.all = [*teachers, self.initial_student, *baseline, self.answers, self.student, *measured]
 
     @cached_property
     def rows(self) -> RunRows:
@@ -99,7 +109,7 @@ class Steps:
     def is_finished(self) -> bool:
         """Whether nothing is left to be made."""
         try:
-            return all(step.is_up_to_date for step in [*self.trainings, self.evaluation, self.card])
+            return all(step.is_up_to_date for step in [*self.trainings, self.predictions, self.evaluation, self.card])
         except DistillationError:  # something cannot be settled: the checks say it, in their order
             return False
 
@@ -286,23 +296,47 @@ class Steps:
 
     # ---- The evaluation ----
 
-    def _evaluation_key(self) -> dict[str, Any]:
+    def _predictions_key(self) -> dict[str, Any]:
         made = {step.name: [step.digest, step.content] for step in (self.student, self.baseline) if step is not None}
+        return {**made, "teacher": self.teacher.identity, **self._data_key(self.plan.data.test)}
+
+    def _predict(self, work: Path) -> Path:
+        folder = work / FINISHED
+        if self.state.is_main_process:
+            folder.mkdir(exist_ok=True)
+            write_rows(folder / ROWS, student_view(self.plan.data.test), self.plan.task.rows.inputs)
+            predict(self._models, self._readings, self.plan.task).save(folder / ANSWERS)
+        return folder
+
+    def _evaluation_key(self) -> dict[str, Any]:
         # What a report holds is an input too: figures that an older version wrote are measured again.
         code = [metric.identity for metric in self.plan.metrics]
         report, options = sorted(ModelReport.__annotations__), self.recipe.evaluation.model_dump()
-        return {**made, "evaluation": options, "report": [*report, *code], **self._data_key(self.plan.data.test)}
+        return {"predictions": self.predictions.content, "evaluation": options, "report": [*report, *code]}
 
     def _evaluate(self, work: Path) -> Path:
         if self.state.is_main_process:
-            models: dict[str, Any] = {}
-            if self.teacher.models and self.rows.teacher.test is not None:
-                models["teacher"] = self.teacher.judged()
-            else:
-                logger.info("the test rows lack what the teacher reads, or its answers, so it is not measured")
-            models |= {step.name: self._load(step.result) for step in (self.student, self.baseline) if step is not None}
-            write_json(work / FINISHED, measure_run(self.plan, self.rows, models))
+            predictions = Predictions.load(self.predictions.result / ANSWERS)
+            write_json(work / FINISHED, measure_run(self.plan, self._readings, self._models, predictions))
         return work / FINISHED
+
+    @cached_property
+    def _models(self) -> dict[str, Any]:
+        """What is measured, by its role, on the device of the main process."""
+        models: dict[str, Any] = {}
+        if self.teacher.models and self.rows.teacher.test is not None:
+            models["teacher"] = self.teacher.judged()
+        else:
+            logger.info("the test rows lack what the teacher reads, or its answers, so it is not measured")
+        models |= {step.name: self._load(step.result) for step in (self.student, self.baseline) if step is not None}
+        for model in models.values():
+            model.to(self.state.device)
+        return models
+
+    @cached_property
+    def _readings(self) -> dict[str, Reading]:
+        """How the models read the test rows."""
+        return readings_of_run(self.plan, self.rows.student, self.rows.teacher if "teacher" in self._models else None)
 
     # ---- The model card ----
 
