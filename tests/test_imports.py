@@ -30,6 +30,7 @@ FLOORS = [
     {"answers"},
     {"training"},
     {"recipe"},
+    {"report"},
     {"runs"},
     {"cli"},
     {"__main__"},

@@ -94,7 +94,7 @@ def test_stages_are_reused_until_something_that_concerns_them_changes(folder: Pa
     before = (folder / "out" / "teacher" / "model.safetensors").stat().st_mtime_ns
     caplog.clear()
     run(recipe(folder, **options))
-    assert caplog.text.count(": reused,") == 6  # teacher, student_init, student, predictions, evaluation, card
+    assert caplog.text.count(": reused,") == 7  # teacher, student_init, student, predictions, evaluation, card, report
     caplog.clear()
     run(recipe(folder, **options, **{"training.temperature": 4}))
     assert "teacher: reused" in caplog.text

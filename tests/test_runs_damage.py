@@ -76,7 +76,7 @@ def test_what_is_damaged_in_a_finished_run_is_named_and_made_again(finished: Pat
     assert (copied / "results.json").is_file()
     caplog.clear()
     run(recipe(finished, output=str(copied)))
-    assert caplog.text.count(": reused,") == 7
+    assert caplog.text.count(": reused,") == 8
 
 
 def test_a_card_that_was_edited_stays_and_one_that_is_gone_is_written(

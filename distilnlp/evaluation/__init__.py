@@ -5,7 +5,7 @@ from distilnlp.evaluation.predictions import ANSWERS, PREDICTIONS, ROWS, Predict
 from distilnlp.evaluation.quality import FIGURES, figure_named, measure_quality
 from distilnlp.evaluation.report import ModelReport, TextLength, evaluate_models, predict_models
 from distilnlp.evaluation.size import ModelSize, measure_size
-from distilnlp.evaluation.table import summary_table, terminal_table
+from distilnlp.evaluation.table import summary_table, terminal_rows, terminal_table
 from distilnlp.evaluation.verdict import CUT_TEACHER, teacher_warnings, verdict
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "read_rows",
     "summary_table",
     "teacher_warnings",
+    "terminal_rows",
     "terminal_table",
     "verdict",
     "write_rows",

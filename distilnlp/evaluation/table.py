@@ -36,6 +36,11 @@ def terminal_table(results: Mapping[str, ModelReport], width: int = 80) -> str:
     return "\n".join(f"{title:<{titles}}{''.join(f'  {cell:>{column}}' for cell in own)}" for title, own in lines)
 
 
+def terminal_rows(results: Mapping[str, ModelReport]) -> list[Cells]:
+    """Return the rows of the same table: the title of each measure, and the figure of each model."""
+    return _rows(list(results.values()))
+
+
 def _cut(name: str, most: int) -> str:
     """Return the end of a long name, which tells models apart."""
     return name if len(name) <= most else f"…{name[len(name) - most + 1 :]}"

@@ -18,7 +18,8 @@ from distilnlp.errors import DistillationError, NotKeptError
 from distilnlp.evaluation import ANSWERS, PREDICTIONS, ROWS, ModelReport, Predictions, write_rows
 from distilnlp.files import remove, write_json, write_text
 from distilnlp.models.identity import model_fingerprint
-from distilnlp.runs.folder import CACHE, FOLDS, MEMBERS
+from distilnlp.report import write_report
+from distilnlp.runs.folder import CACHE, FOLDS, MEMBERS, REPORT
 from distilnlp.runs.graph import Step
 from distilnlp.runs.measurement import measure_run, predict, readings_of_run
 from distilnlp.runs.model_card import CARD, write_model_card
@@ -48,6 +49,7 @@ class Steps:
         predictions: what the models answer to the test rows, with these rows.
         evaluation: `results.json`.
         card: the model card in the student's folder.
+        report: `report.html`.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -97,7 +99,15 @@ class Steps:
             find_damage=_none_edited,
             title="model card",
         )
-        measured = [self.predictions, self.evaluation, self.card]
+        self.report = self._step(
+            "report",
+            REPORT,
+            self._card_key,
+            self._write_report,
+            needs=lambda: [self.evaluation],
+            title="report",
+        )
+        measured = [self.predictions, self.evaluation, self.card, self.report]
         self.all = [*teachers, self.initial_student, *baseline, self.answers, self.student, *measured]
 
     @cached_property
@@ -109,13 +119,16 @@ class Steps:
     def is_finished(self) -> bool:
         """Whether nothing is left to be made."""
         try:
-            return all(step.is_up_to_date for step in [*self.trainings, self.predictions, self.evaluation, self.card])
+            return all(
+                step.is_up_to_date
+                for step in [*self.trainings, self.predictions, self.evaluation, self.card, self.report]
+            )
         except DistillationError:  # something cannot be settled: the checks say it, in their order
             return False
 
     def results(self) -> dict[str, Any]:
         """Make what is not up to date, and return the content of `results.json`."""
-        for step in [*self.trainings, self.card]:
+        for step in [*self.trainings, self.card, self.report]:
             _ = step.result
         if self.state.is_main_process:
             for step in self.all:
@@ -338,7 +351,7 @@ class Steps:
         """How the models read the test rows."""
         return readings_of_run(self.plan, self.rows.student, self.rows.teacher if "teacher" in self._models else None)
 
-    # ---- The model card ----
+    # ---- The model card and the report ----
 
     def _card_key(self) -> dict[str, Any]:
         return {"results": self.evaluation.content}
@@ -347,6 +360,11 @@ class Steps:
         if self.state.is_main_process:
             write_model_card(work / CARD, self.plan, self._results)
         return work / CARD
+
+    def _write_report(self, work: Path) -> Path:
+        if self.state.is_main_process:
+            write_report([self.folder], work / REPORT)
+        return work / REPORT
 
     # ---- What the steps share ----
 
