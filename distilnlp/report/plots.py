@@ -104,7 +104,8 @@ def points(
         for model, (across, up) in values.items():
             role = (roles or {}).get(model, model)
             axes.plot(across, up, MARKERS.get(role, "D"), color=colour_of(role), markersize=9)
-            axes.annotate(model, (across, up), xytext=(7, 5), textcoords="offset points")
+            below = role == "baseline"  # which often lies where the student does
+            axes.annotate(model, (across, up), xytext=(7, -13 if below else 5), textcoords="offset points")
         axes.set_xlabel(x)
         axes.set_ylabel(y)
         axes.margins(0.25)
