@@ -26,6 +26,7 @@ COMMANDS = {
     "distill": "distilnlp.cli.distill",
     "cache": "distilnlp.cli.cache",
     "evaluate": "distilnlp.cli.evaluate",
+    "compare": "distilnlp.cli.compare",
     "report": "distilnlp.cli.report",
     "launch": "distilnlp.cli.launch",
     "completion": "distilnlp.cli.completion",

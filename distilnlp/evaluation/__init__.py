@@ -6,7 +6,7 @@ from distilnlp.evaluation.quality import FIGURES, figure_named, measure_quality
 from distilnlp.evaluation.report import ModelReport, TextLength, evaluate_models, predict_models
 from distilnlp.evaluation.size import ModelSize, measure_size
 from distilnlp.evaluation.table import summary_table, terminal_rows, terminal_table
-from distilnlp.evaluation.verdict import CUT_TEACHER, teacher_warnings, verdict
+from distilnlp.evaluation.verdict import CUT_TEACHER, relation_said, teacher_warnings, verdict
 
 __all__ = [
     "ANSWERS",
@@ -27,6 +27,7 @@ __all__ = [
     "measure_speed",
     "predict_models",
     "read_rows",
+    "relation_said",
     "summary_table",
     "teacher_warnings",
     "terminal_rows",

@@ -74,6 +74,23 @@ def teacher_warnings(results: Mapping[str, Any]) -> list[str]:
     return [text for part in (_at_chance, _teacher_below) for _, text in part(results)]
 
 
+def relation_said(results: Mapping[str, Any], first: str, second: str) -> str:
+    """Say how the first metric of one model stands to that of another, and whether the rows tell them apart.
+
+    Args:
+        results: what `measure_quality` returned of both.
+        first, second: their names.
+    """
+    metric, units = _metric(results), results[first]["units"]
+    difference = _beside(results[first], second)
+    relation, pair = _relation(metric, difference, units), _pair(results, first, second)
+    if relation is Relation.SAME:
+        least = _least_seen(metric, difference, units)
+        return f"{first} and {second} are not told apart by {_rows(units)}: {pair}{least}"
+    better = "better" if relation is Relation.ABOVE else "worse"
+    return f"{first} is {better} than {second}: {pair}."
+
+
 def _few_rows(results: Mapping[str, ModelReport]) -> Said:
     """Say how well the student's figure is known."""
     student = results["student"]

@@ -7,10 +7,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from distilnlp.errors import DistillationError
 from distilnlp.files import write_text
+from distilnlp.report.comparison import unique_names
 from distilnlp.report.evidence import STUDENT, Evidence
 from distilnlp.report.parts import PARTS
 from distilnlp.report.section import Section
-from distilnlp.report.sections import common_sections, comparison_section, unique_names
+from distilnlp.report.sections import common_sections, comparison_section
 
 TEMPLATE = "page.html.jinja"
 
@@ -33,7 +34,7 @@ def write_report(folders: Sequence[str | Path], path: Path) -> None:
     )
     names = unique_names(runs)
     shown = [(name, _origin(run), _facts(run), _sections(run)) for name, run in zip(names, runs, strict=True)]
-    together = comparison_section(runs) if len(runs) > 1 else None
+    together = comparison_section(dict(zip(names, runs, strict=True))) if len(runs) > 1 else None
     page = environment.get_template(TEMPLATE).render(title=" and ".join(names), runs=shown, together=together)
     write_text(path, page + "\n")
 

@@ -8,6 +8,8 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from distilnlp.evaluation import figure_named, terminal_rows
+from distilnlp.metrics.figure import UNDEFINED
+from distilnlp.report.comparison import Comparison
 from distilnlp.report.evidence import STUDENT, TEACHER, Evidence
 from distilnlp.report.parts import TaskPart
 from distilnlp.report.plots import intervals, lines, points
@@ -160,36 +162,30 @@ def _provenance(evidence: Evidence) -> Section:
     return Section("How it was made", [], tables=tables)
 
 
-def comparison_section(runs: list[Evidence]) -> Section:
+def comparison_section(runs: Mapping[str, Evidence]) -> Section:
     """Return what several runs have to show, side by side."""
-    names = unique_names(runs)
-    rows, latency = [], {}
-    for name, run in zip(names, runs, strict=True):
+    rows, latency, said, tables = [], {}, [], []
+    for place, (name, run) in enumerate(runs.items()):
         own = run.models[STUDENT]
-        figures = own["metrics"][run.metric]
-        speed = own["speed"]
-        latency_ms = "–" if speed is None else f"{speed['latency_ms_median']:.3g}"
-        value = "n/a" if figures["value"] is None else f"{figures['value']:.3f}"
-        size = f"{own['bytes'] / 1e6:.1f}"
-        rows.append([name, run.task.replace("_", " "), figure_named(run.metric).title, value, latency_ms, size])
-        if speed is not None and figures["value"] is not None:
-            latency[name] = (speed["latency_ms_median"], figures["value"])
-    header = ["run", "task", "metric", "student", "ms a text", "MB"]
-    is_one_metric = len({run.metric for run in runs}) == 1
+        value, speed = own["metrics"][run.metric]["value"], own["speed"]
+        metric = figure_named(run.metric)
+        cells = [
+            metric.title,
+            UNDEFINED if value is None else metric.value(value),
+            "–" if speed is None else f"{speed['latency_ms_median']:.3g}",
+            f"{own['bytes'] / 1e6:.1f}",
+        ]
+        rows.append([Markup('<a href="#run-{}">{}</a>').format(place, name), *cells])
+        if speed is not None and value is not None:
+            latency[name] = (speed["latency_ms_median"], value)
+    tables.append(Table(["run", "metric", "student", "ms a text", "MB"], rows))
     plots = []
-    if latency and is_one_metric:
-        title = figure_named(runs[0].metric).title
-        svg = points(latency, "milliseconds of a text (median)", title, "runs", dict.fromkeys(latency, STUDENT))
-        plots.append(Plot(svg, f"{title} and latency of the students"))
-    links = [[Markup('<a href="#run-{}">{}</a>').format(place, row[0]), *row[1:]] for place, row in enumerate(rows)]
-    return Section("The runs side by side", [], plots, [Table(header, links)])
-
-
-def unique_names(runs: list[Evidence]) -> list[str]:
-    """Return the names of runs: the last part of their folders, or as much of the end as tells them apart."""
-    parts = [run.folder.resolve().parts for run in runs]
-    for count in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(own[-count:]) for own in parts]
-        if len(set(names)) == len(names):
-            return names
-    return [f"{run.name} ({place})" for place, run in enumerate(runs, 1)]
+    if len({run.task for run in runs.values()}) == 1:
+        comparison = Comparison(runs)
+        said = comparison.said
+        tables.append(Table(["what differs", *runs], [[key, *values] for key, values in comparison.differences]))
+        if latency:
+            title = figure_named(next(iter(runs.values())).metric).title
+            svg = points(latency, "milliseconds of a text (median)", title, "runs", dict.fromkeys(latency, STUDENT))
+            plots.append(Plot(svg, f"{title} and latency of the students"))
+    return Section("The runs side by side", said, plots, tables)

@@ -118,7 +118,12 @@ def measure_run(
         "label_names": list(data.label_names),
         "models": reports,
         "verdict": verdict(reports),
-        "rows": {"train": len(data.train), "labelled": len(data.labelled), "test": len(data.test)},
+        "rows": {
+            "train": len(data.train),
+            "labelled": len(data.labelled),
+            "validation": 0 if data.validation is None else len(data.validation),
+            "test": len(data.test),
+        },
         "environment": _environment(),
         "processes": state.num_processes,
     }

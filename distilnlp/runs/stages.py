@@ -55,7 +55,12 @@ class Stage:
     @property
     def content(self) -> str:
         """A short hash of the finished output: what was made a second time need not be the same to the last bit."""
-        return content_checksum(read_record(self._record_path)["files"])  # type: ignore[index]  # it is finished
+        return content_checksum(self.record["files"])
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """What is recorded: whether it is `done`, and then `seconds` and the checksums of its `files`; or nothing."""
+        return read_record(self._record_path) or {}
 
     @property
     def result(self) -> Path:

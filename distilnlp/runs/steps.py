@@ -25,6 +25,7 @@ from distilnlp.runs.measurement import measure_run, predict, readings_of_run
 from distilnlp.runs.model_card import CARD, write_model_card
 from distilnlp.runs.models import cut_student, load_labelled, new_head
 from distilnlp.runs.plan import Plan
+from distilnlp.runs.provenance import provenance
 from distilnlp.runs.reading import Reading
 from distilnlp.runs.rows import RunRows
 from distilnlp.runs.teacher import RunTeacher
@@ -330,7 +331,8 @@ class Steps:
     def _evaluate(self, work: Path) -> Path:
         if self.state.is_main_process:
             predictions = Predictions.load(self.predictions.result / ANSWERS)
-            write_json(work / FINISHED, measure_run(self.plan, self._readings, self._models, predictions))
+            results = measure_run(self.plan, self._readings, self._models, predictions)
+            write_json(work / FINISHED, results | provenance(self.plan, self.all[: self.all.index(self.evaluation)]))
         return work / FINISHED
 
     @cached_property
