@@ -5,7 +5,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +137,14 @@ def is_failed_write(error: BaseException, codes: Collection[int | None] = _FAILE
 def failed_write(error: BaseException) -> BaseException | None:
     """Return which of an error and its causes is a write that failed for the disk."""
     return next(filter(is_failed_write, causes(error)), None)
+
+
+def unique_tails(paths: Sequence[str]) -> list[str]:
+    """Return the last part of each path, or as many of the last parts as tell the paths apart."""
+    parts = [Path(path).parts for path in paths]
+    longest = max(map(len, parts), default=0)
+    tails = (["/".join(own[-count:]) for own in parts] for count in range(1, longest + 1))
+    return next((names for names in tails if len(set(names)) == len(names)), list(paths))
 
 
 def expanded(path: str) -> str:

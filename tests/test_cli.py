@@ -163,7 +163,7 @@ def test_evaluate_finds_the_home_folder_and_writes_figures_and_verdict(
     monkeypatch.setenv("HOME", str(tmp_path))
     seen: list[Any] = []
     monkeypatch.setattr("distilnlp.runs.evaluate_saved", lambda *args: seen.extend(args) or {"student": {}})
-    monkeypatch.setattr("distilnlp.evaluation.verdict", lambda reports: ["it is good"])
+    monkeypatch.setattr("distilnlp.evaluation.verdict", lambda reports: ["The student keeps what the teacher knows"])
     monkeypatch.setattr("distilnlp.cli.results.terminal_table", lambda reports, width: "table")
     words = ["evaluate", "~/s", "--teacher=~/t", "--data=~/d.csv", "--split", "dev", "--trust-remote-code=~/t"]
     assert cli.main([*words, "--data.max_length", "9", "--output", str(tmp_path / "figures.json")]) == 0
@@ -171,7 +171,11 @@ def test_evaluate_finds_the_home_folder_and_writes_figures_and_verdict(
     assert (student, teacher, trusted) == (f"{tmp_path}/s", f"{tmp_path}/t", [f"{tmp_path}/t"])
     assert (data.source, data.test_split, data.max_length) == (f"{tmp_path}/d.csv", "dev", 9)
     written = json.loads((tmp_path / "figures.json").read_text())
-    assert written == {"models": {"student": {}}, "verdict": ["it is good"]}
+    assert written == {
+        "names": {"student": "~/s", "teacher": "~/t"},
+        "models": {"student": {}},
+        "verdict": ["s keeps what t knows"],
+    }
 
 
 @pytest.mark.parametrize(

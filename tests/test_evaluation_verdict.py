@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from distilnlp.evaluation import CUT_TEACHER, measure_quality, verdict
+from distilnlp.evaluation import CUT_TEACHER, in_names, measure_quality, verdict
 from distilnlp.evaluation.quality import warn_of_undefined
 from distilnlp.tasks import (
     CHOICE_EVALUATION,
@@ -277,3 +277,17 @@ def test_rows_of_one_class_perfect_and_constant_models_give_no_traceback(rows):
 
 def test_nothing_is_said_without_a_student():
     assert verdict(reports(SINGLE_LABEL_EVALUATION, *classified(teacher=0.9))) == []
+
+
+def test_models_are_called_by_their_names() -> None:
+    said = [
+        "The student keeps 99.0% of the teacher's accuracy.",
+        "The student is above the same student on the labels alone.",
+        "A student can learn nothing from it.",
+    ]
+    assert in_names(said, {"student": "tiny", "teacher": "big/v2"}) == [
+        "tiny keeps 99.0% of big/v2's accuracy.",
+        "tiny is above the same student on the labels alone.",
+        "A student can learn nothing from it.",
+    ]
+    assert in_names(said, {"student": "tiny"})[0] == "tiny keeps 99.0% of the teacher's accuracy."

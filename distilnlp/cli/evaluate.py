@@ -2,15 +2,14 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from distilnlp.cli.begin import begin
 from distilnlp.cli.flags import RecipeFlags
 from distilnlp.errors import DistillationError
-from distilnlp.files import expanded, write_json
+from distilnlp.files import expanded, unique_tails, write_json
 from distilnlp.recipe.text import recipe_values
 
-HELP = "measure a student, and its teacher beside it"
+HELP = "measure a model, and its teacher beside it"
 SPLIT = "data.test_split"
 SECTIONS = ("data", "task", "evaluation.metrics", "trust_remote_code")
 SHORT = {"data": "data.source", "split": SPLIT, "trust-remote-code": "trust_remote_code"}
@@ -33,14 +32,13 @@ def run(args: argparse.Namespace) -> None:
         raise DistillationError(
             f"--output must name a file in a folder that is there, but got {file}. Make the folder, or name another."
         )
-    given: dict[str, Any] = {**args.overrides, "student": args.student, "teacher": args.teacher}
-    values = recipe_values(None, given)
+    values = recipe_values(None, {**args.overrides, "student": args.student, "teacher": args.teacher})
     if "source" not in values.get("data", {}):
         raise DistillationError("--data is missing: name the labelled text to measure on.")
     begin(f"measure {args.student}", args.mode)
     from distilnlp.cli.results import show_reports
     from distilnlp.data import DataConfig
-    from distilnlp.evaluation import verdict
+    from distilnlp.evaluation import in_names, verdict
     from distilnlp.recipe.sections import EvaluationConfig
     from distilnlp.runs import evaluate_saved
     from distilnlp.screen import current
@@ -52,9 +50,14 @@ def run(args: argparse.Namespace) -> None:
     names = values.get("trust_remote_code") or []
     trusted = [expanded(str(name)) for name in ([names] if isinstance(names, str) else names)]
     reports = evaluate_saved(expanded(args.student), section, teacher, values.get("task"), trusted, metrics)
-    sentences = verdict(reports)
-    current().event("results", models=reports, verdict=sentences)
+    given = {"student": args.student, **({"teacher": args.teacher} if args.teacher else {})}
+    names = dict(zip(given, unique_tails(list(given.values())), strict=True))
+    if len(set(names.values())) < len(names):  # a model beside itself
+        names = {role: f"{name} ({role})" for role, name in names.items()}
+    sentences = in_names(verdict(reports), names)
+    figures = {"names": given, "models": reports, "verdict": sentences}
+    current().event("results", **figures)
     if args.mode != "json":
-        show_reports(reports, sentences)
+        show_reports({names.get(role, role): report for role, report in reports.items()}, sentences)
     if file is not None:
-        write_json(file, {"models": reports, "verdict": sentences})
+        write_json(file, figures)

@@ -1,6 +1,7 @@
 """What the results of `evaluate_models` mean, as a careful colleague would say it: the bad news first."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum, IntEnum
 from typing import Any
 
@@ -72,6 +73,17 @@ def teacher_warnings(results: Mapping[str, Any]) -> list[str]:
     if results["teacher"]["units"] < FEWEST_ROWS:
         return []
     return [text for part in (_at_chance, _teacher_below) for _, text in part(results)]
+
+
+def in_names(sentences: Sequence[str], names: Mapping[str, str]) -> list[str]:
+    """Return sentences of a verdict with models called by their names.
+
+    Args:
+        sentences: of `verdict`.
+        names: of `student` and perhaps `teacher`, by these roles.
+    """
+    roles = re.compile(rf"\b[Tt]he ({'|'.join(map(re.escape, names))})\b(?!,)")
+    return [roles.sub(lambda found: names[found[1]], sentence) for sentence in sentences]
 
 
 def relation_said(results: Mapping[str, Any], first: str, second: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from distilnlp.errors import DistillationError
 from distilnlp.evaluation import measure_quality, relation_said
+from distilnlp.files import unique_tails
 from distilnlp.metrics import labels_agree
 from distilnlp.report.evidence import STUDENT, Evidence
 
@@ -33,14 +34,16 @@ class Comparison:
         """
         if len(runs) < 2:
             raise DistillationError(f"expected two runs or more to compare, but got {len(runs)}. Name their folders.")
-        names = unique_names(runs)
+        folders = [str(run.folder.resolve()) for run in runs]
+        if len(set(folders)) < len(folders):
+            raise DistillationError("expected different runs, but one folder is given twice. Name each once.")
         tasks = {run.task for run in runs}
         if len(tasks) > 1:
             raise DistillationError(
                 f"expected runs of one task to compare, but these are of {', '.join(sorted(tasks))}. "
                 "`distilnlp report` shows them on one page."
             )
-        return cls(dict(zip(names, runs, strict=True)))
+        return cls(dict(zip(unique_tails(folders), runs, strict=True)))
 
     @property
     def reports(self) -> dict[str, Any]:
@@ -86,17 +89,3 @@ def _flat(values: Mapping[str, Any], place: str = "") -> Iterator[tuple[str, Any
             yield from _flat(value, f"{place}{name}.")
         else:
             yield f"{place}{name}", value
-
-
-def unique_names(runs: Sequence[Evidence]) -> list[str]:
-    """Return the names of runs: the last part of their folders, or as much of the end as tells them apart.
-
-    Raises:
-        DistillationError: a run is given twice.
-    """
-    parts = [run.folder.resolve().parts for run in runs]
-    for count in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(own[-count:]) for own in parts]
-        if len(set(names)) == len(names):
-            return names
-    raise DistillationError("expected different runs, but one folder is given twice. Name each once.")

@@ -6,8 +6,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from distilnlp.errors import DistillationError
-from distilnlp.files import write_text
-from distilnlp.report.comparison import unique_names
+from distilnlp.files import unique_tails, write_text
 from distilnlp.report.evidence import STUDENT, Evidence
 from distilnlp.report.parts import PARTS
 from distilnlp.report.section import Section
@@ -32,7 +31,7 @@ def write_report(folders: Sequence[str | Path], path: Path) -> None:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    names = unique_names(runs)
+    names = unique_tails([str(run.folder.resolve()) for run in runs])
     shown = [(name, _origin(run), _facts(run), _sections(run)) for name, run in zip(names, runs, strict=True)]
     together = comparison_section(dict(zip(names, runs, strict=True))) if len(runs) > 1 else None
     page = environment.get_template(TEMPLATE).render(title=" and ".join(names), runs=shown, together=together)
