@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from distilnlp.augmentation import augment
     from distilnlp.errors import DistillationError, NonFiniteLossError
     from distilnlp.objective import LossConfig, Objective, parse_losses
+    from distilnlp.runs.api import DistillationResult, distill
     from distilnlp.signals import SignalProfile, SignalRequest, Signals
     from distilnlp.students import build_student, estimate_cost, trim_vocabulary
     from distilnlp.tasks import TASKS, Task
@@ -35,6 +36,7 @@ _MODULES = {
     "augmentation": ("augment",),
     "errors": ("DistillationError", "NonFiniteLossError"),
     "objective": ("LossConfig", "Objective", "parse_losses"),
+    "runs.api": ("DistillationResult", "distill"),
     "signals": ("SignalProfile", "SignalRequest", "Signals"),
     "students": ("build_student", "estimate_cost", "trim_vocabulary"),
     "tasks": ("TASKS", "Task"),
@@ -61,6 +63,7 @@ __all__ = [
     "ColumnTeacher",
     "CrossFittedTeacher",
     "DistillationError",
+    "DistillationResult",
     "DistillationTrainer",
     "DistillationTrainingArguments",
     "EnsembleTeacher",
@@ -79,6 +82,7 @@ __all__ = [
     "as_teacher",
     "augment",
     "build_student",
+    "distill",
     "estimate_cost",
     "parse_losses",
     "predicted_column",

@@ -5,7 +5,7 @@ import os
 import sys
 from typing import Literal, get_args
 
-from distilnlp.screen.screens import Bars, JsonLines, Plain, Quiet, Screen
+from distilnlp.screen.screens import Bars, JsonLines, Notebook, Plain, Quiet, Screen
 
 Mode = Literal["auto", "quiet", "verbose", "json"]
 MODES: tuple[str, ...] = get_args(Mode)
@@ -50,6 +50,8 @@ def _chosen(mode: Mode) -> Screen:
         return Quiet()
     if mode == "json":
         return JsonLines()
+    if "ipykernel" in sys.modules:  # a notebook
+        return Notebook()
     if not is_interactive():
         return Plain()
     from distilnlp.screen.live import Live

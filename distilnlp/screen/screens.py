@@ -56,6 +56,21 @@ class Bars(Screen):
         bar.widget.close()
 
 
+class Notebook(Bars):
+    """A cell of a notebook: bars as widgets, and lines between them."""
+
+    def say(self, text: str, level: str = "info") -> None:
+        """Write a line; on standard output, because notebooks show the other in red."""
+        mark = f"{level}: " if level in ("warning", "error") else ""
+        print(f"{mark}{text}")
+
+    def closed(self, bar: Bar) -> None:
+        """Take the bar away; of a step say how long it took."""
+        super().closed(bar)
+        if bar.is_step and bar.is_done:
+            self.say(f"{bar.title}: done in {as_time(bar.seconds)}")
+
+
 class Plain(Screen):
     """Lines with the time of day, for a file, a pipe or continuous integration."""
 
