@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from importlib import import_module
 
 from distilnlp.errors import redacted, shortened
-from distilnlp.screen import Mode, current, use
+from distilnlp.screen import Mode, current, hush_libraries, use
 
 
 def begin(doing: str, mode: Mode) -> None:
@@ -28,12 +28,7 @@ def begin(doing: str, mode: Mode) -> None:
             import_module("distilnlp.runs")
         gc.freeze()
         gc.enable()
-    import transformers
-
-    # transformers announces a new head as a fault, and has a bar for each small file; the plan says what matters.
-    if mode != "verbose":
-        transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+    hush_libraries(mode)
 
 
 @contextmanager

@@ -157,7 +157,7 @@ def _provenance(evidence: Evidence) -> Section:
         Table(["", ""], rows),
         *([Table(["step", "took"], steps)] if steps else []),
         *([Table(["arguments", ""], arguments)] if arguments else []),
-        *([Table(["file", "checksum (SHA-256)"], hashes)] if hashes else []),
+        *([Table(["file", "size and checksum"], hashes)] if hashes else []),
     ]
     return Section("How it was made", [], tables=tables)
 

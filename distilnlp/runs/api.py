@@ -13,7 +13,7 @@ from distilnlp.recipe.sections import Recipe
 from distilnlp.recipe.text import recipe_values
 from distilnlp.runs.folder import REPORT
 from distilnlp.runs.runner import run
-from distilnlp.screen import Mode, use
+from distilnlp.screen import Mode, hush_libraries, use
 from distilnlp.tasks import TASKS
 from distilnlp.validation import parse_section
 
@@ -107,6 +107,7 @@ def distill(
         **keys,
     }
     use(screen)
+    hush_libraries(screen)
     recipe = parse_section(Recipe, recipe_values(None, _with_texts(given)))
     return DistillationResult(Path(recipe.output), run(recipe, overwrite=overwrite))
 

@@ -43,6 +43,19 @@ def use(mode: Mode = "auto") -> Screen:
     return _screen
 
 
+def hush_libraries(mode: Mode) -> None:
+    """Keep transformers from announcing a new head as a fault, and from a bar for each small file.
+
+    Args:
+        mode: of the screen; `verbose` leaves all but the bars.
+    """
+    import transformers
+
+    if mode != "verbose":
+        transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+
+
 def _chosen(mode: Mode) -> Screen:
     if os.environ.get("RANK", "0") != "0":
         return Quiet()
