@@ -226,9 +226,10 @@ def test_an_optimizer_that_would_miss_the_projections_is_refused(tmp_path: Path)
 @pytest.mark.parametrize("kind", ["rows", "stream"])
 @pytest.mark.parametrize("split", ["train_dataset", "eval_dataset"])
 def test_text_that_was_not_tokenised_is_refused_with_the_way(make_trainer: MakeTrainer, kind: str, split: str) -> None:
-    rows = tiny_rows(4) if kind == "rows" else tiny_rows(4).to_iterable_dataset()
+    texts = tiny_rows(4).rename_column("text", "review")  # of another name than those that are tokenised
+    rows = texts if kind == "rows" else texts.to_iterable_dataset()
     message = (
-        r"must be tokenised, but has no column 'input_ids', only \['text', 'label'\].*data\.map\(lambda rows: token"
+        r"must be tokenised, but has no column 'input_ids', only \['review', 'label'\].*data\.map\(lambda rows: token"
     )
     with pytest.raises(DistillationError, match=message):
         make_trainer(**{split: rows})

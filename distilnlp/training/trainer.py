@@ -22,6 +22,7 @@ from distilnlp.training.arguments import DistillationTrainingArguments
 from distilnlp.training.checkpoints import checkpoint_to_resume, seal_checkpoint
 from distilnlp.training.component_log import RunningLosses
 from distilnlp.training.evaluation_log import EvaluationLog
+from distilnlp.training.raw_text import RawText
 from distilnlp.training.sampling import SeededByEpoch, own_rows, without_repeated
 from distilnlp.training.teacher_side import TeacherSide
 from distilnlp.training.trained import Trained
@@ -40,7 +41,9 @@ class DistillationTrainer(Trainer):
             `Teacher` protocol. It runs in eval mode, without gradient, and is neither trained nor saved. None for
             training on the labels alone (`soft_loss_weight=0`).
         args: the arguments; None = the defaults with `output_dir="trainer_output"`.
-        train_dataset: rows as for the Trainer. A row whose label is null or -100 has no hard loss and a full soft loss.
+        train_dataset: rows as for the Trainer; or, with a `processing_class` and no `data_collator`, rows with the
+            column `text`, and for pairs `text_pair`, which are tokenised here; the same for `eval_dataset`. A row whose
+            label is null or -100 has no hard loss and a full soft loss.
         data_collator: None = the task's, which pads and understands null labels.
         teacher_processing_class: the teacher's tokenizer where it is another than the student's. The rows then carry
             the teacher's encoding too, in columns named `teacher_input_ids`, `teacher_attention_mask` and so on. For an
@@ -93,6 +96,8 @@ class DistillationTrainer(Trainer):
         checks.check_finite(student=self.model, teacher=self.teacher.given)
         self.data_collator = self.teacher.collator(data_collator, processing_class, self.distillation_objective)
         self._may_be_text = data_collator is not None  # which may tokenise it
+        teachers = teacher_model if isinstance(teacher_model, Sequence) else [teacher_model]
+        self._raw_text = RawText(None if self._may_be_text else processing_class, teachers, teacher_processing_class)
         self.train_dataset = self._with_student_labels(train_dataset, "training")
         checks.check_batch_size(self.distillation_objective, args, self.task.texts_a_row(self.train_dataset))
         self.eval_dataset = self._with_student_labels(eval_dataset, "evaluation")
@@ -118,6 +123,7 @@ class DistillationTrainer(Trainer):
     def _with_student_labels(self, dataset: Any, split: str) -> Any:
         if isinstance(dataset, dict):
             return type(dataset)({name: self._with_student_labels(part, name) for name, part in dataset.items()})
+        dataset = self._raw_text.tokenised(dataset, split, self.task, self.model)
         checks.check_tokens(dataset, split, self._id_limits, self._may_be_text)
         return self.task.align_labels(dataset, self._label_names, self.task.num_classes(self.model.config), split)
 

@@ -144,7 +144,12 @@ CALLS = [
     trainer("labels in words", "label", lambda: {"train_dataset": rows_with(label=["film"] * 6)}),
     trainer("labels in lists", "label", lambda: {"train_dataset": rows_with(label=[[0]] * 6)}),
     trainer("labels of other names", "labels", lambda: {"train_dataset": other_order()}),
-    trainer("rows that are not tokenised", "input_ids|token", lambda: {"train_dataset": tiny_rows(6)}, trains=True),
+    trainer(
+        "rows that are not tokenised",
+        "input_ids|token",
+        lambda: {"train_dataset": tiny_rows(6).rename_column("text", "review")},
+        trains=True,
+    ),
     trainer(
         "token ids in words", "input_ids", lambda: {"train_dataset": rows_with(input_ids=[["a", "b"]] * 6)}, trains=True
     ),
