@@ -1,6 +1,5 @@
 """The model card in the student's folder: what it is, what it kept, what it saves, how to load it."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +7,9 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from distilnlp.evaluation import summary_table
 from distilnlp.files import write_text
-from distilnlp.recipe.defaults import build_arguments
 from distilnlp.runs.plan import Plan
+from distilnlp.training.card import TAGS, objective_text
 
-CARD = "README.md"  # where the Hub looks for it
 TEMPLATE = Path(__file__).with_name("model_card.md")
 
 
@@ -25,7 +23,7 @@ def write_model_card(path: Path, plan: Plan, results: dict[str, Any]) -> None:
         model_name=name,
         library_name="transformers",
         pipeline_tag=task.pipeline_tag,
-        tags=["distilnlp", "knowledge-distillation"],
+        tags=list(TAGS),
         base_model=[name for name in teachers if _is_on_hub(name)] or None,
         eval_results=[
             EvalResult(metric_type=metric, metric_value=round(figures["value"], 4), **of_result)
@@ -45,7 +43,7 @@ def write_model_card(path: Path, plan: Plan, results: dict[str, Any]) -> None:
         options=task.pipeline_options and f", {task.pipeline_options}",
         table=summary_table(results["models"]),
         max_length=plan.max_length,
-        objective=_objective(plan),
+        objective=objective_text(plan.student_args),
         **{key: results[key] for key in ("verdict", "rows", "environment")},
     )
     write_text(path, str(card))
@@ -62,13 +60,3 @@ def _teacher(plan: Plan) -> str:
         return f"answers given in the data ({', '.join(config.columns)})"
     names = [name if _is_on_hub(name) else "/".join(Path(name).parts[-2:]) for name in config.models]
     return " and ".join(f"`{name}`" for name in names)
-
-
-def _objective(plan: Plan) -> str:
-    args = build_arguments(plan.trainings["student"], plan.recipe.seed, Path(plan.recipe.output))
-    parts = [f"{args.hard_loss_weight} x hard loss", f"{args.soft_loss_weight} x soft loss"]
-    parts += [f"{loss.weight} x {loss.name}" for loss in args.parsed_losses]
-    text = " + ".join(parts) + f", temperature {args.temperature}"
-    if args.schedules:
-        text += f", schedules {json.dumps(args.schedules)}"
-    return text + (", each weight divided by the running size of its loss" if args.balance_losses else "")

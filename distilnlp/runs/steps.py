@@ -22,7 +22,7 @@ from distilnlp.report import write_report
 from distilnlp.runs.folder import CACHE, FOLDS, MEMBERS, REPORT
 from distilnlp.runs.graph import Step
 from distilnlp.runs.measurement import measure_run, predict, readings_of_run
-from distilnlp.runs.model_card import CARD, write_model_card
+from distilnlp.runs.model_card import write_model_card
 from distilnlp.runs.models import cut_student, load_labelled, new_head
 from distilnlp.runs.plan import Plan
 from distilnlp.runs.provenance import provenance
@@ -32,6 +32,7 @@ from distilnlp.runs.teacher import RunTeacher
 from distilnlp.runs.teacher_worth import warn_of_teacher
 from distilnlp.runs.training import FINISHED, distil, learn_labels
 from distilnlp.signals import FOLD, student_view
+from distilnlp.training.card import CARD
 
 logger = logging.getLogger(__name__)
 

@@ -17,6 +17,7 @@ from distilnlp.runs.rows import EncodedRows, RunRows
 from distilnlp.runs.stages import HISTORY
 from distilnlp.signals import TEACHER
 from distilnlp.teachers import DistillationCollator, Teacher
+from distilnlp.training.card import CARD
 from distilnlp.training.checkpoints import forget_newer, last_complete_checkpoint
 from distilnlp.training.history import HistoryCallback, keep_logs
 from distilnlp.training.progress import ProgressOfStep
@@ -99,8 +100,9 @@ def _train(plan: Plan, name: str, work: Path, encoded: EncodedRows, values: dict
         remove(work / FINISHED)  # a kill may have left half of it
     trainer.save_model(str(work / FINISHED))
     if is_main:
-        # A pickle has no place in a deployed folder.
-        (work / FINISHED / "training_args.bin").unlink(missing_ok=True)
+        # A pickle has no place in a deployed folder, and the run writes a card of its own, with figures.
+        for name in ("training_args.bin", CARD):
+            (work / FINISHED / name).unlink(missing_ok=True)
         keep_logs(work, work / FINISHED / HISTORY, FINISHED, history.name)
         shutil.copy2(history, work / FINISHED)
     return work / FINISHED

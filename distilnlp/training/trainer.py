@@ -1,6 +1,7 @@
 """DistillationTrainer: the Trainer of transformers, with a teacher and an objective. Glue only."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from distilnlp.tasks import Task, profile_of, task_of
 from distilnlp.teachers import Teacher
 from distilnlp.training import refusals as checks
 from distilnlp.training.arguments import DistillationTrainingArguments
+from distilnlp.training.card import TAGS, write_short_card
 from distilnlp.training.checkpoints import checkpoint_to_resume, seal_checkpoint
 from distilnlp.training.component_log import RunningLosses
 from distilnlp.training.evaluation_log import EvaluationLog
@@ -96,6 +98,7 @@ class DistillationTrainer(Trainer):
         checks.check_finite(student=self.model, teacher=self.teacher.given)
         self.data_collator = self.teacher.collator(data_collator, processing_class, self.distillation_objective)
         self._may_be_text = data_collator is not None  # which may tokenise it
+        self._given_teacher = teacher_model
         teachers = teacher_model if isinstance(teacher_model, Sequence) else [teacher_model]
         self._raw_text = RawText(None if self._may_be_text else processing_class, teachers, teacher_processing_class)
         self.train_dataset = self._with_student_labels(train_dataset, "training")
@@ -294,6 +297,13 @@ class DistillationTrainer(Trainer):
         finally:
             self.model = running
 
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the student as the Trainer does, with a model card unless one is there."""
+        super().save_model(output_dir, _internal_call)
+        if self.args.should_save and not _internal_call:  # a checkpoint needs none
+            folder = Path(output_dir or str(self.args.output_dir))
+            write_short_card(folder, self.model, self.task, self._given_teacher, self.args, self.state)
+
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
         if self.args.should_save:
@@ -318,5 +328,5 @@ class DistillationTrainer(Trainer):
     def create_model_card(self, **kwargs: Any) -> None:  # type: ignore[override]
         """Write the Trainer's model card, tagged as distilled. Takes what `Trainer.create_model_card` takes."""
         tags = kwargs.pop("tags", None) or []
-        kwargs["tags"] = sorted({*([tags] if isinstance(tags, str) else tags), "distilnlp", "knowledge-distillation"})
+        kwargs["tags"] = sorted({*([tags] if isinstance(tags, str) else tags), *TAGS})
         super().create_model_card(**kwargs)
