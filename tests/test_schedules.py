@@ -145,6 +145,14 @@ def test_weights_that_stay_are_not_logged(make_trainer: MakeTrainer) -> None:
     assert logged_weights(trainer) == [{}, {}]
 
 
+def test_a_temperature_that_changes_is_logged_and_one_that_stays_is_not(make_trainer: MakeTrainer) -> None:
+    schedules = {"temperature": {"name": "linear", "end": 1.0}}
+    trainer = trained(make_trainer, temperature=3.0, max_steps=4, schedules=schedules)
+    logged = [entry["temperature"] for entry in losses_logged(trainer)]
+    assert logged == pytest.approx([3.0 - 2.0 * step / 4 for step in range(4)])
+    assert not any("temperature" in entry for entry in losses_logged(trained(make_trainer, max_steps=2)))
+
+
 def test_a_weight_of_zero_in_the_warm_up_leaves_its_component_in_the_logs(make_trainer: MakeTrainer) -> None:
     trainer = trained(make_trainer, schedules={"hard_loss": {"name": "constant", "warmup": 0.5}})
     entries = losses_logged(trainer)

@@ -85,6 +85,11 @@ class Objective:
         """Whether a weight has a schedule."""
         return bool(self._schedules.keys() - {TEMPERATURE})
 
+    @property
+    def changes_temperature(self) -> bool:
+        """Whether the temperature has a schedule."""
+        return TEMPERATURE in self._schedules
+
     def count(self, batch: Batch) -> Tensor:
         """Return `[components]`: how many items of this batch each component counts; 0 in one that is repeated."""
         counts = torch.stack([component.count(batch) for component in self.components])

@@ -29,7 +29,7 @@ class Bar:
     done: int = 0
     figures: Mapping[str, str] = field(default_factory=dict)
     is_done: bool = False
-    start: float = field(default_factory=time.monotonic)
+    start: float = field(default_factory=lambda: time.monotonic())
     end: float | None = None
     widget: Any = None
     tell: Callable[["Bar"], None] | None = None

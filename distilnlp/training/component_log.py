@@ -87,10 +87,12 @@ class RunningLosses:
         return self._objective.total(values, progress, self._balance.factors)
 
     def take(self, progress: float) -> dict[str, float]:
-        """Return what `ComponentLog.read` does since the last time, with effective weights where these change."""
+        """Return what `ComponentLog.read` does since the last time, with weights and the temperature if they change."""
         means = self._log.read()
         self._log.clear()
         objective, balance = self._objective, self._balance
+        if objective.changes_temperature:
+            means["temperature"] = objective.temperature(progress)
         if balance is None and not objective.changes_weights:
             return means
         factors = [1.0] * len(objective.components) if balance is None else balance.factors.tolist()
