@@ -17,6 +17,8 @@ from distilnlp.cli import commands as cli
 from distilnlp.cli.flags import SHORT, recipe_keys
 from distilnlp.errors import DistillationError, NonFiniteLossError
 from distilnlp.recipe.reserved import RESERVED_ARGUMENTS
+from tests.test_runs import save_model
+from tests.tiny import tiny_model
 
 HELD = ("baseline.", "teacher.finetune.")  # the arguments of `training` again
 
@@ -396,3 +398,15 @@ def test_launch_hands_the_command_to_accelerate(monkeypatch: pytest.MonkeyPatch)
 def test_launch_without_a_command_is_refused(capsys: Any) -> None:
     assert cli.main(["launch", "--num_processes", "2"]) == 2
     assert "expected a command to launch" in capsys.readouterr().err
+
+
+def test_with_json_every_line_on_standard_output_is_an_event(tmp_path: Path, capsys: Any) -> None:
+    save_model(tmp_path / "teacher", tiny_model(num_hidden_layers=2))
+    (tmp_path / "d.csv").write_text("text,label\n" + "a film,film\na fund,money\na match,sport\n" * 8)
+    words = ["--teacher", str(tmp_path / "teacher"), "--data", str(tmp_path / "d.csv"), "--output", str(tmp_path / "o")]
+    assert cli.main(["distill", *words, "--dry-run", "--json"]) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert "train     19 rows" in events[-1]["plan"]
+    assert cli.main(["distill", *words, "--json", "--student.num_layers", "9"]) == 2
+    failed = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (failed["event"], failed["status"]) == ("error", 2)

@@ -20,9 +20,13 @@ def run(args: argparse.Namespace) -> None:
 
     from distilnlp.cli.results import show_results
     from distilnlp.runs import dry_run, run
+    from distilnlp.screen import current
 
     if args.dry_run:
-        print(dry_run(recipe, args.overwrite))
+        plan = dry_run(recipe, args.overwrite)
+        current().event("results", plan=plan)
+        if args.mode != "json":
+            print(plan)
         return
     results = run(recipe, overwrite=args.overwrite)
     if PartialState().is_main_process:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from distilnlp.cli.begin import begin
 from distilnlp.errors import DistillationError, shown
 from distilnlp.files import expanded, write_text
+from distilnlp.screen import current
 
 if TYPE_CHECKING:
     from distilnlp.runs.proposal import Proposal, Wishes
@@ -56,6 +57,9 @@ def run(args: argparse.Namespace) -> None:
     proposal.check()
     write_text(file, proposal.recipe_text())
     name = shlex.quote(str(file))
+    current().event("results", recipe=str(file))
+    if args.mode == "json":
+        return
     print(f"{_summary(proposal)}\nrecipe    {file}\n")
     print(f"Read it, then check it and run it:\n  distilnlp distill {name} --dry-run\n  distilnlp distill {name}")
 
