@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from datasets import Features, Value
 from transformers import AutoModelForMultipleChoice, AutoModelForQuestionAnswering
 
 from distilnlp import DistillationTrainer, DistillationTrainingArguments, losses
@@ -35,6 +36,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 LEAST = {"output": "out", "teacher": {"model": "teacher"}, "data": {"source": "train.jsonl"}}
+TEXTS = Features({"text": Value("string"), "label": Value("string")})
 LENGTH = 125
 
 # Predictions and labels of each task, as its evaluation reads them.
@@ -303,6 +305,9 @@ def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     for folder, model in models.items():
         model.save_pretrained(folder)
         tiny_tokenizer().save_pretrained(folder)
+    tiny_model(num_hidden_layers=2).save_pretrained("my-classifier")
+    tiny_tokenizer().save_pretrained("my-classifier")
+    tiny_rows(40).map(lambda row: {"label": TOPICS[row["label"]]}, features=TEXTS).to_csv("train.csv", index=False)
     [(_, tagged)] = blocks(section(DOCS / "tasks.md", "### `token_classification`"), "json")
     for split in ("train", "test"):
         Path(f"{split}.jsonl").write_text(tagged, encoding="utf-8")

@@ -36,6 +36,7 @@ METHODS = {
     "_save_checkpoint",
     "_save_optimizer_and_scheduler",
     "_set_signature_columns_if_needed",
+    "save_model",
 }
 # Attributes of the Trainer that an instance of ours sets anew, to what the Trainer makes of them.
 ATTRIBUTES = {
