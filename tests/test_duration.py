@@ -32,13 +32,14 @@ def test_each_step_that_is_left_is_told_and_no_other(
     steps = Steps(Plan(made))
     everything = [*steps.trainings, steps.answers]
     seconds = duration.expected_seconds(steps, everything)
-    assert list(seconds) == ["teacher", "baseline", "teacher's answers", "student", "evaluation"]
+    assert list(seconds) == ["teacher", "baseline", "teacher's answers", "student", "predictions", "evaluation"]
     rows, tests = len(steps.plan.data.train), len(steps.plan.data.test)
     assert seconds["teacher's answers"] == pytest.approx(rows * 0.1 * 10)
     teacher = duration._training(steps.plan.trainings["teacher"], len(steps.plan.data.labelled), PACE.scaled(10, 4))
     assert seconds["teacher"] == pytest.approx(teacher)
-    assert seconds["evaluation"] == pytest.approx(tests * (0.1 * 10 + 2 * 0.1))
-    assert list(duration.expected_seconds(steps, [steps.student])) == ["student", "evaluation"]
+    assert seconds["predictions"] == pytest.approx(tests * (0.1 * 10 + 2 * 0.1))
+    assert seconds["evaluation"] == 0.0  # no speed is measured
+    assert list(duration.expected_seconds(steps, [steps.student])) == ["student", "predictions", "evaluation"]
 
 
 def test_a_pace_is_measured_on_the_machine_and_the_draws_stay_as_they_are(folder: Path) -> None:  # noqa: F811

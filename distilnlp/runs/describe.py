@@ -42,8 +42,13 @@ def describe(plan: Plan) -> str:
         f"baseline  {'the same student on the labels alone' if recipe.baseline else 'none (baseline: true adds it)'}",
         f"output    {recipe.output}",
     ]
+    return "\n".join(map(wrapped, lines))
+
+
+def wrapped(line: str) -> str:
+    """Return a line of the plan, what it is about and then a text, as lines of at most 79 columns."""
     wrap = TextWrapper(WIDTH - len(INDENT), break_long_words=False, break_on_hyphens=False)
-    return "\n".join(line[: len(INDENT)] + f"\n{INDENT}".join(wrap.wrap(line[len(INDENT) :])) for line in lines)
+    return line[: len(INDENT)] + f"\n{INDENT}".join(wrap.wrap(line[len(INDENT) :]))
 
 
 def labels_text(data: PreparedData) -> str:
@@ -56,5 +61,5 @@ def labels_text(data: PreparedData) -> str:
 
 def _shape(model: PreTrainedModel) -> str:
     layers, width = (getattr(model.config, name, None) for name in ("num_hidden_layers", "hidden_size"))
-    size = f"{layers} layers x {width}, " if layers and width else ""
+    size = f"{layers} layer{'s' * (layers != 1)} x {width}, " if layers and width else ""
     return f"{model.config.model_type}, {size}{model.num_parameters() / 1e6:.1f}M parameters"

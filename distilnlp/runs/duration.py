@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from distilnlp.evaluation.latency import DEFAULT_PLAN
 from distilnlp.models.running import in_eval_mode, wait_for
+from distilnlp.runs.describe import wrapped
 from distilnlp.runs.graph import Step
 from distilnlp.runs.plan import Plan
 from distilnlp.runs.rows import EncodedRows
@@ -65,7 +66,7 @@ def say_how_long(steps: Steps) -> None:
     whole = sum(seconds.values())
     parts = ", ".join(f"{title} {as_time(each)}" for title, each in seconds.items() if each > whole / 50)
     at_most = "at the most " if steps.plan.stopped else ""
-    logger.info("time      about %s%s", at_most, as_time(whole) + (f": {parts}" if whole > BRIEF else ""))
+    logger.info("%s", wrapped(f"time      about {at_most}{as_time(whole)}" + (f": {parts}" if whole > BRIEF else "")))
 
 
 def expected_seconds(steps: Steps, left: Sequence[Step]) -> dict[str, float]:
@@ -98,7 +99,8 @@ def expected_seconds(steps: Steps, left: Sequence[Step]) -> dict[str, float]:
     answers = [asking, *[own.answer] * (1 if steps.baseline is None else 2)]  # of each measured model, for a row
     is_timed, limit = plan.recipe.evaluation.speed, DEFAULT_PLAN.max_seconds
     timed = sum(min(limit, DEFAULT_PLAN.rows * each) for each in answers) if is_timed else 0.0
-    return {**seconds, steps.evaluation.title: len(plan.data.test) * sum(answers) + timed}
+    predicting = len(plan.data.test) * sum(answers)
+    return {**seconds, steps.predictions.title: predicting, steps.evaluation.title: timed}
 
 
 def measured_pace(shape: PreTrainedModel, rows: EncodedRows, args: Any) -> Pace:
