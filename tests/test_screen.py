@@ -160,8 +160,8 @@ class Terminal(io.StringIO):
         ("verbose", {}, False, Plain),
         ("quiet", {}, True, Quiet),
         ("json", {}, True, JsonLines),
-        ("auto", {"RANK": "1"}, True, Quiet),
-        ("json", {"RANK": "1"}, True, Quiet),
+        ("auto", {"RANK": "1"}, True, Screen),
+        ("json", {"RANK": "1"}, True, Screen),
         ("auto", {"RANK": "0"}, True, Live),
     ],
 )

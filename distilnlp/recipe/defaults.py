@@ -55,7 +55,8 @@ def build_arguments(values: dict[str, Any], seed: int, output_dir: Path) -> Dist
         DistillationError: arguments that do not fit together, or an objective that cannot be.
     """
     # The Trainer takes half precision on a CPU only if it is told that the CPU is meant.
-    hardware = {"use_cpu": not torch.accelerator.is_available(), "seed": seed}
+    hardware: dict[str, Any] = {"use_cpu": not torch.accelerator.is_available(), "seed": seed}
+    hardware["log_level_replica"] = "error"  # the first process says what there is to say
     if "bf16" not in values and "fp16" not in values:
         hardware["bf16"] = bf16_is_fast()
     try:

@@ -56,8 +56,9 @@ class Bar:
 
     @property
     def remaining(self) -> float | None:
-        """Seconds that it is likely to take still; None where nothing tells."""
-        return self.seconds / self.share - self.seconds if self.share and self.seconds > 1 else None
+        """Seconds that it is likely to take still; None where nothing tells, or nothing is left."""
+        is_told = 0 < self.share < 1 and self.seconds > 1
+        return self.seconds / self.share - self.seconds if is_told else None
 
     def advance(self, count: int = 1, total: int | None = None, figures: Mapping[str, str] | None = None) -> None:
         """Count further units as done."""

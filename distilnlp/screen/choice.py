@@ -58,7 +58,7 @@ def hush_libraries(mode: Mode) -> None:
 
 def _chosen(mode: Mode) -> Screen:
     if os.environ.get("RANK", "0") != "0":
-        return Quiet()
+        return Screen()
     if mode == "quiet":
         return Quiet()
     if mode == "json":
