@@ -117,7 +117,7 @@ def test_an_unknown_flag_like_no_other_is_refused_without_a_guess(flag: str) -> 
 def test_wrong_input_ends_with_2_and_a_message(capsys: Any) -> None:
     assert cli.main(["distill", "--output", "out"]) == 2
     error = capsys.readouterr().err
-    assert "'teacher' is missing" in error
+    assert "--teacher, --data are missing. Give them, or a recipe" in error
     assert "Traceback" not in error
 
 

@@ -22,7 +22,6 @@ def begin(doing: str, mode: Mode) -> None:
     """
     use(mode).say(f"{shortened(redacted(doing), 200)} (loading the libraries)")
     if "transformers" not in sys.modules:
-        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")  # the screen shows what takes long
         gc.disable()  # what modules make stays: to search it for garbage takes a seventh of the time
         with _leaving_at_an_interrupt():
             import_module("distilnlp.runs")

@@ -91,9 +91,8 @@ def _run(words: list[str]) -> None:
         if not words:
             raise DistillationError(f"COMMAND is missing: one of {', '.join(COMMANDS)}.")
     elif name not in COMMANDS:
-        raise DistillationError(
-            f"there is no COMMAND {shown(name)}: there are {', '.join(COMMANDS)}.{did_you_mean(name, COMMANDS)}"
-        )
+        hint = did_you_mean(name, [*COMMANDS, "--help", "--version"])
+        raise DistillationError(f"there is no COMMAND {shown(name)}: there are {', '.join(COMMANDS)}.{hint}")
     else:
         args = read_words(parser_of(name), rest)
         args.mode = modes[0] if modes else "auto"

@@ -303,16 +303,14 @@ def check_flags(words: Sequence[str], parser: argparse.ArgumentParser) -> None:
             and any(key.startswith(f"{flag[2:]}.") for key in flags.keys)
         ):
             raise DistillationError(f"{flag} is a section of a recipe. Give its keys, each as {flag}.KEY VALUE.")
+        short = next((own for own, whole in flags.short.items() if whole == flag), None) if flags is not None else None
+        named = f"{shortened(flag, 200)}{f' ({short})' if short else ''}"
         if action.dest in given and action.metavar != REPEATABLE:
-            raise DistillationError(
-                f"the flag {shortened(flag, 200)} is given twice, by either of its names. Give it once."
-            )
+            raise DistillationError(f"the flag {named} is given twice. Give it once.")
         given.add(action.dest)
         rest = words[place + 1 : place + 2]
         if action.nargs is None and not has_value and (not rest or rest[0].startswith("--")):
-            raise DistillationError(
-                f"the flag {shortened(flag, 200)} has no value. Write {shortened(flag, 200)} VALUE."
-            )
+            raise DistillationError(f"the flag {named} has no value. Write {shortened(flag, 200)} VALUE.")
 
 
 def _hint(flag: str, known: Sequence[str]) -> str:

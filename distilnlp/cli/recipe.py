@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from distilnlp.cli.begin import begin
 from distilnlp.cli.flags import RecipeFlags, common_flags
+from distilnlp.errors import DistillationError
 from distilnlp.recipe.text import recipe_values
 
 if TYPE_CHECKING:
@@ -34,6 +35,12 @@ def add_recipe(parser: argparse.ArgumentParser, name: str) -> None:
 def read_recipe(args: argparse.Namespace, purpose: str) -> "Recipe":
     """Read and check a recipe, what can be checked at once first."""
     values = recipe_values(args.recipe, args.overrides)
+    missing = [f"--{name}" for name in ("teacher", "data", "output") if name not in values]
+    if missing and args.recipe is None:
+        raise DistillationError(
+            f"{', '.join(missing)} {'are' if len(missing) > 1 else 'is'} missing. Give "
+            f"{'them' if len(missing) > 1 else 'it'}, or a recipe; `distilnlp init` writes one."
+        )
     begin(f"{purpose} {args.recipe or values.get('output')}", args.mode)
     from distilnlp.recipe.sections import Recipe
     from distilnlp.validation import parse_section

@@ -44,13 +44,15 @@ def use(mode: Mode = "auto") -> Screen:
 
 
 def hush_libraries(mode: Mode) -> None:
-    """Keep transformers from announcing a new head as a fault, and from a bar for each small file.
+    """Keep transformers from announcing a new head as a fault, and it and datasets from bars for what is brief.
 
     Args:
         mode: of the screen; `verbose` leaves all but the bars.
     """
+    import datasets
     import transformers
 
+    datasets.disable_progress_bars()
     if mode != "verbose":
         transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()

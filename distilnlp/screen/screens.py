@@ -44,10 +44,11 @@ class Bars(Screen):
         """Open a bar."""
         from tqdm.auto import tqdm
 
-        bar.widget = tqdm(total=bar.total, desc=bar.title, unit=bar.unit, leave=False, delay=BRIEF)
+        bar.widget = tqdm(total=bar.total, desc=bar.title, unit=f" {bar.unit}", leave=False, delay=BRIEF)
 
     def moved(self, bar: Bar) -> None:
         """Move the bar."""
+        bar.widget.total, bar.widget.unit = bar.total, f" {bar.unit}"  # a training tells them when it has begun
         bar.widget.set_postfix(bar.figures, refresh=False)
         bar.widget.update(bar.done - bar.widget.n)
 
