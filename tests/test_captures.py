@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from distilnlp.errors import DistillationError
 from distilnlp.models.captures import Captures, capturing, check_capturable, eager_attention, layers_of
-from tests.tiny import FAMILIES, SHAPE, tiny_model
+from tests.tiny import FAMILIES, LIKE_BERT, SHAPE, tiny_model
 
 HEADS, HEAD_DIM, LAYERS = 2, 8, 4
 ALL_LAYERS = range(1, LAYERS + 1)
@@ -29,7 +29,7 @@ DEBERTA = {
     "share_att_key": True,
 }
 ALL_FAMILIES = (*FAMILIES, "deberta-v2")
-PLAIN_SCORES = ("bert", "roberta", "electra", "distilbert")
+PLAIN_SCORES = ("bert", *LIKE_BERT, "electra", "distilbert")
 BERT_LINEARS = ("encoder.layer.{}.attention.self", "query key value")
 LINEARS = {
     "distilbert": ("transformer.layer.{}.attention", "q_lin k_lin v_lin"),

@@ -17,6 +17,7 @@ from distilnlp.objective import LOSSES, Component
 from distilnlp.tasks import TASKS
 from tests.conftest import tiny_arguments
 from tests.distributed_gradients import Recorder
+from tests.tiny import LIKE_BERT as SAME_PARTS
 from tests.tiny import tiny_model, tiny_tokenizer
 from tests.tiny_tasks import task_data, task_model, task_rows, task_student, task_teacher
 from tests.trainer_tools import Watcher, losses_logged
@@ -34,8 +35,8 @@ REFUSED = {
 }
 FITTING = [(task, loss) for task in TASKS for loss in LOSSES if loss not in REFUSED.get(task, ())]
 UNFIT = [(task, loss) for task, losses in REFUSED.items() for loss in losses]
-CAPTURED = ("bert", "roberta", "electra", "mpnet", "distilbert", "deberta-v2", "modernbert")
-PLAIN_SCORES = ("bert", "roberta", "electra", "distilbert")
+CAPTURED = ("bert", *SAME_PARTS, "electra", "mpnet", "distilbert", "deberta-v2", "modernbert")
+PLAIN_SCORES = ("bert", *SAME_PARTS, "electra", "distilbert")
 
 
 def trainer_of(

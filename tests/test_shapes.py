@@ -65,7 +65,7 @@ def test_states_that_do_not_fit_the_tokens_are_refused_in_the_forward_pass(archi
 
 # ---- How long a text a model reads ----
 
-FROM_PADDING = ["camembert", "data2vec-text", "esm", "ibert", "longformer", "luke", "markuplm", "xlm-roberta", "xmod"]
+FROM_PADDING = ["esm", "ibert", "longformer", "luke", "markuplm", "xmod"]
 ROTARY = {"modernbert"}  # which may read on
 
 

@@ -35,7 +35,7 @@ from tests.tiny_tasks import (
 Batch = dict[str, Tensor]
 TEMPERATURE = 2.0
 TOKENS = "token_classification"
-FAMILIES = ("bert", "roberta", "electra", "mpnet", "distilbert", "modernbert", "deberta-v2")
+FAMILIES = ("bert", "roberta", "xlm-roberta", "electra", "mpnet", "distilbert", "modernbert", "deberta-v2")
 LABELS = {"label", "labels", "start_positions", "end_positions"}
 every_task = pytest.mark.parametrize("task", TASKS)
 

@@ -63,7 +63,7 @@ def test_the_call_of_the_readme(tmp_path: Path) -> None:
     assert reloaded.config.id2label == dict(enumerate(TOPICS))
 
 
-@pytest.mark.parametrize("family", ["bert", "distilbert", "roberta", "modernbert"])
+@pytest.mark.parametrize("family", ["bert", "distilbert", "roberta", "xlm-roberta", "modernbert"])
 def test_families_of_students_learn_from_a_bert(make_trainer: MakeTrainer, family: str) -> None:
     trainer = make_trainer(tiny_student(family), losses=FEATURES, max_steps=30, learning_rate=5e-3)
     trainer.train()

@@ -20,6 +20,7 @@ from transformers import (
     AutoTokenizer,
     BertTokenizer,
     ByT5Tokenizer,
+    CamembertTokenizer,
     DebertaV2Tokenizer,
     DistilBertTokenizer,
     MPNetTokenizer,
@@ -28,6 +29,7 @@ from transformers import (
     PreTrainedTokenizerFast,
     RobertaTokenizer,
     TokenizersBackend,
+    XLMRobertaTokenizer,
     pipeline,
 )
 
@@ -93,6 +95,13 @@ def deberta() -> PreTrainedTokenizerBase:
     return DebertaV2Tokenizer(vocab=[*first, *map(tuple, scored)], unk_id=4)  # [MASK] lies beyond the pieces
 
 
+def xlm_roberta(tokenizer_class: Any = XLMRobertaTokenizer) -> PreTrainedTokenizerBase:
+    trainer = trainers.UnigramTrainer(vocab_size=120, show_progress=False)
+    scored = trained(models.Unigram(), trainer, pre_tokenizers.Metaspace())["vocab"]
+    first = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
+    return tokenizer_class(vocab=[*first, *map(tuple, scored), ("<mask>", 0.0)], model_max_length=38)
+
+
 def modernbert() -> PreTrainedTokenizerBase:
     pieces, merges = byte_pairs()
     tokenizer = Tokenizer(models.BPE(vocab=pieces, merges=merges))
@@ -131,6 +140,8 @@ ZOO: dict[str, tuple[str, Callable[[], PreTrainedTokenizerBase]]] = {
     "distilbert": ("distilbert", partial(bert, DistilBertTokenizer)),
     "mpnet": ("mpnet", mpnet),
     "roberta": ("roberta", roberta),
+    "xlm-roberta": ("xlm-roberta", xlm_roberta),
+    "camembert": ("camembert", partial(xlm_roberta, CamembertTokenizer)),
     "deberta-v2": ("deberta-v2", deberta),
     "modernbert": ("modernbert", modernbert),
     "characters": ("bert", characters),

@@ -36,7 +36,8 @@ WORDS = [
 ]
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 TOPICS = ("film", "money", "sport")
-FAMILIES = ("bert", "roberta", "electra", "mpnet", "distilbert", "modernbert")
+LIKE_BERT = ("roberta", "xlm-roberta", "camembert", "data2vec-text", "ernie")
+FAMILIES = ("bert", *LIKE_BERT, "electra", "mpnet", "distilbert", "modernbert")
 
 SHAPE = {
     "hidden_size": 16,

@@ -55,7 +55,8 @@ BERT = Family(
 
 FAMILIES = {
     "bert": BERT,
-    "roberta": BERT,
+    # Of the same parts: what differs is how positions are counted, and further embeddings.
+    **dict.fromkeys(("roberta", "xlm-roberta", "camembert", "data2vec-text", "ernie"), BERT),
     "electra": replace(BERT, embedding_projection="embeddings_project"),
     "mpnet": Family(
         "encoder.layer",
