@@ -72,6 +72,39 @@ def test_a_flag_is_a_key_of_the_recipe(words: list[str], key: str, value: Any) -
     assert overrides_of(*words) == {key: value}
 
 
+@pytest.mark.parametrize(
+    ("words", "source"),
+    [
+        (["--data", "a.csv", "--test", "b.csv"], {"train": "a.csv", "test": "b.csv"}),
+        (
+            ["--data", "a.csv", "--test", "b.csv", "--validation", "c.csv"],
+            {"train": "a.csv", "test": "b.csv", "validation": "c.csv"},
+        ),
+        (["--data", "{train: a.csv}", "--test", "b.csv"], {"train": "a.csv", "test": "b.csv"}),
+    ],
+    ids=["a test file", "both", "beside splits"],
+)
+def test_further_splits_stand_beside_the_data(
+    words: list[str], source: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr("distilnlp.runs.dry_run", lambda recipe, overwrite: seen.append(recipe) or "plan")
+    assert cli.main(["distill", "--teacher", "t", "--output", "o", "--dry-run", *words]) == 0
+    assert seen[0].data.source == source
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--test", "b.csv"], "--test names a file beside --data, but --data, the training rows, is missing"),
+        (["--data", "{train: a, test: b}", "--test", "c"], "--data names a test split already. Give each split once"),
+    ],
+)
+def test_a_split_that_is_given_twice_or_alone_is_refused(words: list[str], message: str, capsys: Any) -> None:
+    assert cli.main(["distill", "--teacher", "t", "--output", "o", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_only_what_is_given_is_set() -> None:
     assert overrides_of("recipe.yaml", "--dry-run") == {}
 

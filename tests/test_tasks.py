@@ -14,9 +14,11 @@ from transformers import AutoModelForCausalLM, BertModel, PreTrainedModel
 
 from distilnlp.errors import DistillationError
 from distilnlp.objective import HardLoss, SoftLoss
+from distilnlp.recipe.sections import Recipe
 from distilnlp.signals import SignalRequest, Signals
 from distilnlp.tasks import TASKS, profile_of, task_named, task_of
 from distilnlp.teachers import as_teacher
+from distilnlp.validation import parse_section
 from tests import naive_response as naive
 from tests.tiny import SHAPE, TOPICS, tiny_model
 from tests.tiny_tasks import (
@@ -368,3 +370,31 @@ def test_a_head_without_a_task_is_refused(make: Callable[[], Any]) -> None:
 def test_an_unknown_task_is_refused_with_a_hint() -> None:
     with pytest.raises(DistillationError, match="Did you mean 'regression'"):
         task_named("regresion")
+
+
+@pytest.mark.parametrize(
+    ("short", "name"),
+    [
+        ("ner", "token_classification"),
+        ("NER", "token_classification"),
+        ("Token-Classification", "token_classification"),
+        ("qa", "question_answering"),
+        ("question answering", "question_answering"),
+        ("multi-label", "multi_label_classification"),
+        ("multilabel", "multi_label_classification"),
+        ("mlm", "masked_lm"),
+        ("fill-mask", "masked_lm"),
+        ("classification", "single_label_classification"),
+        ("multiple-choice", "multiple_choice"),
+        ("sts", "regression"),
+    ],
+)
+def test_a_task_has_short_names(short: str, name: str) -> None:
+    assert task_named(short).name == name
+    values = {"output": "o", "teacher": {"model": "t"}, "data": {"source": "d.csv"}, "task": short}
+    assert parse_section(Recipe, values).task == name
+
+
+def test_an_unknown_task_is_refused_with_the_near_one() -> None:
+    with pytest.raises(DistillationError, match=r"no task 'nerr'\. Did you mean 'ner'\? The tasks are .*short names"):
+        task_named("nerr")

@@ -189,7 +189,8 @@ class Recipe(Section):
     output: PathOrName = Field(min_length=1, description="folder of the run")
     task: str | None = Field(
         default=None,
-        description="what is distilled: " + ", ".join(TASKS) + "; null = what a finished teacher's head is for, or "
+        description="what is distilled: " + ", ".join(TASKS) + ", or a short name such as ner, qa, "
+        "multi-label, mlm; null = what a finished teacher's head is for, or "
         "single_label_classification",
     )
     teacher: TeacherConfig
@@ -228,8 +229,7 @@ class Recipe(Section):
     @field_validator("task")
     @classmethod
     def _check_task(cls, value: str | None) -> str | None:
-        task_named(value)
-        return value
+        return None if value is None else task_named(value).name
 
     @field_validator("data")
     @classmethod

@@ -90,17 +90,40 @@ TASKS: dict[str, Task] = {
 }
 
 
+# What people call a task, beside its name; capitals and hyphens are as good as small letters and underscores.
+ALSO_CALLED = {
+    "classification": SINGLE_LABEL_CLASSIFICATION,
+    "text_classification": SINGLE_LABEL_CLASSIFICATION,
+    "sequence_classification": SINGLE_LABEL_CLASSIFICATION,
+    "single_label": SINGLE_LABEL_CLASSIFICATION,
+    "multi_label": MULTI_LABEL_CLASSIFICATION,
+    "multilabel": MULTI_LABEL_CLASSIFICATION,
+    "sts": REGRESSION,
+    "ner": TOKEN_CLASSIFICATION,
+    "pos": TOKEN_CLASSIFICATION,
+    "tagging": TOKEN_CLASSIFICATION,
+    "qa": QUESTION_ANSWERING,
+    "mlm": MASKED_LM,
+    "fill_mask": MASKED_LM,
+}
+
+
 def task_named(name: str | None) -> Task:
-    """Return a task by its name; None, for what names no task, stands for single-label classification.
+    """Return a task by its name, or a short one; None, for what names no task, stands for single-label classification.
 
     Raises:
         DistillationError: there is no such task.
     """
     if name is None:
         return SINGLE_LABEL_CLASSIFICATION
-    if name not in TASKS:
-        raise DistillationError(f"there is no task {name!r}.{did_you_mean(name, TASKS)} The tasks are {list(TASKS)}.")
-    return TASKS[name]
+    plain = name.strip().lower().replace("-", "_").replace(" ", "_")
+    known = {**ALSO_CALLED, **TASKS}
+    if plain not in known:
+        hint = did_you_mean(plain, known)
+        raise DistillationError(
+            f"there is no task {name!r}.{hint} The tasks are {list(TASKS)}; short names are {', '.join(ALSO_CALLED)}."
+        )
+    return known[plain]
 
 
 def task_of(model: PreTrainedModel) -> Task:
