@@ -211,3 +211,19 @@ def test_a_new_vocabulary_head_is_no_teacher() -> None:
     model.get_output_embeddings().bias.data.zero_()
     with pytest.raises(DistillationError, match="was never trained"):
         LiveTeacher(model)
+
+
+def test_the_task_decides_what_a_head_is_for_that_does_not_say_it(folder: Path) -> None:
+    model = task_model("multi_label_classification", num_hidden_layers=2)
+    model.config.problem_type = None  # as after a training loop of one's own
+    save_model(folder / "own", model)
+    given = {"teacher.model": str(folder / "own"), "teacher.finetune": False}
+    results = run(task_recipe(folder, "multi_label_classification", **given))
+    assert "micro_f1" in results["models"]["teacher"]["metrics"]
+    student = folder / "out" / "student"
+    assert json.loads((student / "config.json").read_text())["problem_type"] == "multi_label_classification"
+    data = task_recipe(folder, "multi_label_classification").data
+    again = evaluate_saved(str(student), data, str(folder / "own"), "multi_label_classification")
+    assert again["teacher"]["metrics"].keys() == results["models"]["teacher"]["metrics"].keys()
+    with pytest.raises(DistillationError, match="is a model for single_label_classification, not for regression"):
+        dry_run(task_recipe(folder, "regression", output=str(folder / "other"), **given))

@@ -97,6 +97,7 @@ def _run(words: list[str]) -> None:
         args = read_words(parser_of(name), rest)
         args.mode = modes[0] if modes else "auto"
         import_module(COMMANDS[name]).run(args)
+        _leave_the_others()
 
 
 def parser_of(name: str) -> argparse.ArgumentParser:
@@ -167,6 +168,13 @@ def _end(said: str, status: int) -> int:
     print(f"distilnlp: {said}", file=sys.stderr)
     current().event("error", text=said, status=status)
     return status
+
+
+def _leave_the_others() -> None:
+    """End the group of processes that worked together: its threads must not outlive the interpreter."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 @contextmanager

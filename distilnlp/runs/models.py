@@ -68,7 +68,7 @@ def load_finished(name: str, task: Task, trusted: Collection[str] = ()) -> PreTr
         )
     if missing:
         raise _lacks(name, missing)
-    own = task_of(model)
+    own = task_of(meant_for(model, task))
     if own is not task:
         raise DistillationError(f"{name} is a model for {own.name}, not for {task.name}. Set `task: {own.name}`.")
     if task.has_label_names:
@@ -119,6 +119,7 @@ def load_labelled(
     """
     may_run_code = bool(trusted) if isinstance(folder, Path) else folder in trusted
     model = task.auto_class.from_pretrained(str(folder), trust_remote_code=may_run_code, **options)
+    meant_for(model, task)
     has_names = label_names and set(label_names_of(model.config) or ()) == set(label_names)
     return model if has_names else named(model, label_names)
 
@@ -141,7 +142,7 @@ def shape_of_finished(name: str, task: Task, trusted: Collection[str] = ()) -> P
     config = load_pretrained(AutoConfig, name, trusted)
     if task.has_label_names:
         label_names_of(config)  # refuses names with a gap
-    return _shape(config, name, task, trusted)
+    return meant_for(_shape(config, name, task, trusted), task)
 
 
 def shape_of_new_head(
@@ -183,6 +184,16 @@ def label_list(model: PreTrainedModel, task: Task) -> list[str]:
     """Return a model's label names in logit order; none where the task has none."""
     config: Any = model.config
     return [config.id2label[index] for index in range(config.num_labels)] if task.has_label_names else []
+
+
+def meant_for(model: PreTrainedModel, task: Task) -> PreTrainedModel:
+    """Let the task decide what a head is for whose config does not say it, as after a training loop of one's own."""
+    config: Any = model.config
+    if getattr(config, "problem_type", None) is None and type(config) in task.model_classes:
+        config.problem_type = task.problem_type
+        if not task.fits(config):
+            config.problem_type = None
+    return model
 
 
 def named(model: PreTrainedModel, label_names: Sequence[str]) -> PreTrainedModel:
