@@ -87,7 +87,7 @@ def _conversion(path: Path, ending: str, form: FileForm) -> Any:
         return _copy_excel
     if ending == ".json" and _is_object(path, form):
         return _copy_object
-    if path.suffix.lower() in COMPRESSED or (ending != ".parquet" and _encoding(path, form) != "utf-8"):
+    if path.suffix.lower() in COMPRESSED or (ending != ".parquet" and encoding_of(path, form) != "utf-8"):
         return _copy_text if ending != ".parquet" else _copy_bytes
     return None
 
@@ -122,7 +122,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         raise DistillationError(f"cannot decompress {path}: {error}. Make or download it anew.") from error
 
 
-def _encoding(path: Path, form: FileForm) -> str:
+def encoding_of(path: Path, form: FileForm) -> str:
     """Return the encoding of a file of text, by what the recipe says or by the mark at its beginning."""
     with _opened(path) as file:
         start = bytes(file.read(4))
@@ -143,7 +143,7 @@ def _copy_bytes(path: Path, copy: Path, form: FileForm) -> None:
 
 
 def _copy_text(path: Path, copy: Path, form: FileForm) -> None:
-    encoding = _encoding(path, form)
+    encoding = encoding_of(path, form)
     if not encoding.startswith("utf-8") and form.encoding is None:
         logger.info("%s: read as %s, by the mark at its beginning", path, encoding.upper())
     decoder = codecs.getincrementaldecoder(encoding)()
@@ -222,14 +222,14 @@ def _is_object(path: Path, form: FileForm) -> bool:
         return False
     try:
         with _opened(path) as file:
-            return _rows_of(json.loads(bytes(file.read()).decode(_encoding(path, form)))) is not None
+            return _rows_of(json.loads(bytes(file.read()).decode(encoding_of(path, form)))) is not None
     except ValueError:  # said by the reader
         return False
 
 
 def _copy_object(path: Path, copy: Path, form: FileForm) -> None:
     with _opened(path) as file:
-        rows = _rows_of(json.loads(bytes(file.read()).decode(_encoding(path, form)))) or []
+        rows = _rows_of(json.loads(bytes(file.read()).decode(encoding_of(path, form)))) or []
     with copy.open("w", encoding="utf-8") as written:
         written.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 

@@ -4,8 +4,9 @@ import importlib
 import importlib.util
 import logging
 import os
+import re
 import traceback
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,18 @@ from typing import Any
 import pyarrow as pa
 from datasets import Dataset, DatasetDict, load_dataset, load_dataset_builder, load_from_disk
 
+from distilnlp.data.class_folders import find_class_folders, load_class_folders
+from distilnlp.data.config import USUAL_SPLITS
 from distilnlp.data.parts import unwritable_cache
 from distilnlp.data.plain_copies import BUILDERS, ENDINGS, FileForm, ending_of
 from distilnlp.data.source_files import is_pattern, load_files, misread, missing
 from distilnlp.errors import DistillationError, UnreachableError, did_you_mean, shortened, shown
 
 logger = logging.getLogger(__name__)
+
+ALL_SPLITS = ("train", *(name for names in USUAL_SPLITS.values() for name in names))
+# How tools name the parts of a split: `train-00000-of-00003`, `part-0001`, `train_2`.
+SHARD = re.compile(r"(.+?)[-_.]?\d+([-_]of[-_]\d+)?")
 
 
 def load_source(
@@ -104,6 +111,9 @@ def _load_folder(path: Path, wanted: Collection[str] | None, form: FileForm) -> 
             if "::" in str(path):
                 raise misread(path, "::")
             return _as_splits(load_from_disk(str(path)), str(path))
+        found = find_class_folders(path, [*(wanted or ()), *ALL_SPLITS])
+        if found is not None:
+            return load_class_folders(path, found, form)
         files = _files_of_splits(path, wanted) or _files_by_library(path)
         if files:
             return DatasetDict({split: load_files(names, form) for split, names in files.items()})
@@ -126,8 +136,12 @@ def _files_of_splits(path: Path, wanted: Collection[str] | None) -> dict[str, li
     for item in rows:
         if wanted is None or item.stem in wanted:
             files.setdefault(item.stem, []).append(str(item))
+    shards = {} if files else _shards(rows, wanted)
+    for split, names in shards.items():
+        logger.info("%s: the split %s is read from %d files, in the order of their names", path, split, len(names))
+    files |= shards
     for split, names in files.items():
-        if len(names) > 1:
+        if len(names) > 1 and split not in shards:
             raise DistillationError(
                 f"the folder {path} has several files for the split {split!r}: {[Path(name).name for name in names]}. "
                 "Keep one, or name the files that are meant as {split: file or files}."
@@ -149,6 +163,20 @@ def _files_of_splits(path: Path, wanted: Collection[str] | None) -> dict[str, li
             "of the folder %s nothing reads %s: name a file by its split, such as train.csv", path, shown(unused)
         )
     return files
+
+
+def _shards(rows: Sequence[Path], wanted: Collection[str] | None) -> dict[str, list[str]]:
+    """Return the parts of each split, by their names; of one name that is no split's, they are the training rows."""
+    found: dict[str, list[str]] = {}
+    for item in rows:
+        part = SHARD.fullmatch(item.stem)
+        if part is None:
+            return {}
+        found.setdefault(part[1], []).append(str(item))
+    known = {*ALL_SPLITS, *(wanted or ())}
+    if len(found) == 1 and not found.keys() & known:
+        return {"train": next(iter(found.values()))}
+    return {name: names for name, names in found.items() if wanted is None or name in wanted}
 
 
 def _files_by_library(path: Path) -> dict[str, list[str]]:
