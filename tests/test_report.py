@@ -133,6 +133,23 @@ def test_classes_are_told_by_what_is_found_of_them() -> None:
     assert len(calibration.plots) == 1
 
 
+@pytest.mark.filterwarnings("error")
+def test_any_text_can_be_the_name_of_a_class() -> None:
+    names = ["$a$ and $b", "日本語", r"\frac{x} %s", "<b>&amp;", "n" * 300]
+    answers = np.eye(5, dtype=np.float32)
+    given = evidence(
+        "single_label_classification",
+        np.arange(5),
+        {"teacher": answers, "student": answers[::-1].copy()},
+        [{"text": "x"}] * 5,
+        names,
+    )
+    svg = next(plot.svg for section in PARTS[given.task](given).sections() for plot in section.plots)
+    for shown in ("$a$ and $b", "日本語", r"\frac{x} %s", "&lt;b&gt;&amp;amp;"):
+        assert f">{shown}</text>" in svg
+    assert "n" * 40 not in svg
+
+
 def test_labels_have_thresholds() -> None:
     labels = np.array([[1.0, 0.0], [1.0, 1.0], [np.nan, 0.0]])
     student = np.array([[-0.5, -3.0], [2.0, 1.0], [5.0, -2.0]], dtype=np.float32)

@@ -2,6 +2,7 @@
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -67,8 +68,11 @@ def _style(name: str) -> Iterator[None]:
         "legend.frameon": False,
         "axes.grid": True,
         "axes.axisbelow": True,
+        "text.parse_math": False,  # a label may hold dollar signs
     }
-    with matplotlib.rc_context(options):
+    with matplotlib.rc_context(options), warnings.catch_warnings():
+        # The browser draws the letters, with its own fonts: what matplotlib's lacks only gets too little room.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         yield
 
 

@@ -27,7 +27,7 @@ from distilnlp.students import estimate_cost
 logger = logging.getLogger(__name__)
 
 ROWS = 16  # in a measured batch
-BUDGET = 0.8  # seconds, after a first step that warms up
+BUDGET = 0.8  # seconds, after a first pass that warms up; of a large model at least one step
 BRIEF = 60.0  # seconds: of a run that is shorter the parts are not told
 
 
@@ -112,18 +112,21 @@ def measured_pace(shape: PreTrainedModel, rows: EncodedRows, args: Any) -> Pace:
         args: of its training: the precision.
     """
     device = PartialState().device
-    count = min(ROWS, len(rows.train))
     with torch.random.fork_rng():  # the draws of the run stay as they are
         model = type(shape)(shape.config).to(device).train()
-        known = named_inputs(model)
-        few, many = (
-            {name: value.to(device) for name, value in batch.items() if name in known and isinstance(value, Tensor)}
-            for batch in (rows.collate([rows.train[index] for index in range(size)]) for size in (1, count))
-        )
         optimizer = torch.optim.AdamW(model.parameters())
+
+        def first(count: int) -> dict[str, Tensor]:
+            batch, known = rows.collate([rows.train[index] for index in range(count)]), named_inputs(model)
+            return {name: own.to(device) for name, own in batch.items() if name in known and isinstance(own, Tensor)}
+
+        few = first(1)
+        warming = _seconds(lambda: _pass(model, few, args.bf16), device)
+        count = min(ROWS, len(rows.train), max(2, int(BUDGET / warming)))  # of a large model few rows tell enough
+        many = first(count)
         measured: list[tuple[float, float, float, float]] = []
         start = time.monotonic()
-        while len(measured) < 2 or time.monotonic() - start < BUDGET:  # the first warms up
+        while not measured or time.monotonic() - start < BUDGET:
             of_one = _seconds(lambda: _pass(model, few, args.bf16), device)
             of_many = _seconds(lambda: _pass(model, many, args.bf16), device)
             update = _seconds(optimizer.step, device)

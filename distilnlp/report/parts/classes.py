@@ -8,6 +8,7 @@ from markupsafe import Markup, escape
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from distilnlp.errors import shortened
 from distilnlp.report.evidence import STUDENT, TEACHER
 from distilnlp.report.parts.part import MOST_CLASSES, NONE, TaskPart, paragraph, points_of, share, sure, worst_first
 from distilnlp.report.plots import matrix, reliability
@@ -15,6 +16,7 @@ from distilnlp.report.section import Plot, Section, Table
 from distilnlp.signals import CHOICES, NO_LABEL
 
 BINS = 10  # of the reliability diagram
+LONGEST_NAME = 24  # characters of a class at the edge of a plot
 
 
 class ClassesPart(TaskPart):
@@ -77,7 +79,7 @@ class ClassesPart(TaskPart):
         counts = np.bincount(other * count + student, minlength=count * count).reshape(count, count)
         wrong = counts.sum(1) + counts.sum(0) - 2 * counts.diagonal()
         chosen = np.sort(np.argsort(-wrong, kind="stable")[:MOST_CLASSES])
-        names = [self.name_of(index) for index in chosen]
+        names = [shortened(self.name_of(index), LONGEST_NAME) for index in chosen]
         beside = "teacher" if self.has_teacher else "label"
         svg = matrix(counts[np.ix_(chosen, chosen)], names, "the student says", f"the {beside} says", "confusion")
         return Section(
