@@ -111,12 +111,45 @@ def test_an_untrained_teacher_takes_the_datas_labels(splits: dict[str, str], tmp
     }
     assert prepared(source, None).label_names == ["0", "1"]
     assert prepared(source, None, label_names=["no", "yes"]).label_names == ["no", "yes"]
-    gap = {
-        "train": write(tmp_path, "c.csv", "text,label\na,1\nb,3\n"),
-        "test": write(tmp_path, "d.csv", "text,label\na,1\n"),
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        (["1", "2", "3", "4", "5"], ["1", "2", "3", "4", "5"]),
+        (["10", "2", "1"], ["1", "2", "10"]),
+        (["0", "4"], ["0", "4"]),
+        (["-1", "0", "1"], ["-1", "0", "1"]),
+        (["1.0", "2.0", "5.0"], ["1", "2", "5"]),
+        (["0.0", "1.0"], ["0", "1"]),
+        (["True", "False"], ["false", "true"]),
+        (["yes", "no"], ["no", "yes"]),
+    ],
+    ids=str,
+)
+def test_numbers_are_names_in_their_order_for_a_teacher_that_is_yet_to_learn_them(
+    tmp_path: Path, values: list[str], names: list[str], caplog: Any
+) -> None:
+    caplog.set_level("INFO", logger="distilnlp")
+    lines = [f"text {number},{value}\n" for number, value in enumerate(values * 2)]
+    source = {
+        "train": write(tmp_path, "a.csv", "text,label\n" + "".join(lines)),
+        "test": write(tmp_path, "b.csv", "text,label\n" + "".join(lines[:2])),
     }
-    with pytest.raises(DistillationError, match="without a gap"):
-        prepared(gap, None)
+    data = prepared(source, None)
+    assert data.label_names == names
+    plain = [value.removesuffix(".0").lower() for value in values]
+    assert data.train["label"][:] == [names.index(value) for value in plain * 2]
+    assert data.test["label"][:] == [names.index(value) for value in plain[:2]]
+    are_told = names not in (["0", "1"], ["no", "yes"])
+    assert ("are read as names, in this order" in caplog.text) is are_told
+    assert "positions counted from 0" not in caplog.text
+
+
+def test_numbers_with_a_fraction_are_scores_and_no_classes(tmp_path: Path) -> None:
+    rows = write(tmp_path, "a.csv", "text,label\na,1.5\nb,2\n")
+    with pytest.raises(DistillationError, match=r"numbers with a fraction, such as 1\.5.*task: regression"):
+        prepared({"train": rows, "test": rows}, None)
 
 
 def test_a_teacher_with_placeholders_needs_label_names(splits: dict[str, str]) -> None:

@@ -159,13 +159,13 @@ class RowFormat(ABC):
                 "the labels %s differ in case or outer blanks alone, and count as several classes", shown(alike)
             )
         if data_names is None and teacher_names is None:
-            ids = sorted(column.labels)
-            if ids != list(range(len(ids))):
-                raise DistillationError(
-                    f"label column {column.name!r} must hold ids 0, 1, … without a gap or names, but it holds "
-                    f"{shown(ids)}. Use names (text) as labels."
-                )
-            data_names = [str(index) for index in range(len(ids))]
+            data_names = column.names_of_numbers()
+        if data_names is None and getattr(column.feature, "dtype", None) == "bool":
+            raise DistillationError(
+                f"label column {column.name!r} holds true and false, which may be names or ids of the teacher's labels "
+                f"{shown(list(teacher_names or ()))}. Write these names, or set data.label_names to what false and "
+                "true mean."
+            )
         names = column.agreed_names(data_names, teacher_names, given)
         column.warn_of_ids(given or names)
         if len(names) < 2:

@@ -187,6 +187,15 @@ def _entries(value: Any, feature: object) -> Iterator[Any]:
 # ---- Labels ----
 
 
+# What `number_name` gives.
+NUMBER_NAME = re.compile(r"-?\d+|true|false")
+
+
+def number_name(value: float) -> str:
+    """Return the name of a number, or of true and false: 1.0 is `1`."""
+    return str(value).lower() if isinstance(value, bool) else str(int(value))
+
+
 class LabelColumn:
     """The label column of a data set: one label a row, or lists of them. What is said of labels is said of one.
 
@@ -225,12 +234,24 @@ class LabelColumn:
         """
         if self.names is not None or given is not None:
             return list(self.names or given or ())
-        if getattr(self.feature, "dtype", None) == "bool":
-            raise DistillationError(
-                f"label column {self.name!r} holds true and false, which may be names or ids. Write the labels as "
-                "other text, such as yes and no, or as the ids 0 and 1."
-            )
         return sorted(self.labels) if self.is_text else None
+
+    def names_of_numbers(self) -> list[str]:
+        """Return numbers, or false and true, as names in their order, for a teacher that is yet to learn them.
+
+        Raises:
+            DistillationError: numbers with a fraction, which are scores.
+        """
+        values = sorted(self.labels)
+        if broken := [value for value in values if float(value) != int(value)]:
+            raise DistillationError(
+                f"label column {self.name!r} holds numbers with a fraction, such as {broken[0]}, which are no classes. "
+                "For scores set `task: regression`; for classes write names."
+            )
+        names = [number_name(value) for value in values]
+        if names != [str(index) for index in range(len(names))]:
+            logger.info("the labels %s of %r are read as names, in this order", shown(names), self.name)
+        return names
 
     def agreed_names(
         self, data_names: Sequence[str] | None, teacher_names: Sequence[str] | None, given: Sequence[str] | None
@@ -292,6 +313,8 @@ class LabelColumn:
         order: dict[Any, int] = {name: index for index, name in enumerate(names)}
         meaning = self.names or given or names
         known = order if self.is_text else {id_: order[name] for id_, name in enumerate(meaning) if name in order}
+        if self.are_named_by_themselves(given, names):
+            known = {value: order[name] for value in self.labels if (name := number_name(value)) in order}
         unknown = [value for value in self.labels if value not in known]
         if unknown:
             raise DistillationError(
@@ -300,9 +323,15 @@ class LabelColumn:
             )
         return known | dict.fromkeys(self.hidden, NO_LABEL)
 
+    def are_named_by_themselves(self, given: Sequence[str] | None, names: Sequence[str]) -> bool:
+        """Whether numbers mean the names that they are, as `names_of_numbers` gives them, and not positions."""
+        is_bare = not self.is_text and self.names is None and given is None
+        are_positions = list(names) == [str(index) for index in range(len(names))]
+        return is_bare and not are_positions and all(NUMBER_NAME.fullmatch(name) for name in names)
+
     def warn_of_ids(self, names: Sequence[str]) -> None:
         """Warn of bare ids that may count from 1, or be meant as the numbers in the names and not as positions."""
-        if self.is_text or self.names is not None:
+        if self.is_text or self.names is not None or self.are_named_by_themselves(None, names):
             return
         ids = sorted(self.labels)
         numbers = [re.findall(r"\d+", name) for name in names]
