@@ -146,6 +146,19 @@ def test_numbers_are_names_in_their_order_for_a_teacher_that_is_yet_to_learn_the
     assert "positions counted from 0" not in caplog.text
 
 
+@pytest.mark.parametrize("teacher", [None, ("positive", "negative")], ids=["to be fine-tuned", "finished"])
+def test_outer_blanks_of_labels_are_left_out_and_said(tmp_path: Path, teacher: Any, caplog: Any) -> None:
+    caplog.set_level("INFO", logger="distilnlp")
+    rows = "text,label\na, positive\nb,positive\nc,negative \nd,negative\ne,  \n"
+    source = {"train": write(tmp_path, "a.csv", rows), "test": write(tmp_path, "b.csv", rows)}
+    data = prepared(source, teacher)
+    names = list(teacher or ("negative", "positive"))
+    assert list(data.label_names) == names
+    positive, negative = names.index("positive"), names.index("negative")
+    assert data.train["label"][:] == [positive, positive, negative, negative, -100]
+    assert "outer blanks of the labels in 'label' are left out: [" in caplog.text
+
+
 def test_numbers_with_a_fraction_are_scores_and_no_classes(tmp_path: Path) -> None:
     rows = write(tmp_path, "a.csv", "text,label\na,1.5\nb,2\n")
     with pytest.raises(DistillationError, match=r"numbers with a fraction, such as 1\.5.*task: regression"):

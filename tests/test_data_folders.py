@@ -31,7 +31,7 @@ def csv(*labels: str) -> str:
         (["train-00000-of-00002.csv", "train-00001-of-00002.csv"], "train"),
         (["part-0001.csv", "part-0002.csv"], "train"),
         (["train_1.csv", "train_2.csv"], "train"),
-        (["reviews.0.csv", "reviews.1.csv"], "train"),
+        (["reviews-00000-of-00002.csv", "reviews-00001-of-00002.csv"], "train"),
     ],
 )
 def test_shards_are_read_in_the_order_of_their_names(tmp_path: Path, names: list[str], split: str, caplog: Any) -> None:
@@ -55,6 +55,13 @@ def test_shards_of_several_splits_stay_apart(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_shard_makes_a_folder_ambiguous(tmp_path: Path) -> None:
     write(tmp_path, {"part-1.csv": csv("a"), "notes.csv": csv("b")})
+    with pytest.raises(DistillationError, match="has files for none of the splits"):
+        load_source(str(tmp_path), wanted=["train", "test"])
+
+
+@pytest.mark.parametrize("names", [["reviews1.csv", "reviews2.csv"], ["sst2.csv"], ["train_v1.csv", "train_v2.csv"]])
+def test_files_that_may_be_versions_are_not_put_together(tmp_path: Path, names: list[str]) -> None:
+    write(tmp_path, {name: csv("a") for name in names})
     with pytest.raises(DistillationError, match="has files for none of the splits"):
         load_source(str(tmp_path), wanted=["train", "test"])
 

@@ -153,11 +153,9 @@ class RowFormat(ABC):
             )
         groups: dict[str, list[str]] = {}
         for name in data_names or ():
-            groups.setdefault(name.strip().casefold(), []).append(name)
+            groups.setdefault(name.casefold(), []).append(name)
         for alike in (group for group in groups.values() if len(group) > 1):
-            logger.warning(
-                "the labels %s differ in case or outer blanks alone, and count as several classes", shown(alike)
-            )
+            logger.warning("the labels %s differ in case alone, and count as several classes", shown(alike))
         if data_names is None and teacher_names is None:
             data_names = column.names_of_numbers()
         if data_names is None and getattr(column.feature, "dtype", None) == "bool":

@@ -234,7 +234,12 @@ class LabelColumn:
         """
         if self.names is not None or given is not None:
             return list(self.names or given or ())
-        return sorted(self.labels) if self.is_text else None
+        if not self.is_text:
+            return None
+        padded = sorted(label for label in self.labels if label != label.strip())
+        if padded:
+            logger.info("outer blanks of the labels in %r are left out: %s", self.name, shown(padded))
+        return sorted({label.strip() for label in self.labels} - {""})
 
     def names_of_numbers(self) -> list[str]:
         """Return numbers, or false and true, as names in their order, for a teacher that is yet to learn them.
@@ -312,7 +317,11 @@ class LabelColumn:
         """
         order: dict[Any, int] = {name: index for index, name in enumerate(names)}
         meaning = self.names or given or names
-        known = order if self.is_text else {id_: order[name] for id_, name in enumerate(meaning) if name in order}
+        if self.is_text:
+            texts = {value: value if value in order else value.strip() for value in self.labels}
+            known = {value: order.get(text, NO_LABEL) for value, text in texts.items() if text in order or not text}
+        else:
+            known = {id_: order[name] for id_, name in enumerate(meaning) if name in order}
         if self.are_named_by_themselves(given, names):
             known = {value: order[name] for value in self.labels if (name := number_name(value)) in order}
         unknown = [value for value in self.labels if value not in known]

@@ -24,8 +24,10 @@ from distilnlp.errors import DistillationError, UnreachableError, did_you_mean, 
 logger = logging.getLogger(__name__)
 
 ALL_SPLITS = ("train", *(name for names in USUAL_SPLITS.values() for name in names))
-# How tools name the parts of a split: `train-00000-of-00003`, `part-0001`, `train_2`.
+# How tools name the parts of a split: `train-00000-of-00003`, `part-0001`, `train_2`. Other names with a number, such
+# as `reviews1` and `reviews2`, may as well be versions.
 SHARD = re.compile(r"(.+?)[-_.]?\d+([-_]of[-_]\d+)?")
+PARTS = ("part", "shard", "chunk")
 
 
 def load_source(
@@ -168,15 +170,15 @@ def _files_of_splits(path: Path, wanted: Collection[str] | None) -> dict[str, li
 def _shards(rows: Sequence[Path], wanted: Collection[str] | None) -> dict[str, list[str]]:
     """Return the parts of each split, by their names; of one name that is no split's, they are the training rows."""
     found: dict[str, list[str]] = {}
+    known = {*ALL_SPLITS, *(wanted or ())}
     for item in rows:
         part = SHARD.fullmatch(item.stem)
-        if part is None:
+        if part is None or not (part[1] in known or part[2] or part[1].lower() in PARTS):
             return {}
         found.setdefault(part[1], []).append(str(item))
-    known = {*ALL_SPLITS, *(wanted or ())}
     if len(found) == 1 and not found.keys() & known:
         return {"train": next(iter(found.values()))}
-    return {name: names for name, names in found.items() if wanted is None or name in wanted}
+    return {name: names for name, names in found.items() if name in (known if wanted is None else wanted)}
 
 
 def _files_by_library(path: Path) -> dict[str, list[str]]:
