@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from distilnlp.errors import shown
+from distilnlp.errors import DistillationError, shown
 
 PARTIAL = ".partial"  # what a file is called until it is written
 UNFINISHED = ".tmp"  # how safetensors calls a file until it is written
@@ -40,6 +40,19 @@ def write_text(path: Path, text: str) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def check_can_be_written(flag: str, path: Path) -> None:
+    """Refuse a file that cannot be one, before the work is done whose result it is to hold.
+
+    Raises:
+        DistillationError: its folder is not there, or a folder or a device is in its place.
+    """
+    if not path.parent.is_dir() or (path.exists() and not path.is_file()):
+        raise DistillationError(
+            f"{flag} must name a file in a folder that is there, but got {shown(str(path))}. Make the folder, or name "
+            "another file."
+        )
 
 
 def write_record(path: Path, content: Mapping[str, object]) -> None:

@@ -15,6 +15,7 @@ from transformers import AutoModelForSequenceClassification
 from distilnlp.errors import DistillationError
 from distilnlp.evaluation import SpeedPlan, evaluate_models, latency, measure_size, measure_speed, verdict
 from distilnlp.metrics import agreement, expected_calibration_error, mean_kl, predict_logits
+from distilnlp.models import running
 from tests.conftest import as_examples
 from tests.naive_metrics import naive_metrics
 from tests.tiny import TOPICS, tiny_model, tiny_rows
@@ -96,7 +97,8 @@ class FakeModel(nn.Module):
 @pytest.fixture
 def clock(monkeypatch):
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(latency, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    for module in (latency, running):  # the deadline, and each pass
+        monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: clock.now))
     return clock
 
 

@@ -7,14 +7,12 @@ come at once, and the others after a first line that says what is being done.
 import argparse
 import signal
 import sys
-import threading
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
-from typing import Any
 
+from distilnlp.cli.begin import at_signals
 from distilnlp.cli.flags import RecipeFlags, check_flags
 from distilnlp.errors import DistillationError, NonFiniteLossError, did_you_mean, shown
 from distilnlp.recipe.text import refuse_secrets
@@ -58,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        with _ending_at_sigterm():
+        with at_signals(_terminate, signal.SIGTERM):
             _run([word for word in words if word != DEBUG])
         return 0
     except KeyboardInterrupt:
@@ -177,18 +175,6 @@ def _leave_the_others() -> None:
         distributed.destroy_process_group()
 
 
-@contextmanager
-def _ending_at_sigterm() -> Iterator[None]:
-    """Make the signal by which schedulers end a process an exception, so that files and the terminal are left whole."""
-
-    def end(*_: Any) -> None:
-        raise Terminated
-
-    if threading.current_thread() is not threading.main_thread():  # which alone may handle signals
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _terminate(*_: object) -> None:
+    """Make the signal by which schedulers end a process an exception: files and the terminal are left whole."""
+    raise Terminated

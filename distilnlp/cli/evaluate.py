@@ -6,7 +6,7 @@ from pathlib import Path
 from distilnlp.cli.begin import begin
 from distilnlp.cli.flags import RecipeFlags
 from distilnlp.errors import DistillationError
-from distilnlp.files import expanded, unique_tails, write_json
+from distilnlp.files import check_can_be_written, expanded, unique_tails, write_json
 from distilnlp.recipe.text import recipe_values
 
 HELP = "measure a model, and its teacher beside it"
@@ -28,10 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Measure, and show the figures."""
     file: Path | None = args.output
-    if file is not None and (not file.parent.is_dir() or (file.exists() and not file.is_file())):  # also no device
-        raise DistillationError(
-            f"--output must name a file in a folder that is there, but got {file}. Make the folder, or name another."
-        )
+    if file is not None:
+        check_can_be_written("--output", file)
     values = recipe_values(None, {**args.overrides, "student": args.student, "teacher": args.teacher})
     if "source" not in values.get("data", {}):
         raise DistillationError("--data is missing: name the labelled text to measure on.")
@@ -47,8 +45,8 @@ def run(args: argparse.Namespace) -> None:
     section = parse_section(DataConfig, values["data"], "data")
     metrics = parse_section(EvaluationConfig, values.get("evaluation", {}), "evaluation").metrics
     teacher = expanded(args.teacher) if args.teacher else None
-    names = values.get("trust_remote_code") or []
-    trusted = [expanded(str(name)) for name in ([names] if isinstance(names, str) else names)]
+    own_code = values.get("trust_remote_code") or []
+    trusted = [expanded(str(name)) for name in ([own_code] if isinstance(own_code, str) else own_code)]
     reports = evaluate_saved(expanded(args.student), section, teacher, values.get("task"), trusted, metrics)
     given = {"student": args.student, **({"teacher": args.teacher} if args.teacher else {})}
     names = dict(zip(given, unique_tails(list(given.values())), strict=True))

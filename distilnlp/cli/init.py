@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from distilnlp.cli.begin import begin
 from distilnlp.errors import DistillationError, shown
-from distilnlp.files import expanded, write_text
+from distilnlp.files import check_can_be_written, expanded, write_text
 from distilnlp.screen import current
 
 if TYPE_CHECKING:
@@ -67,11 +67,7 @@ def run(args: argparse.Namespace) -> None:
 def _file_to_write(name: str, overwrite: bool) -> Path:
     """Return the file to write; a `DistillationError` if it cannot be one, or is there and may not be replaced."""
     file = Path(expanded(name))
-    if not file.parent.is_dir() or (file.exists() and not file.is_file()):
-        raise DistillationError(
-            f"--recipe must name a file in a folder that is there, but got {shown(name)}. Make the folder, or name "
-            "another file."
-        )
+    check_can_be_written("--recipe", file)
     if file.exists() and not overwrite:
         raise DistillationError(f"{file} is there already. Name another with --recipe, or add --overwrite.")
     return file
@@ -105,13 +101,13 @@ def _agreed(wishes: "Wishes", ask: Ask | None) -> "Proposal":
         task = ask("Task", proposal.task.name)
         if task != proposal.task.name:
             wishes = replace(wishes, task=task)
-            proposal = propose(wishes)
+            proposal = propose(wishes, proposal)
     if not wishes.texts:
         names = ask("Text columns", ",".join(proposal.roles.texts)).split(",")
         wishes = replace(wishes, texts=tuple(name.strip() for name in names))
     if not wishes.label and proposal.task.rows.needs_labels:
         wishes = replace(wishes, label=ask("Label column", proposal.roles.label or "") or None)
-    return propose(wishes)
+    return propose(wishes, proposal)
 
 
 def _ask(question: str, default: str) -> str:

@@ -4,8 +4,7 @@ import argparse
 from pathlib import Path
 
 from distilnlp.cli.begin import begin
-from distilnlp.errors import DistillationError
-from distilnlp.files import expanded
+from distilnlp.files import check_can_be_written, expanded
 
 HELP = "write the page that shows a run, or several side by side"
 PAGE = "report.html"
@@ -26,10 +25,8 @@ def run(args: argparse.Namespace) -> None:
     """Write it."""
     runs = [expanded(name) for name in args.runs]
     file = Path(expanded(args.output)) if args.output else Path(runs[0] if len(runs) == 1 else ".") / PAGE
-    if file.is_dir() or (args.output and not file.parent.is_dir()):
-        raise DistillationError(
-            f"--output must name a file in a folder that is there, but got {file}. Make the folder, or name another."
-        )
+    if args.output or file.is_dir():
+        check_can_be_written("--output", file)
     begin(f"report on {', '.join(runs)}", args.mode)
     from distilnlp.report import write_report
     from distilnlp.screen import current

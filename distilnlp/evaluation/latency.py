@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from distilnlp.errors import DistillationError
 from distilnlp.metrics.prediction import Collator, Example, Rows, collate_for, evaluation_mode, inputs_for, per_model
-from distilnlp.models.running import wait_for
+from distilnlp.models.running import seconds_of
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,4 @@ def _seconds_of(model: PreTrainedModel, inputs: dict[str, Tensor], warmup: int) 
     """Time one forward pass, from an idle device to an idle device, after untimed ones."""
     for _ in range(warmup):
         model(**inputs)
-    wait_for(model.device)
-    start = time.perf_counter()
-    model(**inputs)
-    wait_for(model.device)
-    return time.perf_counter() - start
+    return seconds_of(lambda: model(**inputs), model.device)

@@ -1,6 +1,7 @@
 """How models are run: without dropout for a while, and in bf16 where the hardware is fast at it."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -31,7 +32,16 @@ def bf16_is_fast() -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("bf16"))
 
 
-def wait_for(device: torch.device) -> None:
+def seconds_of(work: Callable[[], object], device: torch.device) -> float:
+    """Time work on a device, from idle to idle."""
+    _wait_for(device)
+    start = time.perf_counter()
+    work()
+    _wait_for(device)
+    return time.perf_counter() - start
+
+
+def _wait_for(device: torch.device) -> None:
     """Wait for the work queued on an accelerator: a forward pass there returns before it is done."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)

@@ -8,11 +8,10 @@ from typing import Any
 
 from distilnlp.errors import DistillationError
 from distilnlp.evaluation import measure_quality, relation_said
+from distilnlp.evaluation.table import ABSENT
 from distilnlp.files import unique_tails
 from distilnlp.metrics import labels_agree
 from distilnlp.report.evidence import STUDENT, Evidence
-
-ABSENT = "–"
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from distilnlp.errors import DistillationError
 from distilnlp.files import unique_tails, write_text
+from distilnlp.metrics.figure import UNDEFINED
 from distilnlp.report.evidence import STUDENT, Evidence
 from distilnlp.report.parts import PARTS
 from distilnlp.report.section import Section
@@ -58,10 +59,10 @@ def _facts(run: Evidence) -> list[tuple[str, str]]:
     """Return what a reader wants to know first: figures, each with what it is."""
     student, teacher = run.models[STUDENT], run.models.get("teacher")
     value = student["metrics"][run.metric]["value"]
-    facts = [(run.metric.replace("_", " "), "n/a" if value is None else f"{value:.3f}")]
+    facts = [(run.metric.replace("_", " "), UNDEFINED if value is None else f"{value:.3f}")]
     if teacher is not None:
         ratio = student["comparisons"]["teacher"]["ratio"]["value"]
-        facts += [("of its teacher's", "n/a" if ratio is None else f"{ratio:.1%}")]
+        facts += [("of its teacher's", UNDEFINED if ratio is None else f"{ratio:.1%}")]
         facts += [("smaller", f"{teacher['bytes'] / student['bytes']:.2g}×")]
         if student["speed"] and teacher["speed"]:
             speed_up = teacher["speed"]["latency_ms_median"] / student["speed"]["latency_ms_median"]

@@ -8,6 +8,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from distilnlp.evaluation import figure_named, terminal_rows
+from distilnlp.evaluation.table import ABSENT
 from distilnlp.metrics.figure import UNDEFINED
 from distilnlp.report.comparison import Comparison
 from distilnlp.report.evidence import STUDENT, TEACHER, Evidence
@@ -15,10 +16,10 @@ from distilnlp.report.parts import TaskPart
 from distilnlp.report.plots import intervals, lines, points
 from distilnlp.report.section import Plot, Section, Table
 from distilnlp.screen import as_time
+from distilnlp.training.history import BESIDE_FIGURES
 
 MOST_TEXTS = 12  # on which student and teacher disagree
 GROUPS = 4  # of texts by their length
-OTHER_LOGS = ("epoch", "step", "seconds", "memory", "grad_norm", "total_flos", "train_loss")
 
 
 def common_sections(evidence: Evidence, part: TaskPart) -> Iterator[Section]:
@@ -106,7 +107,7 @@ def _trainings(evidence: Evidence) -> Iterator[Section]:
         logged: dict[str, tuple[list[float], list[float]]] = {}
         for entry in entries:
             for name, value in entry.items():
-                if name not in OTHER_LOGS and isinstance(value, int | float) and not name.startswith("train_"):
+                if name not in BESIDE_FIGURES and isinstance(value, int | float) and not name.startswith("train_"):
                     steps, values = logged.setdefault(name, ([], []))
                     steps.append(entry.get("step", len(steps)))
                     values.append(value)
@@ -172,7 +173,7 @@ def comparison_section(runs: Mapping[str, Evidence]) -> Section:
         cells = [
             metric.title,
             UNDEFINED if value is None else metric.value(value),
-            "–" if speed is None else f"{speed['latency_ms_median']:.3g}",
+            ABSENT if speed is None else f"{speed['latency_ms_median']:.3g}",
             f"{own['bytes'] / 1e6:.1f}",
         ]
         rows.append([Markup('<a href="#run-{}">{}</a>').format(place, name), *cells])

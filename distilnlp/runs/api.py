@@ -24,7 +24,7 @@ class DistillationResult:
 
     Attributes:
         output: folder of the run.
-        results: the content of its `results.json`: `models`, `verdict`, `rows`, `seconds`, …; see docs/results.md.
+        results: the content of its `results.json`: `models`, `verdict`, `rows`, `seconds`, …; see docs/recipes.md.
     """
 
     output: Path

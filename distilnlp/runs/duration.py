@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 from transformers import PreTrainedModel
 
 from distilnlp.evaluation.latency import DEFAULT_PLAN
-from distilnlp.models.running import in_eval_mode, wait_for
+from distilnlp.models.running import in_eval_mode, seconds_of
 from distilnlp.runs.describe import wrapped
 from distilnlp.runs.graph import Step
 from distilnlp.runs.plan import Plan
@@ -121,18 +121,18 @@ def measured_pace(shape: PreTrainedModel, rows: EncodedRows, args: Any) -> Pace:
             return {name: own.to(device) for name, own in batch.items() if name in known and isinstance(own, Tensor)}
 
         few = first(1)
-        warming = _seconds(lambda: _pass(model, few, args.bf16), device)
+        warming = seconds_of(lambda: _pass(model, few, args.bf16), device)
         count = min(ROWS, len(rows.train), max(2, int(BUDGET / warming)))  # of a large model few rows tell enough
         many = first(count)
         measured: list[tuple[float, float, float, float]] = []
         start = time.monotonic()
         while not measured or time.monotonic() - start < BUDGET:
-            of_one = _seconds(lambda: _pass(model, few, args.bf16), device)
-            of_many = _seconds(lambda: _pass(model, many, args.bf16), device)
-            update = _seconds(optimizer.step, device)
+            of_one = seconds_of(lambda: _pass(model, few, args.bf16), device)
+            of_many = seconds_of(lambda: _pass(model, many, args.bf16), device)
+            update = seconds_of(optimizer.step, device)
             model.zero_grad()
             with in_eval_mode(model):
-                measured.append((of_one, of_many, update, _seconds(lambda: _answer(model, many, args.bf16), device)))
+                measured.append((of_one, of_many, update, seconds_of(lambda: _answer(model, many, args.bf16), device)))
     one, whole, update, answers = map(min, zip(*measured, strict=True))
     row = max(whole - one, 0.0) / (count - 1) if count > 1 else whole
     return Pace(row, answers / count, update + max(one - row, 0.0))
@@ -149,14 +149,6 @@ def _pass(model: PreTrainedModel, inputs: Mapping[str, Tensor], bf16: bool) -> N
         outputs = model(**inputs)
     answers = [each.float().sum() for each in tree_leaves(dict(outputs)) if isinstance(each, Tensor)]
     torch.stack(answers).sum().backward()
-
-
-def _seconds(do: Any, device: torch.device) -> float:
-    wait_for(device)
-    start = time.perf_counter()
-    do()
-    wait_for(device)
-    return time.perf_counter() - start
 
 
 def _times(plan: Plan, teacher: PreTrainedModel) -> tuple[float, float]:

@@ -88,8 +88,14 @@ def evaluate_saved(
 
 
 def predict(models: Mapping[str, Any], readings: Mapping[str, Reading], task: Task) -> Predictions:
-    """Return what models answer, each on its own reading of the same rows."""
-    return predict_models(*_of_each(models, readings), task=task.evaluation)
+    """Return what models answer, each on its own reading of the same rows; see `measure`."""
+    rows = {id(own.rows): list(own.rows) for own in readings.values()}  # read once where they are the same
+    return predict_models(
+        _by_reading(models, readings),
+        {name: rows[id(own.rows)] for name, own in readings.items()},
+        {name: own.collate for name, own in readings.items()},
+        task=task.evaluation,
+    )
 
 
 def measure_run(
@@ -181,32 +187,37 @@ def _reads_as_student(plan: Plan) -> bool:
     return not (reads_other_text or is_of_several or plan.task.draws_its_items)
 
 
-def measure(models: Mapping[str, Any], readings: Mapping[str, Reading], task: Task, **options: Any) -> Any:
+def measure(
+    models: Mapping[str, Any],
+    readings: Mapping[str, Reading],
+    task: Task,
+    predictions: Predictions | None = None,
+    **options: Any,
+) -> dict[str, ModelReport]:
     """Measure models, each on its own reading of the same rows; fidelity is to the teacher if there is one.
 
     Args:
         models: by role.
         readings: of those that are measured, in the order of the report.
         task: of all.
+        predictions: what `predict` gave of these; None predicts now.
         options: of `evaluate_models`.
     """
     return evaluate_models(
-        *_of_each(models, readings),
+        _by_reading(models, readings),
+        {name: own.rows for name, own in readings.items()},  # of which the speed needs a few
+        {name: own.collate for name, own in readings.items()},
         task=task.evaluation,
         reference="teacher" if "teacher" in readings else None,
         text={name: own.text for name, own in readings.items()},
+        predictions=predict(models, readings, task) if predictions is None else predictions,
         **options,
     )
 
 
-def _of_each(models: Mapping[str, Any], readings: Mapping[str, Reading]) -> tuple[dict[str, Any], ...]:
-    """Return the models that are measured, their rows, which are read once where they are the same, and collators."""
-    rows = {id(own.rows): list(own.rows) for own in readings.values()}
-    return (
-        {name: models["teacher" if name == CUT_TEACHER else name] for name in readings},
-        {name: rows[id(own.rows)] for name, own in readings.items()},
-        {name: own.collate for name, own in readings.items()},
-    )
+def _by_reading(models: Mapping[str, Any], readings: Mapping[str, Reading]) -> dict[str, Any]:
+    """Return the model of each reading."""
+    return {name: models["teacher" if name == CUT_TEACHER else name] for name in readings}
 
 
 def _cut_as_students(

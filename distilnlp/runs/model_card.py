@@ -8,7 +8,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from distilnlp.evaluation import summary_table
 from distilnlp.files import write_text
 from distilnlp.runs.plan import Plan
-from distilnlp.training.card import TAGS, objective_text
+from distilnlp.training.card import TAGS, objective_text, public_name
 
 TEMPLATE = Path(__file__).with_name("model_card.md")
 
@@ -54,9 +54,8 @@ def _is_on_hub(name: str) -> bool:
 
 
 def _teacher(plan: Plan) -> str:
-    """Say what the student learned from; of a local path only its end, because the rest describes the machine."""
+    """Say what the student learned from."""
     config = plan.recipe.teacher
     if config.columns:
         return f"answers given in the data ({', '.join(config.columns)})"
-    names = [name if _is_on_hub(name) else "/".join(Path(name).parts[-2:]) for name in config.models]
-    return " and ".join(f"`{name}`" for name in names)
+    return " and ".join(f"`{public_name(name)}`" for name in config.models)

@@ -263,19 +263,26 @@ class Proposal:
         yield Entry("seed", 0, "seed of every stage", is_set=False)
 
 
-def propose(wishes: Wishes) -> Proposal:
+def propose(wishes: Wishes, seen: Proposal | None = None) -> Proposal:
     """Look at a teacher and its data, and propose a recipe; `check` it before it is written.
+
+    Args:
+        wishes: what is known before.
+        seen: an earlier proposal for the same teacher and data, which are then not looked at again.
 
     Raises:
         DistillationError: either cannot be read, nothing looks like text, or there are no labels to fine-tune on.
     """
-    teacher = _look_at(wishes.teacher)
+    teacher = _look_at(wishes.teacher) if seen is None else seen.teacher
     task = wishes.task or (teacher.task.name if teacher.task else None)
     if task is not None:
         task_named(task)
-    loaded = load_source(wishes.source, wishes.config)
-    split = _training_split(loaded)
-    rows = QUESTION_ANSWERING.rows.unfold(loaded[split])
+    if seen is None:
+        loaded = load_source(wishes.source, wishes.config)
+        split = _training_split(loaded)
+        rows = QUESTION_ANSWERING.rows.unfold(loaded[split])
+    else:
+        split, rows = seen.split, seen.rows
     proposal = Proposal(wishes, teacher, split, rows, find_roles(rows, task, wishes.texts, wishes.label))
     if not proposal.task.rows.needs_labels:
         return replace(proposal, roles=replace(proposal.roles, label=None))

@@ -95,7 +95,7 @@ class Steps:
         self.card = self._step(
             "card",
             f"student/{CARD}",
-            self._card_key,
+            self._results_key,
             self._write_card,
             needs=lambda: [self.evaluation],
             find_damage=_none_edited,
@@ -104,7 +104,7 @@ class Steps:
         self.report = self._step(
             "report",
             REPORT,
-            self._card_key,
+            self._results_key,
             self._write_report,
             needs=lambda: [self.evaluation],
             title="report",
@@ -356,7 +356,7 @@ class Steps:
 
     # ---- The model card and the report ----
 
-    def _card_key(self) -> dict[str, Any]:
+    def _results_key(self) -> dict[str, Any]:
         return {"results": self.evaluation.content}
 
     def _write_card(self, work: Path) -> Path:

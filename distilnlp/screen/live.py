@@ -1,6 +1,5 @@
 """The screen of a terminal: lines above, and below them what goes on, one line each, with colour."""
 
-import time
 from collections.abc import Mapping
 
 from rich.console import Console
@@ -10,7 +9,7 @@ from rich.table import Column
 from rich.text import Text
 
 from distilnlp.screen.bar import Bar, as_time
-from distilnlp.screen.screens import BRIEF, Screen
+from distilnlp.screen.screens import BRIEF, Screen, marked
 
 STYLES = {"warning": "yellow", "error": "bold red", "debug": "dim"}
 TITLE = 28  # columns
@@ -41,8 +40,7 @@ class Live(Screen):
 
     def say(self, text: str, level: str = "info") -> None:
         """Print a line above the work."""
-        mark = f"{level}: " if level in ("warning", "error") else ""
-        self._console.print(Text(mark + text, style=STYLES.get(level, "")), soft_wrap=False)
+        self._console.print(Text(marked(text, level), style=STYLES.get(level, "")), soft_wrap=False)
 
     def opened(self, bar: Bar) -> None:
         """Add a line for the work; a brief one is not shown."""
@@ -112,7 +110,7 @@ class Live(Screen):
 def _told(bar: Bar) -> str:
     """Return what stands beside the bar, the most important first: the end of a narrow line is cut."""
     if not bar.total:
-        return as_time(time.monotonic() - bar.start)
+        return as_time(bar.seconds)
     left = f"{as_time(bar.remaining)} left" if bar.remaining is not None else ""
     figures = " ".join(f"{escape(name)} {value}" for name, value in bar.figures.items())
     return "  ".join(filter(None, [f"{bar.share:4.0%}", left, figures, f"{bar.rate:.3g} {bar.unit}/s"]))

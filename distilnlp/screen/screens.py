@@ -12,6 +12,11 @@ SHARE, PAUSE = 0.1, 30.0  # plain lines of progress: after this share of the wor
 BRIEF = 2.0  # seconds: of what takes no longer nothing is said
 
 
+def marked(text: str, level: str) -> str:
+    """Return what is said, with its level before it where that is a warning or an error."""
+    return f"{level}: {text}" if level in ("warning", "error") else text
+
+
 class Screen:
     """Shows nothing; the base of those that do."""
 
@@ -62,8 +67,7 @@ class Notebook(Bars):
 
     def say(self, text: str, level: str = "info") -> None:
         """Write a line; on standard output, because notebooks show the other in red."""
-        mark = f"{level}: " if level in ("warning", "error") else ""
-        print(f"{mark}{text}")
+        print(marked(text, level))
 
     def closed(self, bar: Bar) -> None:
         """Take the bar away; of a step say how long it took."""
@@ -81,8 +85,7 @@ class Plain(Screen):
 
     def say(self, text: str, level: str = "info") -> None:
         """Write a line, after the time."""
-        mark = "" if level in ("info", "debug") else f"{level}: "
-        print(f"{time.strftime('%H:%M:%S')} {mark}{text}", file=self._stream or sys.stderr, flush=True)
+        print(f"{time.strftime('%H:%M:%S')} {marked(text, level)}", file=self._stream or sys.stderr, flush=True)
 
     def opened(self, bar: Bar) -> None:
         """Begin to count the time."""

@@ -12,12 +12,13 @@ from distilnlp.files import write_text
 from distilnlp.signals import label_names_of
 from distilnlp.tasks import Task
 from distilnlp.training.arguments import DistillationTrainingArguments
+from distilnlp.training.history import BESIDE_FIGURES
 
 CARD = "README.md"  # where the Hub looks for it
 TAGS = ("distilnlp", "knowledge-distillation")
 TEMPLATE = Path(__file__).with_name("card.md")
 PACKAGES = ("distilnlp", "torch", "transformers")
-NO_FIGURES = ("epoch", "step", "grad_norm", "learning_rate", "total_flos", "seconds", "memory")
+NO_FIGURES = (*BESIDE_FIGURES, "learning_rate")
 
 
 def write_short_card(
@@ -69,8 +70,12 @@ def objective_text(args: DistillationTrainingArguments) -> str:
     return text + (", each weight divided by the running size of its loss" if args.balance_losses else "")
 
 
+def public_name(name: str) -> str:
+    """Return what a model is called in a card: of a local path only its end, because the rest describes the machine."""
+    return "/".join(Path(name).parts[-2:]) if Path(name).exists() else name
+
+
 def _name_of(teacher: object) -> str:
-    """Return what a teacher is called: of a local path only its end, because the rest describes the machine."""
+    """Return what a teacher is called."""
     path = str(getattr(getattr(teacher, "config", None), "_name_or_path", "") or "")
-    name = "/".join(Path(path).parts[-2:]) if Path(path).exists() else path
-    return f"`{name}`" if path else f"a {type(teacher).__name__}"
+    return f"`{public_name(path)}`" if path else f"a {type(teacher).__name__}"

@@ -20,6 +20,10 @@ except ImportError:
     resource = None  # type: ignore[assignment]
 
 
+# What a log holds beside losses, scores and what they are weighed with.
+BESIDE_FIGURES = ("epoch", "step", "seconds", "memory", "grad_norm", "total_flos")
+
+
 class HistoryCallback(TrainerCallback):
     """Writes every event that the Trainer logs as a line of JSON.
 

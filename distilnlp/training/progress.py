@@ -6,8 +6,9 @@ from typing import Any
 from transformers import TrainerCallback, TrainerState
 
 from distilnlp.screen import open_step
+from distilnlp.training.history import BESIDE_FIGURES
 
-LEFT_OUT = ("epoch", "grad_norm", "learning_rate", "total_flos", "seconds", "memory", "step")
+LEFT_OUT = (*BESIDE_FIGURES, "learning_rate")
 
 
 class ProgressOfStep(TrainerCallback):

@@ -10,7 +10,7 @@ from scipy.special import softmax
 
 from distilnlp.errors import shortened
 from distilnlp.report.evidence import STUDENT, TEACHER
-from distilnlp.report.parts.part import MOST_CLASSES, NONE, TaskPart, paragraph, points_of, share, sure, worst_first
+from distilnlp.report.parts.part import MOST_CLASSES, NONE, TaskPart, paragraph, sure
 from distilnlp.report.plots import matrix, reliability
 from distilnlp.report.section import Plot, Section, Table
 from distilnlp.signals import CHOICES, NO_LABEL
@@ -58,16 +58,13 @@ class ClassesPart(TaskPart):
         labelled = self.labels != NO_LABEL
         found = {name: own.argmax(-1)[labelled] for name, own in self.by_model.items()}
         labels = self.labels[labelled]
-        rows: list[tuple[float, list[str]]] = []
+        kinds = []
         for label in range(len(self.names)):
             own = labels == label
             recalls = {name: (ids[own] == label).mean() if own.any() else np.nan for name, ids in found.items()}
-            lost = recalls[STUDENT] - recalls.get(TEACHER, np.nan)
-            cells = [self.name_of(label), f"{own.sum():,}", *map(share, recalls.values())]
-            rows.append((lost, [*cells, *([points_of(lost)] if self.has_teacher else [])]))
-        header = ["class", "rows", *found, *(["student − teacher"] if self.has_teacher else [])]
+            kinds.append((self.name_of(label), int(own.sum()), recalls))
         said = ["The share of each class's rows that a model recognises (recall)."]
-        return Section("Class by class", said, tables=[worst_first(rows, header, "classes")])
+        return Section("Class by class", said, tables=[self.lost_table(kinds, ["class", "rows"], "classes")])
 
     def _confusion(self) -> Section:
         """Student beside teacher, or beside the labels where there is no teacher."""

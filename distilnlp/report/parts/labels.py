@@ -7,8 +7,8 @@ from markupsafe import Markup, escape
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from distilnlp.report.evidence import STUDENT, TEACHER
-from distilnlp.report.parts.part import NONE, TaskPart, points_of, share, sure, worst_first
+from distilnlp.report.evidence import STUDENT
+from distilnlp.report.parts.part import NONE, TaskPart, share, sure
 from distilnlp.report.plots import lines
 from distilnlp.report.section import Plot, Section
 
@@ -41,15 +41,12 @@ class LabelsPart(TaskPart):
         return escape(", ".join(self.name_of(i) for i in np.flatnonzero(self.labels[row] == 1).tolist()) or NONE)
 
     def sections(self) -> Iterator[Section]:
-        rows: list[tuple[float, list[str]]] = []
+        kinds = []
         for label in range(len(self.names)):
             scores = {name: self._f1(own[:, [label]], 0.5, [label]) for name, own in self.by_model.items()}
-            lost = scores[STUDENT] - scores.get(TEACHER, np.nan)
-            held = int((self.labels[:, label] == 1).sum())
-            cells = [self.name_of(label), f"{held:,}", *map(share, scores.values())]
-            rows.append((lost, [*cells, *([points_of(lost)] if self.has_teacher else [])]))
-        header = ["label", "rows", *self.by_model, *(["student − teacher"] if self.has_teacher else [])]
-        yield Section("Label by label", ["F1 of each label."], tables=[worst_first(rows, header, "labels")])
+            kinds.append((self.name_of(label), int((self.labels[:, label] == 1).sum()), scores))
+        table = self.lost_table(kinds, ["label", "rows"], "labels")
+        yield Section("Label by label", ["F1 of each label."], tables=[table])
         yield self._thresholds()
 
     def _thresholds(self) -> Section:

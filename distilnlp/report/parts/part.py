@@ -1,6 +1,6 @@
 """What a report shows of a task: the task's own sections, and how a row, an answer and a label are written."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -67,6 +67,21 @@ class TaskPart:
     def pair(self) -> tuple[Any, Any]:
         """Return the predictions of student and teacher."""
         return self.by_model[STUDENT], self.by_model[TEACHER]
+
+    def lost_table(self, kinds: Iterable[tuple[str, int, dict[str, float]]], header: Sequence[str], what: str) -> Table:
+        """Return a table of what each model finds of each kind, those first of which the student lost most.
+
+        Args:
+            kinds: the name of each, how many there are of it, and the score of each model.
+            header: of the first two columns.
+            what: the kinds are called.
+        """
+        beside = ["student − teacher"] if self.has_teacher else []
+        rows: list[tuple[float, list[str]]] = []
+        for name, count, scores in kinds:
+            lost = scores[STUDENT] - scores.get(TEACHER, np.nan)
+            rows.append((lost, [name, f"{count:,}", *map(share, scores.values()), *(points_of(lost) for _ in beside)]))
+        return worst_first(rows, [*header, *self.by_model, *beside], what)
 
     def name_of(self, index: int) -> str:
         """Return the name of a class."""

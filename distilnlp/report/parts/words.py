@@ -7,8 +7,7 @@ import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
-from distilnlp.report.evidence import STUDENT, TEACHER
-from distilnlp.report.parts.part import TaskPart, points_of, share, worst_first
+from distilnlp.report.parts.part import TaskPart
 from distilnlp.report.section import Section
 from distilnlp.signals import NO_LABEL, WORDS
 
@@ -47,15 +46,9 @@ class WordsPart(TaskPart):
         truth = [self._spans(ids) for ids in self.labels.ids]
         counts = {name: self._counted(ids, truth) for name, ids in found.items()}
         held = Counter(kind for spans in truth for kind, _, _ in spans)
-        rows: list[tuple[float, list[str]]] = []
-        for kind in sorted(held):
-            scores = {name: own[kind] for name, own in counts.items()}
-            lost = scores[STUDENT] - scores.get(TEACHER, np.nan)
-            cells = [kind, f"{held[kind]:,}", *map(share, scores.values())]
-            rows.append((lost, [*cells, *([points_of(lost)] if self.has_teacher else [])]))
-        header = ["entity", "spans", *counts, *(["student − teacher"] if self.has_teacher else [])]
+        kinds = [(kind, held[kind], {name: own[kind] for name, own in counts.items()}) for kind in sorted(held)]
         said = ["F1 of the entities of each type: both borders and the type must be right."]
-        yield Section("Type by type", said, tables=[worst_first(rows, header, "types")])
+        yield Section("Type by type", said, tables=[self.lost_table(kinds, ["entity", "spans"], "types")])
 
     def _counted(self, found: Sequence[NDArray], truth: Sequence[set[tuple[str, int, int]]]) -> dict[str, float]:
         """Return the F1 of each type that the labels have."""
