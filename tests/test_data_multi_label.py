@@ -98,7 +98,7 @@ def test_two_labels_written_as_numbers_are_not_guessed(tmp_path: Path) -> None:
         ([["film"], ["money", ""]], r"row 1 .* has an empty label among its labels: \['money', ''\]"),
         ([["film"], [None]], r"row 1 .* has an empty label among its labels: \[None\]"),
         ([[0, None], [2]], r"row 0 .* has an empty label among its labels: \[0, None\]"),
-        (["film", "money"], "must hold a list of labels a row, but it holds Value.*A CSV file cannot hold lists"),
+        ([0, 1], "must hold a list of labels a row, but it holds Value"),
         ([[["film"]], [["money"]]], "must hold a list of labels a row, but it holds List"),
     ],
 )

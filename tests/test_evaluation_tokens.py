@@ -13,7 +13,7 @@ from seqeval.metrics import accuracy_score, f1_score, precision_score, recall_sc
 from distilnlp.errors import DistillationError
 from distilnlp.metrics import agreement, expected_calibration_error, mean_kl
 from distilnlp.tasks import TOKEN_EVALUATION
-from distilnlp.tasks.token_classification.scores import entity_tags
+from distilnlp.tasks.token_classification.schemes import entity_tags
 
 ENTITIES = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 PARTS = ("NOUN", "VERB", "DET")

@@ -18,6 +18,7 @@ from distilnlp.data.source_columns import (
 )
 from distilnlp.data.sources import load_source
 from distilnlp.data.two_tokenizers import pair_encodings, require_fast, same_positions, word_numbers, words_of_pieces
+from distilnlp.data.written_values import with_columns, with_written_values
 
 __all__ = [
     "LISTS",
@@ -50,6 +51,8 @@ __all__ = [
     "same_positions",
     "spread",
     "values_of",
+    "with_columns",
+    "with_written_values",
     "word_numbers",
     "words_of_pieces",
 ]

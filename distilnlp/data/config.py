@@ -86,7 +86,13 @@ class DataConfig(Section):
         "Null or -100 marks a row without a label (regression: null or NaN, for -100 is a score)",
     )
     label_names: list[str] | None = Field(
-        default=None, description="names of the label ids 0, 1, …, or of the 0/1 targets, where the data holds numbers"
+        default=None,
+        description="names of the label ids 0, 1, …, or of the 0/1 targets, where the data holds numbers; multi-label: "
+        "which columns of 0 and 1 are labels",
+    )
+    label_separator: Annotated[str | None, Field(min_length=1)] = Field(
+        default=None,
+        description="multi-label: what separates the names in a text of labels; null = told from the rows",
     )
     max_length: int | None = Field(
         default=None,

@@ -9,12 +9,14 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from io import BufferedReader, TextIOWrapper
 from pathlib import Path
 from typing import IO, Any
 
 import datasets
 import pyarrow as pa
 
+from distilnlp.data import conll
 from distilnlp.data.parts import FOLDER
 from distilnlp.errors import DistillationError, shown
 from distilnlp.files import PARTIAL, content_checksum
@@ -24,7 +26,7 @@ logger = logging.getLogger(__name__)
 BUILDERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet", ".txt": "text"}
 COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".zip": "zip"}
 EXCEL = ".xlsx"
-ENDINGS = (*BUILDERS, EXCEL)
+ENDINGS = (*BUILDERS, EXCEL, *conll.ENDINGS)
 MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",
@@ -69,7 +71,8 @@ def plain_copy(path: Path, form: FileForm) -> Path:
     key = content_checksum([str(path.resolve()), found.st_size, found.st_mtime_ns, asdict(form), convert.__name__])
     folder = Path(datasets.config.HF_DATASETS_CACHE).expanduser() / FOLDER / "copies" / key
     name = path.stem if path.suffix.lower() in COMPRESSED else path.name
-    copy = folder / (f"{Path(name).stem}.parquet" if ending == EXCEL else name)
+    kinds = {_copy_excel: ".parquet", _copy_tagged: ".jsonl"}
+    copy = folder / (f"{Path(name).stem}{kinds[convert]}" if convert in kinds else name)
     if not copy.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / f"{os.getpid()}{PARTIAL}"
@@ -87,6 +90,8 @@ def _conversion(path: Path, ending: str, form: FileForm) -> Any:
         return _copy_excel
     if ending == ".json" and _is_object(path, form):
         return _copy_object
+    if ending in conll.ENDINGS or (ending == ".txt" and _is_tagged(path, form)):
+        return _copy_tagged
     if path.suffix.lower() in COMPRESSED or (ending != ".parquet" and encoding_of(path, form) != "utf-8"):
         return _copy_text if ending != ".parquet" else _copy_bytes
     return None
@@ -177,6 +182,30 @@ def first_undecodable(path: Path) -> int | None:
                 return place + error.start
             place += len(block)
     return None
+
+
+# ---- Words with tags ----
+
+
+def _is_tagged(path: Path, form: FileForm) -> bool:
+    """Whether a file of text holds words with tags, by its first lines."""
+    try:
+        with _opened(path) as file:
+            start = bytes(file.read(BLOCK)).decode(encoding_of(path, form), errors="ignore")
+    except OSError:
+        return False
+    return conll.looks_tagged(start.splitlines()[: conll.LOOKED_AT])
+
+
+def _copy_tagged(path: Path, copy: Path, form: FileForm) -> None:
+    encoding = encoding_of(path, form)
+    with _opened(path) as file, copy.open("w", encoding="utf-8") as written:
+        lines = TextIOWrapper(BufferedReader(file), encoding=encoding)  # type: ignore[type-var]
+        try:
+            said = conll.write_sentences(iter(lines), written, str(path))
+        except UnicodeDecodeError as error:
+            raise not_decodable(path, encoding, error.start) from error
+    logger.info("%s: %s", path, said)
 
 
 # ---- Spreadsheets ----

@@ -20,7 +20,13 @@ from distilnlp.signals import ANSWER, SOURCE_ROW
 
 logger = logging.getLogger(__name__)
 
-TASK_KEYS = ("label_names", "choice_columns", "stride", "mask_probability")  # that only some tasks read
+TASK_KEYS = (
+    "label_names",
+    "label_separator",
+    "choice_columns",
+    "stride",
+    "mask_probability",
+)  # that only some tasks read
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,7 @@ def prepare_data(
             columns of another type.
     """
     _check_splits_differ(config)
-    splits = _Splits.load(config, rows)
+    splits = _Splits.load(config, rows, teacher_label_names)
     source = splits.named(config.train_split, "data.train_split")
     test, validation = splits.roles()
     layout = splits.find_layout([config.train_split, *([test] if test else [])], teacher_label_names)
@@ -124,7 +130,7 @@ def evaluation_split(config: DataConfig, rows: RowFormat, label_names: Sequence[
     Raises:
         DistillationError: no such split or column, or no labelled rows, or labels that the model does not have.
     """
-    splits = _Splits.load(config, rows)
+    splits = _Splits.load(config, rows, label_names)
     name = splits.find("test_split", config.train_split, config.validation_split) or config.train_split
     splits.named(name, "data.test_split")
     return splits.labelled(name, splits.find_layout([name], label_names))
@@ -160,7 +166,7 @@ class _Splits:
     wanted: list[str]
 
     @classmethod
-    def load(cls, config: DataConfig, rows: RowFormat) -> "_Splits":
+    def load(cls, config: DataConfig, rows: RowFormat, teacher_names: Sequence[str] | None) -> "_Splits":
         """Load the source, as far as it is read.
 
         Raises:
@@ -179,8 +185,8 @@ class _Splits:
                     "Rename it, or name it in data.train_split, data.test_split or data.validation_split."
                 )
         source = load_source(config.source, config.config, wanted, config.file_form)
-        looked_for = rows.looked_for(config)
-        loaded = DatasetDict({name: _as_meant(split, rows, looked_for) for name, split in source.items()})
+        teacher_names = (teacher_names or ()) if rows.has_label_names else ()
+        loaded = DatasetDict({name: _as_meant(split, rows, config, teacher_names) for name, split in source.items()})
         names = [config.label_column] if config.label_column else rows.usual_labels
         present = [name for name in names if any(name in split.column_names for split in loaded.values())]
         label = [*present, *names][0]
@@ -280,7 +286,7 @@ def _load_transfer_set(source: str, layout: Layout, config: DataConfig, rows: Ro
     parts, splits = [], load_source(source, form=config.file_form)
     for split, dataset in splits.items():
         name = f"unlabelled ({source}{f', split {split}' if len(splits) > 1 else ''})"
-        texts = _without(_as_meant(dataset, rows, rows.looked_for(config)), layout.label)
+        texts = _without(_as_meant(_without(dataset, layout.label), rows, config), layout.label)
         check_types(texts, config)
         own = rows.unlabelled_layout(texts, layout)
         if own is None:
@@ -293,9 +299,11 @@ def _load_transfer_set(source: str, layout: Layout, config: DataConfig, rows: Ro
     return parts
 
 
-def _as_meant(split: Dataset, rows: RowFormat, looked_for: Sequence[str]) -> Dataset:
-    """Return the rows of a source by the names of columns that a recipe or the task knows."""
-    return with_usual_names(rows.unfold(with_usual_names(split.with_format(None), looked_for)), looked_for)
+def _as_meant(split: Dataset, rows: RowFormat, config: DataConfig, teacher_names: Sequence[str] = ()) -> Dataset:
+    """Return the rows of a source by the names of columns, and in the form, that a recipe or the task knows."""
+    looked_for = rows.looked_for(config)
+    named = with_usual_names(split.with_format(None), looked_for)
+    return with_usual_names(rows.unfold(named, config, teacher_names), looked_for)
 
 
 def _hold_out(train: Dataset, config: DataConfig, rows: RowFormat) -> tuple[Dataset, Dataset]:

@@ -96,8 +96,14 @@ class RowFormat(ABC):
         labels = self.usual_labels if config.label_column is None else [config.label_column]
         return [*(config.text_columns or self.inputs), *(config.choice_columns or ()), *labels]
 
-    def unfold(self, dataset: Dataset) -> Dataset:
-        """Return one row an example, where a file nests several in one."""
+    def unfold(self, dataset: Dataset, config: DataConfig, names: Sequence[str]) -> Dataset:
+        """Return one row an example, with columns in the form that is read, where files write them otherwise.
+
+        Args:
+            dataset: rows of a source.
+            config: the recipe's `data` section.
+            names: the label names of a fine-tuned teacher; none where it is yet to be trained.
+        """
         return dataset
 
     def has_labels(self, dataset: Dataset, column: str) -> bool:

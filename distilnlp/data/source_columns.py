@@ -4,13 +4,11 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import ClassLabel, Dataset, DatasetInfo, Features, Json, LargeList, List, Value
-from datasets.fingerprint import Hasher
+from datasets import ClassLabel, Dataset, Json, LargeList, List, Value, concatenate_datasets
 
 from distilnlp.data.config import DataConfig
 from distilnlp.data.parts import values_of
@@ -87,13 +85,10 @@ def _with_field(dataset: Dataset, name: str) -> Dataset:
         feature = feature.get(part) if isinstance(feature, dict) else None
     if feature is None:
         return dataset
-    table = dataset.data.table
-    values = pa.chunked_array([pc.struct_field(chunk, path) for chunk in table[column].chunks])
-    return Dataset(
-        table.append_column(name, values),
-        DatasetInfo(features=Features({**dataset.features, name: feature})),
-        fingerprint=Hasher.hash([dataset._fingerprint, name]),
-    )
+    fields = dataset.select_columns([column])
+    while name not in fields.column_names:
+        fields = fields.flatten()
+    return concatenate_datasets([dataset, fields.select_columns([name])], axis=1)
 
 
 # ---- Texts ----
@@ -205,6 +200,7 @@ class LabelColumn:
         feature: the type of one label.
         is_text: whether labels are text.
         names: of a ClassLabel; None = it is none.
+        are_targets: whether a label is an object with one number for each name.
         hidden: the values that mark a missing label: null, an empty text, -100, and the -1 of a ClassLabel.
     """
 
@@ -212,7 +208,10 @@ class LabelColumn:
         self.dataset, self.name = dataset, name
         self.feature = innermost(dataset.features[name])
         self.is_text = is_text(self.feature)
+        self.are_targets = isinstance(self.feature, dict)
         self.names: list[str] | None = list(self.feature.names) if isinstance(self.feature, ClassLabel) else None
+        if isinstance(self.feature, dict):
+            self.names = list(self.feature)
         self.hidden: set[Any] = {None, "", NO_LABEL} if self.names is None else {None, "", NO_LABEL, -1}
 
     @cached_property
@@ -224,7 +223,8 @@ class LabelColumn:
             column, feature = batch[self.name], self.dataset.features[self.name]
             while isinstance(feature, LISTS):
                 column, feature = pc.list_flatten(column), feature.feature
-            values.update(pc.unique(column).to_pylist())
+            for part in map(partial(pc.struct_field, column), feature) if isinstance(feature, dict) else [column]:
+                values.update(pc.unique(part).to_pylist())
         return values - self.hidden
 
     def find_names(self, given: Sequence[str] | None) -> list[str] | None:

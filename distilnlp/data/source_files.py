@@ -40,10 +40,11 @@ def load_files(files: Sequence[str], form: FileForm) -> Dataset:
     """
     named = [sorted(glob.glob(file)) or [file] if is_pattern(file) else [file] for file in files]
     originals = [Path(file) for matched in named for file in matched]
-    kind = _kind_of(originals)
-    paths = originals
+    _check_alike(originals)
+    paths, kind = originals, "text"
     try:
         paths = [plain_copy(path, form) for path in originals]
+        kind = _kind_of(paths)
         return _load(paths, kind, form)
     except DistillationError as error:
         said = str(error)
@@ -60,8 +61,8 @@ def load_files(files: Sequence[str], form: FileForm) -> Dataset:
         ) from error
 
 
-def _kind_of(paths: Sequence[Path]) -> str:
-    """Return the reader of files that are all there and of one kind."""
+def _check_alike(paths: Sequence[Path]) -> None:
+    """Refuse files that are not there or of several endings."""
     for path in paths:
         if not os.path.isfile(path):  # Path.is_file raises an error for some names
             raise missing(path)
@@ -73,7 +74,17 @@ def _kind_of(paths: Sequence[Path]) -> str:
             f"the files of one split must share one of the endings {', '.join(ENDINGS)}, but they end in "
             f"{sorted(endings)}. Rename or convert them."
         )
-    return BUILDERS.get(endings.pop(), "parquet")
+
+
+def _kind_of(copies: Sequence[Path]) -> str:
+    """Return the reader of files, all of which it can read."""
+    kinds = {BUILDERS[copy.suffix.lower()] for copy in copies}
+    if len(kinds) > 1:
+        raise DistillationError(
+            f"the files of one split must hold the same, but of {shown(list(map(str, copies)))} some are words with a "
+            "tag each, a word a line, and others are not. Name them as splits of their own."
+        )
+    return kinds.pop()
 
 
 def _load(paths: Sequence[Path], kind: str, form: FileForm) -> Dataset:

@@ -24,6 +24,8 @@ from distilnlp.runs.models import saved_head, shape_of_new_head
 from distilnlp.signals import label_names_of
 from distilnlp.tasks import MASKED_LM, MULTI_LABEL_CLASSIFICATION, QUESTION_ANSWERING, TASKS, Task, task_named
 from distilnlp.tasks.column_roles import ColumnRoles, find_roles
+from distilnlp.tasks.multi_label.forms import binary_columns
+from distilnlp.tasks.question_answering.squad import flatten_squad
 from distilnlp.validation import parse_section
 
 logger = logging.getLogger(__name__)
@@ -101,6 +103,8 @@ class Proposal:
     def labelled(self) -> int:
         """How many training rows have a label."""
         label = self.roles.label
+        if self._binary_columns:
+            return len(self.rows)
         if label is None or not self.task.rows.needs_labels:
             return 0
         hidden = LabelColumn(self.rows, label).hidden
@@ -218,6 +222,8 @@ class Proposal:
             )
         if roles.label is not None and needs_labels:
             yield Entry("data.label_column", roles.label, self._about_labels())
+        if self._binary_columns:
+            yield Entry("data.label_names", self._binary_columns, "columns of 0 and 1: each of them is a label")
         names = self._numbered_names()
         if names:
             yield Entry("data.label_names", names, "the rows hold one 0 or 1 a label: give the labels their names")
@@ -238,6 +244,12 @@ class Proposal:
             f"the labels; {without:,} of {len(self.rows):,} rows have none: of these the student learns the teacher's "
             "answers alone"
         )
+
+    @cached_property
+    def _binary_columns(self) -> list[str]:
+        """The columns of 0 and 1 that are a label each."""
+        is_so = self.task is MULTI_LABEL_CLASSIFICATION and self.roles.label is None
+        return binary_columns(self.rows, self.roles.texts) if is_so else []
 
     def _numbered_names(self) -> list[str]:
         """Return numbers as names for 0/1 targets of a teacher that is yet to learn their names."""
@@ -280,7 +292,7 @@ def propose(wishes: Wishes, seen: Proposal | None = None) -> Proposal:
     if seen is None:
         loaded = load_source(wishes.source, wishes.config)
         split = _training_split(loaded)
-        rows = QUESTION_ANSWERING.rows.unfold(loaded[split])
+        rows = flatten_squad(loaded[split])
     else:
         split, rows = seen.split, seen.rows
     proposal = Proposal(wishes, teacher, split, rows, find_roles(rows, task, wishes.texts, wishes.label))

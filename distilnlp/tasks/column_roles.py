@@ -10,14 +10,16 @@ from distilnlp.data import LISTS, LabelColumn, is_empty, is_text, is_text_list, 
 from distilnlp.data.source_columns import with_usual_names
 from distilnlp.errors import DistillationError, shown
 from distilnlp.signals import CONTEXT, QUESTION, TEXT
+from distilnlp.tasks.multi_label.forms import binary_columns, is_targets
 from distilnlp.tasks.multi_label.head import MULTI_LABEL_CLASSIFICATION
 from distilnlp.tasks.multiple_choice.head import MULTIPLE_CHOICE
-from distilnlp.tasks.multiple_choice.rows import USUAL_CHOICES
+from distilnlp.tasks.multiple_choice.rows import USUAL_CHOICES, numbered_choices
 from distilnlp.tasks.question_answering.head import QUESTION_ANSWERING
 from distilnlp.tasks.regression.head import REGRESSION
 from distilnlp.tasks.single_label.head import SINGLE_LABEL_CLASSIFICATION
 from distilnlp.tasks.token_classification.head import TOKEN_CLASSIFICATION
 from distilnlp.tasks.token_classification.rows import USUAL_WORDS
+from distilnlp.tasks.token_classification.spans import find_spans, text_of_spans
 
 SAMPLE = 1000  # rows, spread over the file
 TEXTS = (TEXT, "sentence", "content", "body", "document", "review", "comment", "message", "headline", "title")
@@ -34,7 +36,6 @@ LABELS = (
     *("label", "labels", "ner_tags", "tags", "answers", "target", "targets", "class", "category", "sentiment"),
     *("topic", "intent", "score", "rating", "stars"),
 )
-CHOICE = re.compile(r"(ending|choice|option)[ _]?(\d+|[a-h])", re.IGNORECASE)
 TWO_WORDS = re.compile(r"[^\W\d_]+\s+[^\W\d_]+")
 FEW_WORDS = 4  # a label, not a text
 MOST_LABELS = 100
@@ -78,7 +79,7 @@ def find_roles(
         if name not in known:
             raise DistillationError(f"there is no column {name!r}: the columns of the data are {shown(known)}.")
     sample = spread(dataset, SAMPLE)
-    label = label or _find_label(sample, texts)
+    label = label or find_spans(dataset, None) or _find_label(sample, texts)
     task = task or _find_task(dataset, sample, label)
     choices = _find_choices(sample, label) if task == MULTIPLE_CHOICE.name else ()
     found = _texts_by_length(sample, {label, *choices})
@@ -100,10 +101,11 @@ def _find_label(sample: Dataset, texts: Sequence[str]) -> str | None:
     usual = next((by_name[name] for name in LABELS if name in by_name), None)
     if usual:
         return usual
+    choices = numbered_choices(sample)
     short = [
         name
         for name, feature in sample.features.items()
-        if name not in texts and name.lower() not in TEXTS and not CHOICE.fullmatch(name)
+        if name not in texts and name.lower() not in TEXTS and name not in choices
         if isinstance(feature, ClassLabel) or (is_text(feature) and _are_few(sample, name))
     ]
     return short[0] if len(short) == 1 else None
@@ -122,11 +124,14 @@ def _find_task(dataset: Dataset, sample: Dataset, label: str | None) -> str:
         return QUESTION_ANSWERING.name
     if _find_choices(sample, label) and not (label and isinstance(features[label], LISTS)):
         return MULTIPLE_CHOICE.name
-    if _words(sample, label) and (label is None or isinstance(features[label], LISTS)):
+    has_spans = label is not None and find_spans(dataset, label) is not None
+    if has_spans or (_words(sample, label) and (label is None or isinstance(features[label], LISTS))):
         return TOKEN_CLASSIFICATION.name
+    if label is None and len(binary_columns(sample)) > 1:
+        return MULTI_LABEL_CLASSIFICATION.name
     if label is None or is_empty(features[label]):
         return SINGLE_LABEL_CLASSIFICATION.name
-    if isinstance(features[label], LISTS):
+    if isinstance(features[label], LISTS) or is_targets(features[label]):
         return MULTI_LABEL_CLASSIFICATION.name
     return SINGLE_LABEL_CLASSIFICATION.name if _are_classes(LabelColumn(dataset, label)) else REGRESSION.name
 
@@ -143,10 +148,11 @@ def _are_classes(column: LabelColumn) -> bool:
 
 def _find_choices(sample: Dataset, label: str | None) -> tuple[str, ...]:
     """Return the columns of numbered choices, or the one with lists of them."""
-    numbered = [name for name in sample.column_names if CHOICE.fullmatch(name) and is_text(sample.features[name])]
-    if len(numbered) > 1:
-        return tuple(sorted(numbered))
-    return tuple(name for name in USUAL_CHOICES if name != label and is_text_list(sample.features.get(name)))[:1]
+    numbered = numbered_choices(sample, [label])
+    return (
+        numbered
+        or tuple(name for name in USUAL_CHOICES if name != label and is_text_list(sample.features.get(name)))[:1]
+    )
 
 
 def _words(sample: Dataset, label: str | None) -> list[str]:
@@ -174,6 +180,8 @@ def _choose_texts(sample: Dataset, task: str, found: list[str], label: str | Non
         return tuple(by_name[name] for name in (QUESTION, CONTEXT)) if {QUESTION, CONTEXT} <= set(by_name) else ()
     if task == TOKEN_CLASSIFICATION.name and (words := _words(sample, label)):
         return (words[0],)
+    if task == TOKEN_CLASSIFICATION.name and find_spans(sample, label):
+        return (text_of_spans(sample),)
     for pair in PAIRS if task != TOKEN_CLASSIFICATION.name else ():
         if all(by_name.get(name) in found for name in pair):
             return tuple(by_name[name] for name in pair)

@@ -57,7 +57,6 @@ FOREIGN = {
         "masked_lm": "label",
     },
     "multi_label_classification": {
-        "single_label_classification": "list of labels",
         "regression": "list of labels",
         "token_classification": "text column|label",
         "question_answering": "text column",
@@ -243,6 +242,13 @@ CASES = [
         good("masked_lm", 5),
         "label_names means nothing",
         data__label_names="[a, b]",
+    ),
+    read(
+        "multi_label_classification: rows of single_label_classification",
+        24,
+        {"task": MULTI, "teacher.model": f"@{MODELS[MULTI]}", "data.source": "data.jsonl"},
+        files={"data.jsonl": lines(*(good("single_label_classification", index) for index in range(24)))},
+        message="one label",
     ),
     read("masked_lm: rows of single_label_classification", 24, {"task": "masked_lm", "teacher.model": "@masked"}),
 ]

@@ -9,9 +9,10 @@ import numpy as np
 from datasets import Dataset, List, Value
 from numpy.typing import NDArray
 
-from distilnlp.data import Columns, LabelColumn, Layout, Part, Types, may_be_label_list, values_of
+from distilnlp.data import Columns, DataConfig, LabelColumn, Layout, Part, Types, may_be_label_list, values_of
 from distilnlp.errors import DistillationError, shown
 from distilnlp.signals import LABEL, NO_LABEL
+from distilnlp.tasks.multi_label.forms import LABELS, is_targets, with_label_lists
 from distilnlp.tasks.text_rows import TextRows
 
 NumberedRows = Iterable[tuple[int, list[Any] | None]]
@@ -23,22 +24,29 @@ class MultiLabelRows(TextRows):
     """`label`: one 0.0 or 1.0 a label name, NaN = unknown.
 
     A source gives a row's labels as names, as ids, or as one 0/1 target for each label. Text means names, a ClassLabel
-    means ids, fractions (0.0) and true/false mean targets. Whole numbers are targets if every row has as many of them
-    as there are labels, all 0 or 1; where they could be ids as well, nothing is guessed.
+    means ids, fractions (0.0), true/false and the fields of an object mean targets. Whole numbers are targets if every
+    row has as many of them as there are labels, all 0 or 1; where they could be ids as well, nothing is guessed.
     """
 
     task = "multi-label classification"
-    usual_labels = ("labels", LABEL)
+    usual_labels = (LABELS, LABEL)
     has_label_names = True
-    own_keys = frozenset({"label_names"})
+    own_keys = frozenset({"label_names", "label_separator"})
     features: ClassVar[Types] = {**TextRows.features, LABEL: List(Value("float32"))}
     label_checks = (
         (
-            may_be_label_list,
-            f"must hold a list of labels a row, but it holds %s. {HOW_TO_WRITE} A CSV file cannot hold lists; a JSON "
-            "lines file can.",
+            lambda feature: may_be_label_list(feature) or is_targets(feature),
+            f"must hold a list of labels a row, but it holds %s. {HOW_TO_WRITE}",
         ),
     )
+
+    def unfold(self, dataset: Dataset, config: DataConfig, names: Sequence[str]) -> Dataset:
+        """Return rows with a list of labels, or an object of targets, of the forms that people write; see `forms`."""
+        usual = [config.label_column] if config.label_column else self.usual_labels
+        label = next((name for name in usual if name in dataset.column_names), None)
+        return with_label_lists(
+            dataset, label, config.label_separator, config.label_names or names, config.text_columns or ()
+        )
 
     def find_label_names(
         self, column: LabelColumn, given: Sequence[str] | None, teacher_names: Sequence[str] | None
@@ -78,6 +86,8 @@ def _unknown(layout: Layout) -> list[float]:
 
 def _are_targets(column: LabelColumn, layout: Layout) -> bool:
     """Whether numbers are 0/1 targets rather than ids. Ids never repeat in a row, and targets fill the whole row."""
+    if column.are_targets:
+        return True
     if column.is_text or column.names is not None:
         return False
     if not str(getattr(column.feature, "dtype", "")).startswith(("int", "uint")):
@@ -101,7 +111,8 @@ def _are_targets(column: LabelColumn, layout: Layout) -> bool:
 def _read_targets(layout: Layout, rows: NumberedRows) -> Iterator[list[float]]:
     meaning = layout.given_names or layout.label_names
     order = [meaning.index(name) for name in layout.label_names]
-    for number, row in rows:
+    for number, given in rows:
+        row = [given[name] for name in meaning] if isinstance(given, dict) else given
         if row is not None and len(row) != len(meaning):
             raise DistillationError(
                 f"row {number} (counted from 0) of label column {layout.label!r} must have one 0 or 1 for each of the "

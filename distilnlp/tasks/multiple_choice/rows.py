@@ -1,8 +1,9 @@
 """Rows of a prompt and choices, one of which is right."""
 
 import math
+import re
 import string
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import accumulate, pairwise
 from typing import Any, ClassVar
 
@@ -23,13 +24,16 @@ from distilnlp.data import (
     is_text_list,
     map_in_parts,
     require_column,
+    with_written_values,
 )
 from distilnlp.errors import DistillationError, shown
 from distilnlp.signals import CHOICES, LABEL, NO_LABEL, TEXT, TEXT_PAIR
 
 USUAL_CHOICES = (CHOICES, "endings", "options")
+CHOICE = re.compile(r"(ending|choice|option|answer)[ _]?(\d+|[a-h])", re.IGNORECASE)
+LETTERS = string.ascii_uppercase
 LABEL_TYPES = ("int", "uint", "float", "string", "large_string", "null")
-HOW_TO_WRITE = "Give the number of the right choice, counted from 0, or its letter, A for the first."
+HOW_TO_WRITE = "Give the number of the right choice, counted from 0, or its letter, A for the first, or its text."
 
 
 class ChoiceRows(RowFormat):
@@ -55,12 +59,21 @@ class ChoiceRows(RowFormat):
         ),
     )
     own_keys = frozenset({"choice_columns"})
+    usual_labels = (LABEL, "answer")
+
+    def unfold(self, dataset: Dataset, config: DataConfig, names: Sequence[str]) -> Dataset:
+        """Return rows with the lists of choices that a column may hold as text."""
+        for name in USUAL_CHOICES if config.choice_columns is None else config.choice_columns[:1]:
+            if name in dataset.column_names and is_text(dataset.features[name]):
+                dataset = with_written_values(dataset, name)
+        return dataset
 
     def find_layout(self, dataset: Dataset, config: DataConfig, label: str) -> Layout:
         choices = config.choice_columns
         if choices is None:
-            choices = candidates(dataset, is_text_list, USUAL_CHOICES, [label, *(config.text_columns or [])])
-            if len(choices) != 1:
+            taken = [label, *(config.text_columns or [])]
+            choices = list(numbered_choices(dataset, taken)) or candidates(dataset, is_text_list, USUAL_CHOICES, taken)
+            if len(choices) == 0 or (len(choices) > 1 and not is_text(dataset.features[choices[0]])):
                 raise DistillationError(
                     f"expected one column of lists of choices, but the data has {shown(dataset.features, 300)}. Name "
                     "the columns of the choices in data.choice_columns, such as [ending0, ending1]."
@@ -93,7 +106,7 @@ class ChoiceRows(RowFormat):
             return {LABEL: [NO_LABEL] * len(part.rows)}
         column = LabelColumn(part.rows, layout.label)
         rows = zip(part.numbered(layout.label), inputs[CHOICES], strict=True)
-        return {LABEL: [_label(value, len(choices), column, row) for (row, value), choices in rows]}
+        return {LABEL: [_label(value, choices, column, row) for (row, value), choices in rows]}
 
     def encode(
         self,
@@ -117,6 +130,16 @@ class ChoiceRows(RowFormat):
         return map_in_parts(rows, encode, remove_columns=texts, desc=desc)
 
 
+def numbered_choices(dataset: Dataset, taken: Collection[str | None] = ()) -> tuple[str, ...]:
+    """Return the columns of numbered choices, such as `ending0`, `ending1` or `A`, `B`, in order; none if few are."""
+    texts = [name for name, feature in dataset.features.items() if name not in taken and is_text(feature)]
+    numbered = tuple(sorted(name for name in texts if CHOICE.fullmatch(name)))
+    letters = tuple(sorted(name for name in texts if len(name) == 1 and name.upper() in LETTERS))
+    are_first = "".join(letters).upper() == LETTERS[: len(letters)]
+    found = numbered if len(numbered) > 1 else letters if are_first else ()
+    return found if len(found) > 1 else ()
+
+
 def _choices(values: Sequence[str | None] | None, row: int) -> list[str]:
     """Return a row's choices. Blank ones at its end stand for nothing: rows may have fewer choices than others."""
     choices = [(value or "").strip() for value in values or ()]
@@ -130,16 +153,21 @@ def _choices(values: Sequence[str | None] | None, row: int) -> list[str]:
     return choices
 
 
-def _label(value: Any, count: int, column: LabelColumn, row: int) -> int:
+def _label(value: Any, choices: Sequence[str], column: LabelColumn, row: int) -> int:
     if value in column.hidden or value != value:  # NaN stands for an empty cell
         return NO_LABEL
-    index = _index(column.names[value] if column.names is not None else value)
-    if index is None or not 0 <= index < count:
+    value = column.names[value] if column.names is not None else value
+    index, said = _index(value), f"row {row} (counted from 0) has {len(choices)} choices, and label column "
+    is_place = index is not None and 0 <= index < len(choices)
+    places = [place for place, choice in enumerate(choices) if choice == str(value).strip()]
+    if (is_place and places and places != [index]) or len(places) > 1:
         raise DistillationError(
-            f"row {row} (counted from 0) has {count} choices, and label column {column.name!r} says {shown(value)}. "
-            + HOW_TO_WRITE
+            f"{said}{column.name!r} says {shown(value)}, which may be a place or the text of a choice: "
+            f"{shown(list(choices))}. {HOW_TO_WRITE}"
         )
-    return index
+    if not is_place and not places:
+        raise DistillationError(f"{said}{column.name!r} says {shown(value)}. {HOW_TO_WRITE}")
+    return places[0] if places else index  # type: ignore[return-value]  # one of both
 
 
 def _index(value: Any) -> int | None:
@@ -150,7 +178,7 @@ def _index(value: Any) -> int | None:
     if value.isdecimal():
         return int(value)
     is_letter = len(value) == 1 and value.isascii() and value.isalpha()
-    return string.ascii_uppercase.index(value.upper()) if is_letter else None
+    return LETTERS.index(value.upper()) if is_letter else None
 
 
 def _pairs(batch: Columns) -> tuple[list[str], list[str]]:

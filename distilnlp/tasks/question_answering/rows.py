@@ -61,7 +61,7 @@ class QuestionRows(RowFormat):
     own_keys = frozenset({"stride"})
     are_windows = True
 
-    def unfold(self, dataset: Dataset) -> Dataset:
+    def unfold(self, dataset: Dataset, config: DataConfig, names: Sequence[str]) -> Dataset:
         """Return one row a question of SQuAD's nested files."""
         return flatten_squad(dataset)
 

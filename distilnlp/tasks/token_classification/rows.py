@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from distilnlp.data import (
     Columns,
     DataConfig,
+    LabelColumn,
     Layout,
     Part,
     RowFormat,
@@ -27,11 +28,14 @@ from distilnlp.data import (
     require_column,
     require_fast,
     values_of,
+    with_written_values,
 )
 from distilnlp.errors import DistillationError, shown
 from distilnlp.signals import LABEL, NO_LABEL, TEACHER, WORD_IDS, WORDS
+from distilnlp.tasks.token_classification.schemes import refuse_two_schemes
+from distilnlp.tasks.token_classification.spans import TOKENS, find_spans, with_tagged_words
 
-USUAL_WORDS = ("tokens", WORDS)
+USUAL_WORDS = (TOKENS, WORDS)
 
 
 class TokenRows(RowFormat):
@@ -58,6 +62,17 @@ class TokenRows(RowFormat):
     own_keys = frozenset({"label_names"})
     are_words = True
 
+    def unfold(self, dataset: Dataset, config: DataConfig, names: Sequence[str]) -> Dataset:
+        """Return rows of words and tags, also of lists that are written as text, and of entities by characters."""
+        words, label = config.text_columns[0] if config.text_columns else None, config.label_column
+        if (column := find_spans(dataset, label)) is not None:
+            return with_tagged_words(dataset, column, words, label)
+        usual = [*([words] if words else USUAL_WORDS), *([label] if label else self.usual_labels)]
+        for name in usual:
+            if name in dataset.column_names and is_text(dataset.features[name]):
+                dataset = with_written_values(dataset, name)
+        return dataset
+
     def find_layout(self, dataset: Dataset, config: DataConfig, label: str) -> Layout:
         """Return the named column, the only column of lists of words, or the only text column."""
         if config.text_columns is None:
@@ -68,6 +83,15 @@ class TokenRows(RowFormat):
                 "Name one."
             )
         return Layout(tuple(config.text_columns), label)
+
+    def find_label_names(
+        self, column: LabelColumn, given: Sequence[str] | None, teacher_names: Sequence[str] | None
+    ) -> list[str]:
+        """Return the tags in logit order; those that a teacher is yet to learn must be of one scheme."""
+        names = super().find_label_names(column, given, teacher_names)
+        if teacher_names is None:
+            refuse_two_schemes(names)
+        return names
 
     def check_layout(self, dataset: Dataset, layout: Layout) -> None:
         name = layout.texts[0]

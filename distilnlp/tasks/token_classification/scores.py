@@ -1,9 +1,7 @@
 """Token classification: a word is an item, and its first piece stands for it; a sentence is drawn as a whole."""
 
-import logging
-import re
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -11,7 +9,7 @@ from datasets import Features, List, Value
 from numpy.typing import NDArray
 from transformers import PreTrainedConfig
 
-from distilnlp.errors import DistillationError, shown
+from distilnlp.errors import DistillationError
 from distilnlp.labels import label_of
 from distilnlp.metrics import ACCURACY, Figure, Scorer, Scoring, TaskMetric, mean_gap, ratio, weighted_scorer
 from distilnlp.metrics.fidelity import kl_of_rows, mean_divergence, same_share
@@ -19,17 +17,8 @@ from distilnlp.metrics.label_reading import check_label_ids, order_of_classes, r
 from distilnlp.metrics.prediction import Rows, check_finite, split_rows
 from distilnlp.signals import NO_LABEL, Batch, label_names_of
 from distilnlp.tasks.single_label.scores import answered_classes, softmax_confidences
+from distilnlp.tasks.token_classification.schemes import entity_tags
 
-logger = logging.getLogger(__name__)
-
-ENTITY_TAG = re.compile("([A-Z])(?:[-_](.+))?")
-# Per scheme, what its prefixes are in IOBES, in which IOB1, IOB2 and IOE are contained.
-SCHEMES = {
-    "IOB or IOBES": {"B": "B", "I": "I", "E": "E", "S": "S"},
-    "BILOU": {"B": "B", "I": "I", "L": "E", "U": "S"},
-    "BMES": {"B": "B", "M": "I", "E": "E", "S": "S"},
-    "BMEWO": {"B": "B", "M": "I", "E": "E", "W": "S"},
-}
 WordLogits = Sequence[NDArray]
 
 
@@ -43,8 +32,8 @@ class WordLabels(NamedTuple):
 class TagMetrics(TaskMetric):
     """F1, precision and recall of whole entities, and accuracy over the words; a unit is a sentence.
 
-    Those of entities are there where the tags follow one of `SCHEMES`: over all entities of the data, an entity right
-    only with both borders and its type (CoNLL-2003, arXiv cs/0306050; the spans are seqeval's).
+    Those of entities are there where the tags follow one of `schemes.SCHEMES`: over all entities of the data, an entity
+    right only with both borders and its type (CoNLL-2003, arXiv cs/0306050; the spans are seqeval's).
     """
 
     figures = (
@@ -73,33 +62,6 @@ class TagMetrics(TaskMetric):
         names = tuple(sorted({tag for sentence in (*predictions, *references) for tag in sentence}))
         found, ids = ([np.array([*map(names.index, row)]) for row in rows] for rows in (predictions, references))
         return self.scorer(found, ids, names).values()
-
-
-@cache  # so that it is said once
-def entity_tags(names: tuple[str, ...] | None) -> list[str] | None:
-    """Return the tags as IOBES writes them, or None, which is said, where they follow no scheme of `SCHEMES`.
-
-    A prefix comes before `-` or `_` and the type of the entity; of entities without types it is the whole tag.
-    """
-    if names is None:
-        logger.info("the word tags have no names: accuracy over the words is measured, not F1 of entities")
-        return None
-    found = {name: ENTITY_TAG.fullmatch(name) for name in names if name != "O"}
-    parts = {name: match.groups() for name, match in found.items() if match}
-    are_alike = len({kind is None for _, kind in parts.values()}) == 1
-    if len(parts) == len(found) and are_alike:
-        for scheme, letters in SCHEMES.items():
-            if {prefix for prefix, _ in parts.values()} <= set(letters):
-                logger.info("the word tags follow %s: whole entities are scored", scheme)
-                rewritten = {name: f"{letters[prefix]}-{kind or ''}" for name, (prefix, kind) in parts.items()}
-                return [rewritten.get(name, name) for name in names]
-    other = next((name for name in names if name != "O" and name not in parts), "their prefixes together")
-    logger.info(
-        "the word tags follow none of the schemes %s (%s): accuracy over the words is measured, not F1 of entities",
-        ", ".join(SCHEMES),
-        shown(other),
-    )
-    return None
 
 
 def _count(found: NDArray, ids: NDArray, names: NDArray | None) -> list[int]:
