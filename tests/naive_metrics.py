@@ -81,3 +81,43 @@ def naive_words(text):
     """Lower case, no punctuation, no articles, single spaces."""
     kept = "".join(character for character in text.lower() if character not in string.punctuation)
     return [word for word in re.sub(r"\b(a|an|the)\b", " ", kept).split(" ") if word.strip()]
+
+
+def naive_squad_2(answers, references):
+    """SQuAD 2.0's measures of texts, in percent: of all questions, and of those with and without an answer."""
+    exact, f1, lacks = [], [], []
+    for answer, given in zip(answers, references, strict=True):
+        known = [reference for reference in given if naive_words(reference)] or [""]
+        lacks.append(list(given) == [""])
+        exact.append(max(float(naive_words(answer) == naive_words(reference)) for reference in known))
+        f1.append(max(naive_f1_2(naive_words(answer), naive_words(reference)) for reference in known))
+
+    def percent(values, kept):
+        chosen = [value for value, keep in zip(values, kept, strict=True) if keep]
+        return 100 * sum(chosen) / len(chosen)
+
+    everything, has = [True] * len(lacks), [not lack for lack in lacks]
+    found = {"exact": percent(exact, everything), "f1": percent(f1, everything)}
+    if any(has):
+        found |= {"HasAns_exact": percent(exact, has), "HasAns_f1": percent(f1, has)}
+    return found | {"NoAns_exact": percent(exact, lacks), "NoAns_f1": percent(f1, lacks)}
+
+
+def naive_f1_2(found, expected):
+    if not found or not expected:
+        return float(found == expected)
+    shared = sum(min(found.count(word), expected.count(word)) for word in set(found))
+    if not shared:
+        return 0.0
+    precision, recall = shared / len(found), shared / len(expected)
+    return 2 * precision * recall / (precision + recall)
+
+
+def naive_best_f1(answers, margins, references):
+    """Try every threshold: no answer above it. Return the best mean F1, and the lowest threshold that gives it."""
+    best = None
+    for threshold in sorted({0.0, *margins}):
+        given = ["" if margin > threshold else answer for answer, margin in zip(answers, margins, strict=True)]
+        f1 = naive_squad_2(given, references)["f1"] / 100
+        best = (f1, threshold) if best is None or f1 > best[0] + 1e-12 else best
+    return best

@@ -129,3 +129,22 @@ def test_a_window_that_the_teacher_cannot_read_is_refused() -> None:
     windows = QUESTION_ROWS.encode(own, STUDENT, 60, "", config=config(stride=2), with_characters=True)
     with pytest.raises(DistillationError, match=r"question_answering: .* tokens of one, but it may read 6. Lower data"):
         shown_windows(windows, own, TEACHER, 6)
+
+
+def test_no_answer_is_the_first_token_of_both() -> None:
+    rows = [row("what", "the film was long", ("film", 4)), row("who", "the bank", ("", -1))]
+    batch = answer_batch(question_rows(rows, 30))
+    own = {name.removeprefix("teacher_"): value for name, value in batch.items() if name.startswith("teacher_")}
+    assert batch["context_mask"][:, 0].all()
+    assert own["context_mask"][:, 0].all()
+    logits = numbers(5, 2, 2, own["input_ids"].shape[1])
+    aligned = TASK.align_logits(logits, batch, own)
+    torch.testing.assert_close(aligned[:, :, 0], logits[:, :, 0], rtol=0, atol=1e-12)
+    plain = answer_batch(question_rows(rows[:1], 30))
+    assert not plain["context_mask"][:, 0].any()
+    # With the first token or without, what the other pieces get is the same.
+    length = int(plain["attention_mask"].sum())
+    others = {name.removeprefix("teacher_"): value for name, value in plain.items() if name.startswith("teacher_")}
+    alone = TASK.align_logits(logits[:1, :, : others["input_ids"].shape[1]], plain, others)
+    kept = plain["context_mask"][0].bool()
+    torch.testing.assert_close(aligned[0, :, :length][:, kept[:length]], alone[0][:, kept], rtol=0, atol=1e-12)

@@ -1,6 +1,7 @@
 """Question rows: every window of a context, and where the answer is in it."""
 
 import json
+import logging
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -151,10 +152,11 @@ def test_nested_and_flat_files_say_the_same(tmp_path: Path) -> None:
     article = {"title": "t", "paragraphs": [{"context": "the film", "qas": asked}, {"context": "a bank", "qas": []}]}
     nested = write(tmp_path, "train-v1.1.json", json.dumps({"version": "1.1", "data": [article, article]}))
     indented = write(tmp_path, "indented.json", json.dumps({"version": "1.1", "data": [article, article]}, indent=1))
-    flat = [row("what?", "the film", ("film", 4), ("film", 4)), row("where?", "the film"), row("who?", "the film")]
+    unknown = {**row("where?", "the film"), "answers": None}
+    flat = [row("what?", "the film", ("film", 4), ("film", 4)), unknown, row("who?", "the film")]
     lines = write_rows(tmp_path, "flat.jsonl", *flat, *flat)
     expected = prepare(QUESTION_ROWS, both(lines))
-    assert expected.labelled["answers"] == [["film", "film"]] * 2
+    assert expected.labelled["answers"] == [["film", "film"], [""]] * 2
     for path in (nested, indented):
         data = prepare(QUESTION_ROWS, {"train": path, "test": lines}, unlabelled=[path])
         assert data.train[:6] == expected.train[:]
@@ -182,19 +184,30 @@ def test_articles_may_be_rows(tmp_path: Path) -> None:
     assert prepare(QUESTION_ROWS, both(path)).train["question"] == ["what?"]
 
 
-def test_empty_lists_of_answers_are_unlabelled_and_counted(tmp_path: Path, caplog: Any) -> None:
-    path = write_rows(tmp_path, "a.jsonl", row("what?", "the film", ("film", 4)), row("who?", "the film"))
-    data = prepare(QUESTION_ROWS, both(path))
-    assert "1 questions have an empty list of answers" in caplog.text
+def test_a_question_without_an_answer_is_learned_and_one_that_nobody_knows_is_not(tmp_path: Path, caplog: Any) -> None:
+    unknown = {**row("where?", "the film"), "answers": None}
+    path = write_rows(tmp_path, "a.jsonl", row("what?", "the film", ("film", 4)), row("who?", "the film"), unknown)
+    with caplog.at_level(logging.INFO):
+        data = prepare(QUESTION_ROWS, both(path))
+    assert "1 questions have no answer in their context" in caplog.text
+    assert data.train["answers"][:] == [["film"], [""], []]
     encoded = encode(data.train, 20, 1, for_evaluation=False)
-    assert encoded["start_positions"] == [5, -100]
-    assert labelled_rows(encoded, QUESTION_ROWS)["example"] == [0]
+    assert encoded["start_positions"] == [5, 0, -100]
+    assert encoded["end_positions"] == [5, 0, -100]
+    assert encoded["context_mask"] == [[1, 0, 0, 0, 1, 1, 0]] * 3  # the first token is an answer too
+    assert labelled_rows(encoded, QUESTION_ROWS)["example"] == [0, 1]
+    without = encode(data.train.select([0, 2]), 20, 1, for_evaluation=False)
+    assert without["context_mask"] == [[0, 0, 0, 0, 1, 1, 0]] * 2
+
+
+def test_where_all_lists_of_answers_are_empty_they_are_hidden(tmp_path: Path) -> None:
+    path = write_rows(tmp_path, "a.jsonl", row("what?", "the film", ("film", 4)), row("who?", "the film"))
     folder = tmp_path / "splits"
     folder.mkdir()
     for split in ("train", "validation"):
         write(folder, f"{split}.jsonl", Path(path).read_text())
     write_rows(folder, "test.jsonl", row("who?", "the film"), row("where?", "the film"))
-    assert prepare(QUESTION_ROWS, str(folder)).test["question"] == ["what?"]
+    assert prepare(QUESTION_ROWS, str(folder)).test["question"] == ["what?", "who?"]  # the validation split
 
 
 def test_a_transfer_set_has_questions_and_contexts(tmp_path: Path) -> None:
@@ -293,3 +306,45 @@ def test_a_stride_that_leaves_no_room_is_refused() -> None:
 def test_a_slow_tokenizer_is_refused() -> None:
     with pytest.raises(DistillationError, match="question answering needs to know which characters"):
         encode(normalised(row("the", "a")), 20, 1, ByT5Tokenizer())
+
+
+@pytest.mark.parametrize("name", ["answer_text", "answer"])
+def test_answers_in_columns_of_their_own(tmp_path: Path, name: str) -> None:
+    text = f"question,context,{name},answer_start\nwhat?,the film,film,4\nwho?,the film,,-1\nwhen?,the film,,\n"
+    data = prepare(QUESTION_ROWS, both(write(tmp_path, "a.csv", text)))
+    assert (data.train["answers"][:], data.train["answer_starts"][:]) == ([["film"], [""], []], [[4], [-1], []])
+
+
+def test_answers_as_text_in_a_csv_file(tmp_path: Path) -> None:
+    written = "\"{'text': ['film'], 'answer_start': [4]}\""
+    none = "\"{'text': [], 'answer_start': []}\""
+    text = f"question,context,answers\nwhat?,the film,{written}\nwho?,the film,{none}\n"
+    assert prepare(QUESTION_ROWS, both(write(tmp_path, "a.csv", text))).train["answers"][:] == [["film"], [""]]
+
+
+@pytest.mark.parametrize("answers", [[], [{"text": "", "answer_start": -1}]])
+def test_a_file_of_squad_2_says_which_questions_are_impossible(tmp_path: Path, answers: list[Any]) -> None:
+    asked = [
+        {"question": "what?", "answers": [{"text": "film", "answer_start": 4}], "is_impossible": False},
+        {"question": "who?", "answers": answers, "is_impossible": True, "plausible_answers": []},
+    ]
+    nested = {"version": "v2.0", "data": [{"paragraphs": [{"context": "the film", "qas": asked}]}]}
+    data = prepare(QUESTION_ROWS, both(write(tmp_path, "train-v2.0.json", json.dumps(nested))))
+    assert data.train["answers"][:] == [["film"], [""]]
+
+
+@pytest.mark.parametrize(
+    ("start", "how"),
+    [(4, "from 1"), (5, "in bytes of UTF-8"), (6, ""), (-2, "")],
+)
+def test_another_count_of_characters_is_told(tmp_path: Path, start: int, how: str) -> None:
+    context = "éé film, then more"
+    path = write_rows(tmp_path, "a.jsonl", row("what?", context, ("film", start)))
+    with pytest.raises(DistillationError, match=f"counted {how}" if how else r"the context has .*'\. Correct"):
+        prepare(QUESTION_ROWS, both(path))
+
+
+def test_units_of_utf_16_are_told(tmp_path: Path) -> None:
+    path = write_rows(tmp_path, "a.jsonl", row("what?", "😀😀 the film", ("film", 9)))
+    with pytest.raises(DistillationError, match="in units of UTF-16"):
+        prepare(QUESTION_ROWS, both(path))

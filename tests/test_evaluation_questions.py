@@ -11,8 +11,8 @@ from torch import nn
 
 from distilnlp.errors import DistillationError
 from distilnlp.tasks import QUESTION_EVALUATION
-from distilnlp.tasks.question_answering.scores import answer_f1, best_span
-from tests.naive_metrics import naive_best_span, naive_squad
+from distilnlp.tasks.question_answering.scores import Answer, answer_f1, best_span, best_threshold
+from tests.naive_metrics import naive_best_f1, naive_best_span, naive_squad, naive_squad_2
 
 CONTEXT = "the old bank by the green river"
 WORDS = CONTEXT.split()
@@ -25,7 +25,7 @@ class LookupModel(nn.Module):
 
     def __init__(self, starts, ends):
         super().__init__()
-        self.device = torch.device("cpu")
+        self.device, self.config = torch.device("cpu"), SimpleNamespace()
         self.starts, self.ends = torch.full((40,), -5.0), torch.full((40,), -5.0)
         for table, values in ((self.starts, starts), (self.ends, ends)):
             for piece, logit in values.items():
@@ -121,7 +121,7 @@ def test_logits_that_are_not_finite_are_an_error_only_where_they_count():
 # Measures
 
 
-@given(answer=PHRASES, references=st.lists(PHRASES, min_size=1, max_size=3))
+@given(answer=PHRASES, references=st.lists(PHRASES.filter(bool), min_size=1, max_size=3))
 def test_squad_measures_equal_loops(answer, references):
     answer, references = " ".join(answer), [" ".join(reference) for reference in references]
     assert QUESTION_EVALUATION.scores([answer], [references]).values() == pytest.approx(naive_squad(answer, references))
@@ -193,3 +193,74 @@ def test_intervals_are_over_questions_and_follow_their_seed():
     bounds = found["f1"].value - half, found["f1"].value + half
     assert (found["f1"].low, found["f1"].high) == pytest.approx(bounds, abs=0.02)
     assert scorer.intervals(seed=1) == found != scorer.intervals(seed=2)
+
+
+# Questions without an answer
+
+QUESTIONS = st.lists(
+    st.tuples(
+        PHRASES.map(" ".join),
+        st.lists(PHRASES.filter(bool).map(" ".join), max_size=2).map(lambda own: own or [""]),
+        st.integers(-3, 3),
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(QUESTIONS)
+def test_squad_2_measures_equal_loops(questions):
+    questions.append(("bank", [""], 0))  # or it is SQuAD 1.1
+    answers, references, _ = zip(*questions, strict=True)
+    naive = naive_squad_2(answers, references)
+    found = QUESTION_EVALUATION.scores(answers, references).values()
+    names = {"f1": "f1", "exact_match": "exact", "no_answer_accuracy": "NoAns_exact"}
+    if "HasAns_f1" in naive:
+        names |= {"answerable_f1": "HasAns_f1", "answerable_exact_match": "HasAns_exact"}
+    for name, own in names.items():
+        assert 100 * found[name] == pytest.approx(naive[own]), name
+
+
+@given(QUESTIONS)
+def test_the_threshold_is_the_best_of_all(questions):
+    questions = [own for own in questions if own[1] == [""] or all(answer_f1(text, text) for text in own[1])]
+    questions.append(("bank", [""], 1))
+    answers, references, margins = zip(*questions, strict=True)
+    found = [Answer(answer, 0.0, float(margin)) for answer, margin in zip(answers, margins, strict=True)]
+    threshold, best = best_threshold(found, references)
+    highest, _ = naive_best_f1(answers, [float(margin) for margin in margins], references)
+    given = ["" if own.margin > threshold else own.text for own in found]
+    reached = naive_squad_2(given, references)["f1"] / 100
+    # Below all margins, as at the start of the script's sum, there is no threshold to name.
+    assert best == pytest.approx(max(highest, sum(own == [""] for own in references) / len(references)))
+    assert reached == pytest.approx(best) or threshold == 0.0
+
+
+def may_lack(row):
+    return {**row, "context_mask": [1, *row["context_mask"][1:]]}
+
+
+def test_no_answer_is_the_least_of_the_first_tokens_scores_against_the_best_span():
+    model = LookupModel({FIRST + 1: 2, FIRST + 5: 3, 2: 2}, {FIRST + 2: 2, FIRST + 6: 2, 2: 2})
+    rows = [may_lack(window(0, 0, 3)), may_lack(window(0, 3, 6)), may_lack(window(1, 0, 2))]
+    first, second = QUESTION_EVALUATION.find(model, rows, pad)
+    assert (first.text, first.score, first.lacking) == ("green river", 5.0, 4.0)
+    assert (second.text, second.margin) == ("old bank", 0.0)
+    assert answers_of(model, rows) == ["green river", "old bank"]  # 0 is not above 0
+    model.config.no_answer_threshold = -0.5
+    assert answers_of(model, rows) == ["green river", ""]
+    model.config.no_answer_threshold = -2
+    assert answers_of(model, rows) == ["", ""]
+    assert answers_of(model, [window(0, 3, 6)]) == ["green river"]  # every question has an answer here
+
+
+def test_a_threshold_is_settled_on_rows_of_which_some_have_no_answer():
+    model = LookupModel({FIRST + 1: 2, FIRST + 5: 3, 2: 2}, {FIRST + 2: 2, FIRST + 6: 2, 2: 1})
+    rows = [may_lack(window(0, 3, 6, ["green river"])), may_lack(window(1, 0, 2, [""]))]
+    assert answers_of(model, rows) == ["green river", "old bank"]
+    QUESTION_EVALUATION.settle(model, rows, pad)
+    assert model.config.no_answer_threshold == -2.0
+    assert answers_of(model, rows) == ["green river", ""]
+    other = LookupModel({}, {})
+    QUESTION_EVALUATION.settle(other, [window(0, 0, 3)], pad)
+    assert not hasattr(other.config, "no_answer_threshold")

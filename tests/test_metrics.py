@@ -118,7 +118,8 @@ def test_a_module_gives_the_figures_of_the_report(
     monkeypatch.setattr(evaluate.config, "HF_METRICS_CACHE", tmp_path / "cache")
     found = metric().compute(predictions=predictions, references=references)
     assert found == scoring.scores(*answers).values()
-    assert list(found) == [figure.name for figure in metric.figures]
+    own = [figure.name for figure in metric.figures]
+    assert list(found) == (own[:2] if metric is AnswerMetrics else own)  # the others need questions without an answer
     assert list(tmp_path.iterdir()) == []
 
 

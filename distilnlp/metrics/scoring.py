@@ -54,6 +54,9 @@ class Scoring:
         options = {"columns": self.columns, "batch_size": batch_size, "around": self.around}
         return predict_rows(model, examples, collator, self.read_outputs, owner=owner, **options)
 
+    def settle(self, model: PreTrainedModel, examples: Rows, collator: Collator) -> None:
+        """Put into a model's config what its answers depend on and only held-out rows tell; nothing for most tasks."""
+
     def read_outputs(self, outputs: Any, batch: Batch) -> Items:
         """Return what is kept of a model's outputs: for each row of the batch an array, or a tuple of them."""
         raise NotImplementedError

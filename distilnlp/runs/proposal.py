@@ -25,7 +25,7 @@ from distilnlp.signals import label_names_of
 from distilnlp.tasks import MASKED_LM, MULTI_LABEL_CLASSIFICATION, QUESTION_ANSWERING, TASKS, Task, task_named
 from distilnlp.tasks.column_roles import ColumnRoles, find_roles
 from distilnlp.tasks.multi_label.forms import binary_columns
-from distilnlp.tasks.question_answering.squad import flatten_squad
+from distilnlp.tasks.question_answering.squad import ANSWERS, flatten_squad, with_answers
 from distilnlp.validation import parse_section
 
 logger = logging.getLogger(__name__)
@@ -292,7 +292,7 @@ def propose(wishes: Wishes, seen: Proposal | None = None) -> Proposal:
     if seen is None:
         loaded = load_source(wishes.source, wishes.config)
         split = _training_split(loaded)
-        rows = flatten_squad(loaded[split])
+        rows = with_answers(flatten_squad(loaded[split]), ANSWERS)
     else:
         split, rows = seen.split, seen.rows
     proposal = Proposal(wishes, teacher, split, rows, find_roles(rows, task, wishes.texts, wishes.label))

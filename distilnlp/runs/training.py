@@ -96,6 +96,10 @@ def _train(plan: Plan, name: str, work: Path, encoded: EncodedRows, values: dict
     if is_main:
         forget_newer(work, resumed)
     trainer.train(resume_from_checkpoint=resumed)
+    if is_main and encoded.validation is not None:
+        plan.task.evaluation.settle(
+            trainer.accelerator.unwrap_model(trainer.model), list(encoded.validation), encoded.collate
+        )
     if is_main:
         remove(work / FINISHED)  # a kill may have left half of it
     trainer.save_model(str(work / FINISHED))

@@ -101,7 +101,8 @@ class QuestionAnswering(Task):
         The probability that the answer starts at a teacher's piece goes to the student's piece that holds its first
         character, or to the first one after it; that it ends there, to the one that holds its last character, or to the
         last one before it. What several bring adds up. A piece that gets nothing is `NOTHING` below the least likely of
-        the teacher's. Rows without `offsets` have the same tokens.
+        the teacher's. The first token, where it stands for no answer, is the same in both. Rows without `offsets` have
+        the same tokens.
         """
         if OFFSETS not in batch or OFFSETS not in own:
             return logits
@@ -115,11 +116,17 @@ class QuestionAnswering(Task):
         )  # [batch, 2, teacher's length]
         length = is_piece.shape[-1]
         counts = both_ends(is_its) & (places >= 0) & (places < length)
+        may_lack = context(batch)[:, 0] & ~is_piece[:, 0] & context(own)[:, 0] & ~is_its[:, 0]
+        counts[:, :, 0] |= may_lack[:, None]
+        places[:, :, 0] = places[:, :, 0].masked_fill(may_lack[:, None], 0)
         return _gathered(at_least_float32(logits), places.clamp(0, length - 1), counts, length)
 
 
 def context(batch: Batch) -> Tensor:
-    """Bool `[batch, length]`: where an answer can be. Rows without `context_mask` count every real token."""
+    """Bool `[batch, length]`: where an answer can be, or say that there is none.
+
+    Rows without `context_mask` count every real token.
+    """
     return batch["context_mask"].bool() if "context_mask" in batch else token_mask(batch)
 
 

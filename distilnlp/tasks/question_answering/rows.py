@@ -24,7 +24,16 @@ from distilnlp.data import (
 )
 from distilnlp.errors import DistillationError, shown
 from distilnlp.signals import CONTEXT, END, EXAMPLE, FOLD, NO_LABEL, OFFSETS, QUESTION, START, WORD_IDS
-from distilnlp.tasks.question_answering.squad import ANSWERS, as_columns, flatten_squad, is_answers
+from distilnlp.tasks.question_answering.squad import (
+    ANSWERS,
+    NO_ANSWER,
+    NOWHERE,
+    as_columns,
+    flatten_squad,
+    is_answers,
+    no_answer,
+    with_answers,
+)
 from distilnlp.tasks.question_answering.windows import same_windows, shown_windows
 
 logger = logging.getLogger(__name__)
@@ -36,10 +45,13 @@ NOT_HERE = 0  # the position of [CLS], which stands for "not in this window" (BE
 class QuestionRows(RowFormat):
     """Normalised: `question`, `context`, `answers` and the character `answer_starts`; no answers = no label.
 
+    A question that its context does not answer has the one answer `NO_ANSWER`, which starts `NOWHERE`.
+
     Tokenised: one row a window of the context, neighbours share `stride` tokens. `start_positions` and `end_positions`
     are the tokens of the first answer, 0 in a window that does not hold it whole, -100 without answers; `context_mask`
-    is 1 at the context's tokens; `example` is the number of the question. Where a teacher has a tokenizer of its own,
-    `offsets`, the characters of the context that each token stands for, and `word_ids` tell what both read.
+    is 1 at the context's tokens, and at the token 0 if some question has no answer; `example` is the number of the
+    question. Where a teacher has a tokenizer of its own, `offsets`, the characters of the context that each token
+    stands for, and `word_ids` tell what both read.
     """
 
     task = "question answering"
@@ -62,11 +74,11 @@ class QuestionRows(RowFormat):
     are_windows = True
 
     def unfold(self, dataset: Dataset, config: DataConfig, names: Sequence[str]) -> Dataset:
-        """Return one row a question of SQuAD's nested files."""
-        return flatten_squad(dataset)
+        """Return one row a question of SQuAD's nested files, with answers in its form."""
+        return with_answers(flatten_squad(dataset), config.label_column or ANSWERS)
 
     def has_labels(self, dataset: Dataset, column: str) -> bool:
-        return any(_answers(value)[0] for (value,) in values_of(dataset, column))
+        return any(_answers(value, False)[0] for (value,) in values_of(dataset, column))
 
     def find_layout(self, dataset: Dataset, config: DataConfig, label: str) -> Layout:
         texts = config.text_columns or [QUESTION, CONTEXT]
@@ -77,24 +89,24 @@ class QuestionRows(RowFormat):
             )
         return Layout(tuple(texts), label)
 
-    def survey_labels(self, dataset: Dataset, layout: Layout) -> None:
-        """Warn of questions without an answer."""
-        values = (value for (value,) in values_of(dataset, layout.label))
-        empty = sum(value is not None and (as_columns(value) or {}).get("text") == [] for value in values)
+    def survey_labels(self, dataset: Dataset, layout: Layout) -> bool:
+        """Return whether an empty list of answers says that there is none; where all are empty they are hidden."""
+        columns = (as_columns(value) for (value,) in values_of(dataset, layout.label))
+        empty = sum(own is not None and no_answer(own) for own in columns)
+        if not self.has_labels(dataset, layout.label):
+            return False
         if empty:
-            logger.warning(
-                "%d questions have an empty list of answers: they count as unlabelled, because questions "
-                "without an answer (SQuAD 2.0) are not learned",
-                empty,
-            )
+            logger.info("%d questions have no answer in their context: the models learn to say so", empty)
+        return True
 
-    def read_labels(self, part: Part, layout: Layout, inputs: Columns, survey: None) -> Columns:
+    def read_labels(self, part: Part, layout: Layout, inputs: Columns, survey: bool | None) -> Columns:
         """Return `answers` and `answer_starts`, checked against the context."""
         if layout.label not in part.rows.column_names:
             return {ANSWERS: [[]] * len(part.rows), ANSWER_STARTS: [[]] * len(part.rows)}
-        answers = [_answers(value) for value in part.rows[layout.label][:]]
+        answers = [_answers(value, bool(survey)) for value in part.rows[layout.label][:]]
         for (texts, starts), question, context in zip(answers, inputs[QUESTION], inputs[CONTEXT], strict=True):
-            _check_answers(texts, starts, question, context or "")
+            if texts != [NO_ANSWER]:
+                _check_answers(texts, starts, question, context or "")
         return {ANSWERS: [texts for texts, _ in answers], ANSWER_STARTS: [starts for _, starts in answers]}
 
     def is_labelled(self, rows: Dataset) -> NDArray[np.bool_]:
@@ -120,6 +132,7 @@ class QuestionRows(RowFormat):
         `context`, and `answers`, all of them. Rows `with_characters` have `offsets` and `word_ids`.
         """
         require_fast(tokenizer, self.task)
+        may_lack = any(answers == [NO_ANSWER] for (answers,) in values_of(rows, ANSWERS))
 
         def encode(batch: Columns, numbers: list[int]) -> Columns:
             _check_room(batch[QUESTION], tokenizer, max_length, config.stride)
@@ -135,6 +148,8 @@ class QuestionRows(RowFormat):
             owners = encoded.pop("overflow_to_sample_mapping")
             asked = {name: [own[owner] for owner in owners] for name, own in {**batch, EXAMPLE: numbers}.items()}
             windows = _windows(encoded, asked, with_offsets=for_evaluation or with_characters)
+            for mask in windows["context_mask"] if may_lack else ():
+                mask[NOT_HERE] = 1
             if with_characters:
                 windows[WORD_IDS] = word_numbers(encoded, asked[QUESTION], asked[CONTEXT])
             return {**windows, CONTEXT: asked[CONTEXT], ANSWERS: asked[ANSWERS]} if for_evaluation else windows
@@ -154,10 +169,15 @@ class QuestionRows(RowFormat):
         return own if same_windows(shown, own) else shown_windows(shown, rows, tokenizer, max_length)
 
 
-def _answers(value: Any) -> tuple[list[str], list[int]]:
-    """Return the texts of the answers and where they start."""
-    columns = as_columns(value) or {}
-    return columns.get("text") or [], columns.get("answer_start") or []
+def _answers(value: Any, may_lack: bool) -> tuple[list[str], list[int]]:
+    """Return the texts of the answers and where they start; none of a row without a label.
+
+    `may_lack` says that a question may have no answer, so that none is one.
+    """
+    columns = as_columns(value)
+    if columns is None or (no_answer(columns) and not may_lack):
+        return [], []
+    return ([NO_ANSWER], [NOWHERE]) if no_answer(columns) else (columns["text"], columns["answer_start"])
 
 
 def _check_answers(texts: Sequence[str], starts: Sequence[int], question: str, context: str) -> None:
@@ -171,9 +191,23 @@ def _check_answers(texts: Sequence[str], starts: Sequence[int], question: str, c
             found = context[start : start + len(text)] if start is not None and start >= 0 else ""
             raise DistillationError(
                 f"an answer must be in its context at answer_start, counted in characters from 0, but for the question "
-                f"{shown(question)} the answer is {shown(text)} and at {start} the context has {shown(found)}. Correct "
-                "answer_start."
+                f"{shown(question)} the answer is {shown(text)} and at {start} the context has {shown(found)}."
+                f"{_count_that_fits(text, start, context)} Correct answer_start; a question without an answer has an "
+                f"empty list, or {NOWHERE} there."
             )
+
+
+def _count_that_fits(text: str | None, start: int | None, context: str) -> str:
+    """Say by which other count an answer starts where it is said to."""
+    if not text or not text.strip() or start is None or start < 0:
+        return ""
+    places = {
+        "from 1": start - 1,
+        "in bytes of UTF-8": len(context.encode()[:start].decode(errors="ignore")),
+        "in units of UTF-16": len(context.encode("utf-16-le")[: 2 * start].decode("utf-16-le", errors="ignore")),
+    }
+    fits = [how for how, place in places.items() if place >= 0 and context[place : place + len(text)] == text]
+    return f" It fits if characters are counted {' or '.join(fits)}." if fits else ""
 
 
 def _check_room(questions: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int, stride: int) -> None:
@@ -214,6 +248,8 @@ def _answer_tokens(offsets: NDArray, mask: NDArray, answers: Sequence[str], star
     """Return the first and the last token of the first answer."""
     if not answers:
         return NO_LABEL, NO_LABEL
+    if answers[0] == NO_ANSWER:
+        return NOT_HERE, NOT_HERE
     text = answers[0]
     # White space at its ends belongs to no token.
     first = starts[0] + len(text) - len(text.lstrip())

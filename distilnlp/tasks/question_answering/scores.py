@@ -1,10 +1,11 @@
 """Extractive question answering: a question is a unit, and its context is read in one window or more."""
 
+import logging
 import re
 import string
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -14,13 +15,17 @@ from numpy.typing import NDArray
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import DistillationError
-from distilnlp.metrics import Figure, Scorer, Scoring, TaskMetric, same_share, weighted_means, weighted_scorer
+from distilnlp.metrics import Figure, Scorer, Scoring, TaskMetric, ratio, same_share, weighted_means, weighted_scorer
 from distilnlp.metrics.label_reading import require_columns, require_labelled
 from distilnlp.metrics.prediction import Collator, Example, Rows, split_rows
 from distilnlp.signals import Batch
+from distilnlp.tasks.question_answering.squad import NO_ANSWER
+
+logger = logging.getLogger(__name__)
 
 ROW_COLUMNS = ("example", "context", "context_mask", "offsets")
 MAX_ANSWER_LENGTH = 30
+THRESHOLD = "no_answer_threshold"  # of a model's config
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -28,22 +33,56 @@ PUNCTUATION = str.maketrans("", "", string.punctuation)
 class AnswerMetrics(TaskMetric):
     """SQuAD's F1 and exact match of texts (Rajpurkar et al. 2016, arXiv 1606.05250); a unit is a question.
 
-    Both count the best of a question's reference answers; questions without one are left out.
+    Both count the best of a question's reference answers; questions without one are not labelled and left out. Where
+    some have the answer `NO_ANSWER`, figures of both kinds of questions are there too (SQuAD 2.0, arXiv 1806.03822).
     """
 
-    figures = (Figure("f1", "F1"), Figure("exact_match", "exact match"))
+    figures = (
+        Figure("f1", "F1"),
+        Figure("exact_match", "exact match"),
+        Figure("answerable_f1", "F1, answerable", "no question has an answer"),
+        Figure("answerable_exact_match", "exact match, answerable", "no question has an answer"),
+        Figure("no_answer_accuracy", "no answer, accuracy", "every question has an answer"),
+    )
     inputs = Features({"predictions": Value("string"), "references": List(Value("string"))})
 
     @staticmethod
     def scorer(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Scorer:
         pairs = [(answer, expected) for answer, expected in zip(predictions, references, strict=True) if expected]
+        lacks = np.array([[*expected] == [NO_ANSWER] for _, expected in pairs])
+        if lacks.any():  # then what is left of no reference without case, punctuation and articles is no answer either
+            pairs = [(answer, [one for one in own if _words(one)] or [NO_ANSWER]) for answer, own in pairs]
         columns = {
             "f1": np.array([max(answer_f1(answer, one) for one in expected) for answer, expected in pairs]),
             "exact_match": np.array(
-                [any(_words(answer) == _words(one) for one in expected) for answer, expected in pairs]
+                [any(_words(answer) == _words(one) for one in expected) for answer, expected in pairs], dtype=np.float64
             ),
         }
-        return weighted_scorer(lambda weights: weighted_means(weights, columns), len(pairs))
+
+        def scores(weights: NDArray) -> dict[str, NDArray]:
+            means = weighted_means(weights, columns)
+            if not lacks.any():
+                return means
+            answerable = weights * ~lacks
+            for name, column in columns.items():
+                means[f"answerable_{name}"] = ratio(answerable @ column, answerable.sum(-1))
+            right = (weights * lacks) @ columns["exact_match"]
+            return {**means, "no_answer_accuracy": ratio(right, (weights * lacks).sum(-1))}
+
+        return weighted_scorer(scores, len(pairs))
+
+
+class Answer(NamedTuple):
+    """What a model finds in all windows of a question."""
+
+    text: str  # of the best span
+    score: float  # its start + end logit
+    lacking: float  # that of no answer, the least of all windows; -inf where every question has one
+
+    @property
+    def margin(self) -> float:
+        """How far no answer is above the best span."""
+        return self.lacking - self.score
 
 
 class QuestionScoring(Scoring):
@@ -69,15 +108,41 @@ class QuestionScoring(Scoring):
         """Return a model's answer to each question.
 
         It is the span of highest start + end logit over all windows of the question, inside the context and of at most
-        30 pieces; of equal ones the first.
+        30 pieces; of equal ones the first. It is `NO_ANSWER` where the rows say that there may be none, and its margin
+        over that span is above the config's `no_answer_threshold` (0 if it has none).
         """
+        threshold = getattr(model.config, THRESHOLD, 0.0)
+        found = self.find(model, examples, collator, batch_size, owner)
+        return [NO_ANSWER if answer.margin > threshold else answer.text for answer in found]
+
+    def find(
+        self, model: PreTrainedModel, examples: Rows, collator: Collator, batch_size: int = 32, owner: str = "the model"
+    ) -> list[Answer]:
+        """Return the best answer to each question, in the order of their indices, and what speaks for none."""
         require_columns(examples, ROW_COLUMNS, "question answering")
-        best: dict[int, tuple[float, str]] = {}
+        best: dict[int, Answer] = {}
         for row, logits in zip(examples, super().predict(model, examples, collator, batch_size, owner), strict=True):
-            found = _answer_of(row, logits)
-            if row["example"] not in best or found[0] > best[row["example"]][0]:
+            found, known = _answer_of(row, logits), best.get(row["example"])
+            if known is None or found.score > known.score:
                 best[row["example"]] = found
-        return [best[question][1] for question in sorted(best)]
+            if known is not None:
+                least = min(known.lacking, found.lacking)
+                best[row["example"]] = best[row["example"]]._replace(lacking=least)
+        return [best[question] for question in sorted(best)]
+
+    def settle(self, model: PreTrainedModel, examples: Rows, collator: Collator) -> None:
+        """Set the config's `no_answer_threshold` to what gives the highest F1 on these rows, if some have no answer."""
+        labels = self.read_labels(examples, model.config)
+        if [NO_ANSWER] not in labels:
+            return
+        threshold, f1 = best_threshold(self.find(model, examples, collator), labels)
+        setattr(model.config, THRESHOLD, threshold)
+        logger.info(
+            "no answer is given where its score is more than %.2f above the best one's: F1 %.1f%% on %d questions",
+            threshold,
+            100 * f1,
+            len(labels),
+        )
 
     def read_outputs(self, outputs: Any, batch: Batch) -> list[NDArray]:
         """Return start and end logits `[pieces, 2]` of the context of each row."""
@@ -111,13 +176,39 @@ def _references(row: Example) -> list[str]:
     return list(answers)
 
 
-def _answer_of(row: Example, logits: NDArray) -> tuple[float, str]:
-    """Return the best answer of a window with its score; an empty one where the window holds no context."""
+def _answer_of(row: Example, logits: NDArray) -> Answer:
+    """Return the best answer of a window; an empty one where the window holds no context."""
+    mask = np.asarray(row["context_mask"], dtype=bool)
+    offsets, lacking = np.asarray(row["offsets"]).reshape(-1, 2)[mask], -np.inf
+    if mask[0] and offsets[0][0] == offsets[0][1]:  # the first token stands for no answer
+        lacking, offsets, logits = float(logits[0].astype(np.float64).sum()), offsets[1:], logits[1:]
     if not len(logits):
-        return -np.inf, ""
+        return Answer("", -np.inf, lacking)
     score, first, last = best_span(*logits.astype(np.float64).T)
-    offsets = np.asarray(row["offsets"])[np.asarray(row["context_mask"], dtype=bool)]
-    return score, row["context"][offsets[first][0] : offsets[last][1]].strip()
+    return Answer(row["context"][offsets[first][0] : offsets[last][1]].strip(), score, lacking)
+
+
+def best_threshold(found: Sequence[Answer], references: Sequence[Sequence[str]]) -> tuple[float, float]:
+    """Return the threshold of the margin of no answer that gives the highest F1, of equal ones the lowest, and this F1.
+
+    It is that of SQuAD 2.0's own script: 0, or the margin of a question, above which no answer is given. Questions
+    without a reference are not labelled and do not count.
+    """
+    known = [(answer, own) for answer, own in zip(found, references, strict=True) if own]
+    gains = sorted(
+        (
+            answer.margin,
+            -float(answer.text != "") if own == [NO_ANSWER] else max(answer_f1(answer.text, one) for one in own),
+        )
+        for answer, own in known
+    )
+    score = best = float(sum(own == [NO_ANSWER] for _, own in known))  # of no answer to every question
+    threshold = 0.0
+    for margin, gain in gains:
+        score += gain
+        if score > best:
+            best, threshold = score, margin
+    return threshold, best / len(known)
 
 
 def best_span(
@@ -137,6 +228,8 @@ def best_span(
 def answer_f1(answer: str, reference: str) -> float:
     """Return the F1 of the words of an answer, each counted as often as it occurs; see `AnswerMetrics`."""
     found, expected = _words(answer), _words(reference)
+    if reference == NO_ANSWER:
+        return float(not found)
     shared = (Counter(found) & Counter(expected)).total()
     return 2 * shared / (len(found) + len(expected)) if shared else 0.0
 

@@ -1,15 +1,19 @@
 """SQuAD's own file format: articles of paragraphs of questions (arXiv 1606.05250)."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from datasets import Dataset, Features, List, Value
 
-from distilnlp.data import LISTS, Columns, Part, is_empty, read_in_parts
+from distilnlp.data import LISTS, Columns, Part, is_empty, is_text, read_in_parts, with_columns, with_written_values
 from distilnlp.errors import DistillationError
 from distilnlp.signals import CONTEXT, QUESTION
 
 ANSWERS = "answers"
+NO_ANSWER = ""  # the answer to a question that its context does not answer (SQuAD 2.0, arXiv 1806.03822)
+NOWHERE = -1  # where that starts
+ALONE = (("answer_text", "answer"), "answer_start")  # columns of one answer a row, beside one another
 ANSWER_TYPE = {"text": List(Value("string")), "answer_start": List(Value("int64"))}
 FLAT = Features({QUESTION: Value("string"), CONTEXT: Value("string"), ANSWERS: ANSWER_TYPE})
 
@@ -17,7 +21,7 @@ FLAT = Features({QUESTION: Value("string"), CONTEXT: Value("string"), ANSWERS: A
 def flatten_squad(dataset: Dataset) -> Dataset:
     """Return one row a question of a nested file, `{"data": [{"paragraphs": [...]}]}`; other data as it is.
 
-    A question without `answers` has null there.
+    A question without `answers` has null there, and one that `is_impossible` has none.
 
     Raises:
         DistillationError: a nested file lacks a part.
@@ -52,8 +56,42 @@ def _questions(dataset: Dataset) -> Iterator[dict[str, Any]]:
                     yield {
                         QUESTION: question["question"],
                         CONTEXT: paragraph["context"],
-                        ANSWERS: as_columns(question.get("answers")),
+                        ANSWERS: as_columns([] if question.get("is_impossible") else question.get("answers")),
                     }
+
+
+def with_answers(dataset: Dataset, label: str) -> Dataset:
+    """Return rows with answers in the form of SQuAD, which may be written as text, or in columns of their own.
+
+    Args:
+        dataset: one row a question.
+        label: what the column of the answers is called.
+    """
+    if label in dataset.column_names:
+        return with_written_values(dataset, label) if is_text(dataset.features[label]) else dataset
+    names, start = ALONE
+    text = next((name for name in names if name in dataset.column_names), None)
+    if text is None or start not in dataset.column_names:
+        return dataset
+    return with_columns(
+        dataset, {label: ANSWER_TYPE}, [text, start], partial(_joined, label, text, start), "Reading the answers"
+    )
+
+
+def _joined(label: str, text: str, start: str, part: Part) -> Columns:
+    """Return the answer of each row, of its text and where it starts; null where it has neither."""
+    rows = zip(part.rows[text][:], part.rows[start][:], strict=True)
+    answers = [
+        None if own is None and (place is None or place != place) else {"text": own, "answer_start": place}
+        for own, place in rows
+    ]
+    return {label: list(map(as_columns, answers))}
+
+
+def no_answer(columns: Columns) -> bool:
+    """Whether answers, as columns, say that the context does not answer the question."""
+    places = columns["answer_start"]
+    return not columns["text"] or (bool(places) and all(place == NOWHERE for place in places))
 
 
 def is_answers(feature: Any) -> bool:

@@ -30,7 +30,7 @@ def shown_windows(windows: Dataset, rows: Dataset, tokenizer: PreTrainedTokenize
     require_fast(tokenizer, "question answering")
     texts = rows.select_columns([QUESTION, CONTEXT]).select(windows[EXAMPLE])
     kept = [name for name in (EXAMPLE, FOLD) if name in windows.column_names]
-    both = concatenate_datasets([texts, windows.select_columns([*kept, OFFSETS])], axis=1)
+    both = concatenate_datasets([texts, windows.select_columns([*kept, OFFSETS, "context_mask"])], axis=1)
 
     def encode(batch: Columns) -> Columns:
         begins, parts = zip(*map(_shown, batch[CONTEXT], batch[OFFSETS]), strict=True)
@@ -43,10 +43,13 @@ def shown_windows(windows: Dataset, rows: Dataset, tokenizer: PreTrainedTokenize
                 "teacher.max_length if it is set."
             )
         columns: Columns = {"context_mask": [], OFFSETS: [], WORD_IDS: []}
-        for one, begin, *texts in zip(encoded.encodings, begins, batch[QUESTION], batch[CONTEXT], strict=True):
+        given = zip(batch[QUESTION], batch[CONTEXT], batch["context_mask"], strict=True)
+        for one, begin, (*texts, marks) in zip(encoded.encodings, begins, given, strict=True):
             is_context = np.asarray([part == 1 for part in one.sequence_ids], dtype=np.int32)
             offsets = np.asarray(one.offsets, dtype=np.int32) + begin * is_context[:, None]
-            columns["context_mask"].append(is_context.astype(np.int8))
+            mask = is_context.astype(np.int8)
+            mask[0] = marks[0]  # whether there may be no answer
+            columns["context_mask"].append(mask)
             columns[OFFSETS].append(offsets * is_context[:, None])
             columns[WORD_IDS].append(words_of_pieces(offsets, one.sequence_ids, texts))
         return {**encoded, **columns, "length": [len(mask) for mask in columns["context_mask"]]}
