@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from distilnlp.errors import DistillationError
 from distilnlp.models.captures import Captures, capturing, check_capturable, eager_attention, layers_of
-from tests.tiny import FAMILIES, LIKE_BERT, SHAPE, tiny_model
+from tests.tiny import DEPTH_ONLY, FAMILIES, LIKE_BERT, NORM_FIRST, SHAPE, tiny_model
 
 HEADS, HEAD_DIM, LAYERS = 2, 8, 4
 ALL_LAYERS = range(1, LAYERS + 1)
@@ -29,13 +29,22 @@ DEBERTA = {
     "share_att_key": True,
 }
 ALL_FAMILIES = (*FAMILIES, "deberta-v2")
-PLAIN_SCORES = ("bert", *LIKE_BERT, "electra", "distilbert")
+PLAIN_SCORES = ("bert", *LIKE_BERT, *NORM_FIRST, "electra", "distilbert")
+# What normalises the states before the attention of a layer, where it is not the layer before it.
+FIRST_NORMS = {
+    "megatron-bert": "encoder.layer.{}.attention.ln",
+    "xlm-roberta-xl": "encoder.layer.{}.attention.self_attn_layer_norm",
+    "roberta-prelayernorm": "encoder.layer.{}.attention.LayerNorm",
+    "modernbert": "layers.{}.attn_norm",
+}
+ALWAYS_EAGER = ("mpnet", "deberta-v2", "megatron-bert", "roformer")
 BERT_LINEARS = ("encoder.layer.{}.attention.self", "query key value")
 LINEARS = {
     "distilbert": ("transformer.layer.{}.attention", "q_lin k_lin v_lin"),
     "mpnet": ("encoder.layer.{}.attention.attn", "q k v"),
     "deberta-v2": ("encoder.layer.{}.attention.self", "query_proj key_proj value_proj"),
     "modernbert": ("layers.{}.attn", "Wqkv"),
+    **dict.fromkeys(("nomic_bert", "gte"), ("layers.{}.self_attn", "q_proj k_proj v_proj")),
 }
 every_family = pytest.mark.parametrize("family", ALL_FAMILIES)
 
@@ -81,8 +90,8 @@ def linears_of(model: PreTrainedModel, family: str, layer: int) -> list[Any]:
 def naive_qkv(model: PreTrainedModel, family: str, layer: int, states: tuple[Tensor, ...]) -> list[Tensor]:
     """Recompute a layer's queries, keys and values, head by head, from the hidden state that enters it."""
     state = states[layer]
-    if family == "modernbert" and layer > 0:
-        state = model.base_model.layers[layer].attn_norm(state)
+    if family in FIRST_NORMS and (family != "modernbert" or layer > 0):
+        state = model.base_model.get_submodule(FIRST_NORMS[family].format(layer))(state)
     flat = torch.cat([linear(state) for linear in linears_of(model, family, layer)], dim=-1)
     heads = flat.split(HEAD_DIM, dim=-1)  # of the queries, then of the keys, then of the values
     return [torch.stack(heads[start : start + HEADS], dim=1) for start in range(0, 3 * HEADS, HEADS)]
@@ -303,7 +312,7 @@ def test_what_changes_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
         assert said in caplog.messages[0]
 
 
-@pytest.mark.parametrize("family", [family for family in ALL_FAMILIES if family not in ("mpnet", "deberta-v2")])
+@pytest.mark.parametrize("family", [family for family in ALL_FAMILIES if family not in ALWAYS_EAGER])
 def test_attention_that_gives_no_map_is_an_error(family: str) -> None:
     with pytest.raises(DistillationError, match=r"hidden state 3.*gave none.*eager_attention"):
         capture(build(family), attentions=[3])
@@ -374,7 +383,7 @@ def test_data_parallel_is_refused() -> None:
         capture(model, qkv=[2])
 
 
-@pytest.mark.parametrize("model_type", ["gpt2", None])
+@pytest.mark.parametrize("model_type", ["gpt2", None, *DEPTH_ONLY])
 def test_an_unknown_family_is_refused_with_those_that_can(model_type: str | None) -> None:
     with pytest.raises(DistillationError, match=rf"bert, roberta, .*modernbert; got {model_type!r}"):
         check_capturable(model_type)

@@ -183,7 +183,7 @@ def test_a_tied_decoder_counts_once_as_embeddings() -> None:
 
 
 def test_the_layers_of_an_unknown_family_are_other_parameters() -> None:
-    parameters = estimate_cost(make("albert"), length=LENGTH).parameters
+    parameters = estimate_cost(make("fnet"), length=LENGTH).parameters
     assert parameters["attention"] == parameters["feed_forward"] == 0
     assert parameters["other"] > 0
 

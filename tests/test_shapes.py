@@ -66,7 +66,7 @@ def test_states_that_do_not_fit_the_tokens_are_refused_in_the_forward_pass(archi
 # ---- How long a text a model reads ----
 
 FROM_PADDING = ["esm", "ibert", "longformer", "luke", "markuplm", "xmod"]
-ROTARY = {"modernbert"}  # which may read on
+ROTARY = {"modernbert", "nomic_bert", "gte", "eurobert", "jina_embeddings_v3", "xlnet"}  # which may read on
 
 
 @pytest.mark.parametrize("padding", [0, 1])

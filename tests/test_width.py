@@ -19,14 +19,26 @@ from transformers import (
 from distilnlp.errors import DistillationError
 from distilnlp.models.families import FAMILIES
 from distilnlp.students import build_student, head_importance
-from tests.tiny import SHAPE
-from tests.width_tools import HEADS, NARROW, batch, emitted, layers_of, model_of, outputs_of, sample_for
+from tests.tiny import DEPTH_ONLY, SHAPE, tiny_model
+from tests.width_tools import (
+    HEADS,
+    NARROW,
+    NARROWABLE,
+    batch,
+    emitted,
+    has_head,
+    layers_of,
+    model_of,
+    outputs_of,
+    sample_for,
+)
 
 # ---- Shapes, configs, files ----
 
 
-@pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "head"), [(family, head) for family in NARROWABLE for head in HEADS if has_head(family, head)]
+)
 def test_narrow_student_states_its_width_and_reloads_equal(family: str, head: Any, tmp_path: Path) -> None:
     teacher = model_of(family, head)
     before = copy.deepcopy(teacher.state_dict())
@@ -45,7 +57,7 @@ def test_narrow_student_states_its_width_and_reloads_equal(family: str, head: An
     torch.testing.assert_close(dict(teacher.state_dict()), dict(before), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", NARROWABLE)
 def test_full_width_is_the_teacher_and_needs_no_sample(family: str) -> None:
     teacher = model_of(family)
     student = build_student(teacher, hidden_size=32, num_attention_heads=4, intermediate_size=24)
@@ -178,7 +190,7 @@ def widened(family: str, head: Any, **options: Any) -> tuple[PreTrainedModel, Pr
         elif inside[2] == names.attention_output and weight.dim() == 2:
             new[:] = 0
             new[:, columns] = doubled(weight, new[:, columns], {0: 1.0})
-        elif inside[2] == names.ffn[0]:
+        elif inside[2] in (names.ffn[0], *names.ffn_gates):
             rows = torch.cat([torch.arange(12) * 2 + 24 * block for block in range(new.shape[0] // 24)])
             new[rows] = doubled(weight, new[rows], reads)
         elif inside[2] == names.ffn[1] and weight.dim() == 2:
@@ -194,10 +206,11 @@ def widened(family: str, head: Any, **options: Any) -> tuple[PreTrainedModel, Pr
 
 
 @pytest.mark.parametrize(
-    ("family", "options"), [*((family, {}) for family in FAMILIES), ("deberta-v2", {"share_att_key": False})]
+    ("family", "options"), [*((family, {}) for family in NARROWABLE), ("deberta-v2", {"share_att_key": False})]
 )
 def test_widened_teacher_gives_the_narrow_model_back(family: str, options: dict[str, Any]) -> None:
-    narrow, wide = widened(family, AutoModelForQuestionAnswering, **options)
+    head = AutoModelForQuestionAnswering if has_head(family, AutoModelForQuestionAnswering) else AutoModel
+    narrow, wide = widened(family, head, **options)
     student = build_student(wide, **NARROW, sample=[batch()])
     originals, fitted = outputs_of(narrow).hidden_states, outputs_of(student).hidden_states
     is_token = batch()["attention_mask"].bool()
@@ -209,7 +222,16 @@ def test_widened_teacher_gives_the_narrow_model_back(family: str, options: dict[
         torch.testing.assert_close(emitted(student)[1:], emitted(wide)[1:], rtol=0, atol=1e-7)
 
 
-@pytest.mark.parametrize(("family", "model_type"), [*((family, None) for family in FAMILIES), ("bert", "distilbert")])
+@pytest.mark.parametrize("family", DEPTH_ONLY)
+def test_a_family_that_cannot_be_made_narrower_says_what_can_be_cut(family: str) -> None:
+    teacher = tiny_model(family)
+    with pytest.raises(DistillationError, match=rf"bert, .*got '{family}', of which layers and vocabulary can be cut"):
+        build_student(teacher, intermediate_size=4, sample=[batch()])
+    with pytest.raises(DistillationError, match="layers and vocabulary"):
+        head_importance(teacher, [batch()])
+
+
+@pytest.mark.parametrize(("family", "model_type"), [*((family, None) for family in NARROWABLE), ("bert", "distilbert")])
 def test_neurons_without_effect_are_the_ones_cut(family: str, model_type: str | None) -> None:
     teacher = model_of(family, AutoModelForTokenClassification)
     for number, layer in enumerate(layers_of(teacher)):

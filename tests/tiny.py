@@ -37,7 +37,9 @@ WORDS = [
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 TOPICS = ("film", "money", "sport")
 LIKE_BERT = ("roberta", "xlm-roberta", "camembert", "data2vec-text", "ernie")
-FAMILIES = ("bert", *LIKE_BERT, "electra", "mpnet", "distilbert", "modernbert")
+NORM_FIRST = ("megatron-bert", "xlm-roberta-xl", "roberta-prelayernorm")
+ROTARY = ("roformer", "nomic_bert", "gte")
+FAMILIES = ("bert", *LIKE_BERT, *NORM_FIRST, *ROTARY, "electra", "mpnet", "distilbert", "modernbert")
 
 SHAPE = {
     "hidden_size": 16,
@@ -57,7 +59,12 @@ DISTILBERT_NAMES = {
 
 BART_PART = {"layers": 4, "attention_heads": 2, "ffn_dim": 32}
 ENCODER_DECODER = {"d_model": 16, "vocab_size": 24, "pad_token_id": 0, "eos_token_id": 3, "decoder_start_token_id": 0}
-# Architectures that no student is cut from: what stands for `SHAPE` in them.
+# Families of which layers are cut, but nothing inside a layer.
+DEPTH_ONLY = (
+    *("albert", "big_bird", "convbert", "deberta", "eurobert", "jina_embeddings_v3", "longformer", "mobilebert"),
+    *("rembert", "xlnet"),
+)
+# Architectures of other sizes: what stands for `SHAPE` in them.
 OTHERS: dict[str, dict[str, Any]] = {
     "albert": {**SHAPE, "embedding_size": 8},
     "bart": {
@@ -65,6 +72,11 @@ OTHERS: dict[str, dict[str, Any]] = {
         **{f"{part}_{name}": value for part in ("encoder", "decoder") for name, value in BART_PART.items()},
         "max_position_embeddings": 40,
     },
+    "convbert": {**SHAPE, "embedding_size": 16, "head_ratio": 1},
+    "deberta": {**SHAPE, "relative_attention": True, "pos_att_type": ["c2p", "p2c"]},
+    "eurobert": {**SHAPE, "num_key_value_heads": 1, "mask_token_id": 4},
+    "mobilebert": {**SHAPE, "embedding_size": 16, "intra_bottleneck_size": 16},
+    "rembert": {**SHAPE, "input_embedding_size": 8, "output_embedding_size": 8},
     "canine": {**SHAPE, "local_transformer_stride": 8, "num_hash_functions": 2, "num_hash_buckets": 64},
     "esm": {**SHAPE, "mask_token_id": 4},
     "fnet": {**{key: value for key, value in SHAPE.items() if "heads" not in key}, "tpu_short_seq_length": 40},
@@ -75,6 +87,8 @@ OTHERS: dict[str, dict[str, Any]] = {
     "longformer": {**SHAPE, "attention_window": 4, "sep_token_id": 3},
     "luke": {**SHAPE, "entity_vocab_size": 8, "entity_emb_size": 8},
     "nystromformer": {**SHAPE, "num_landmarks": 8, "segment_means_seq_len": 8},
+    "gte": {**SHAPE, "type_vocab_size": 2},
+    "xlm-roberta-xl": {**SHAPE, "type_vocab_size": 2},
     "perceiver": {
         **{"vocab_size": 24, "max_position_embeddings": 40, "d_model": 16, "d_latents": 16, "num_latents": 4},
         **{"num_self_attends_per_block": 2, "num_self_attention_heads": 2, "num_cross_attention_heads": 2},
@@ -94,7 +108,7 @@ def tiny_config(family: str = "bert", labels: tuple[str, ...] = TOPICS, **shape:
     shape = {**OTHERS.get(family, SHAPE), **shape}
     if family == "distilbert":
         shape = {DISTILBERT_NAMES.get(key, key): value for key, value in shape.items()}
-    if family == "electra":
+    if family in ("electra", "roformer"):
         shape["embedding_size"] = shape["hidden_size"]
     if family == "modernbert":
         shape |= {"cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2, "eos_token_id": 3, "local_attention": 8}

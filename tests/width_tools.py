@@ -30,9 +30,11 @@ OPTIONS = {
         "layer_norm_eps": 1e-12,
     },
     "modernbert": {"norm_eps": 1e-12},
+    "xlm-roberta-xl": {"layer_norm_eps": 1e-12},
 }
 SIZES = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 24, "num_hidden_layers": 2}
 NARROW = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 12}
+NARROWABLE = [name for name, family in FAMILIES.items() if family.ffn is not None]
 HEADS = (
     AutoModel,
     AutoModelForSequenceClassification,
@@ -88,3 +90,8 @@ def emitted(model: PreTrainedModel) -> list[Tensor]:
 
 def layers_of(model: PreTrainedModel) -> list[nn.Module]:
     return list(model.base_model.get_submodule(FAMILIES[model.config.model_type].layers))
+
+
+def has_head(family: str, head: Any) -> bool:
+    """Whether transformers has a model of a family with a head."""
+    return type(tiny_model(family).config) in head._model_mapping

@@ -47,8 +47,8 @@ def check_capturable(model_type: str | None, *, needs_plain_scores: bool = False
     Raises:
         DistillationError: the family is unknown, or has other scores.
     """
-    able = [name for name, family in FAMILIES.items() if family.scores_are_qk or not needs_plain_scores]
-    if model_type is None or model_type not in FAMILIES:
+    able = [name for name, own in FAMILIES.items() if own.qkv and (own.scores_are_qk or not needs_plain_scores)]
+    if model_type is None or model_type not in FAMILIES or not FAMILIES[model_type].qkv:
         raise DistillationError(
             f"queries, keys, values and attention maps can be captured from the families {', '.join(able)}; got "
             f"{model_type!r}. Use a model of one of them, or a loss on logits or on hidden states."

@@ -15,9 +15,11 @@ class Family:
     Attributes:
         layers: path of the layer list inside the base model.
         attention: module whose forward returns the attention's output and, under eager attention, its map.
-        qkv: the linear layers that give queries, keys and values; one name where they are fused, in that order.
+        qkv: the linear layers that give queries, keys and values; one name where they are fused, in that order. None:
+            they and the maps cannot be captured, and the layers cannot be made narrower.
         attention_output: the linear layer behind the attention.
-        ffn: the two linear layers of the feed-forward network.
+        ffn: the two linear layers of the feed-forward network; None where it cannot be made narrower, nor the model.
+        ffn_gates: further linear layers beside the first of these, of as many neurons.
         ffn_size: config entry with the number of its neurons.
         position_projections: further linear layers with the same heads as queries and keys, which read positions.
         head_tables: embeddings of the base model with one column for each head, which all layers share.
@@ -27,24 +29,37 @@ class Family:
         per_layer_settings: config entries that hold one value a layer; they are cut with the layers.
         pattern_settings: config entries that derive a per-layer setting from the layer number; untrue once a layer
             changes its number.
+        has_shared_layers: whether all layers are one, run again and again: depth is a number, and no choice of layers.
         first_layer: what of layer 0 no other layer has, by the config, so that none can take its place; None = nothing.
     """
 
     layers: str
     attention: str
-    qkv: tuple[str, ...]
-    attention_output: str
-    ffn: tuple[str, str]
+    qkv: tuple[str, ...] = ()
+    attention_output: str = ""
+    ffn: tuple[str, str] | None = None
     ffn_size: str = "intermediate_size"
+    ffn_gates: tuple[str, ...] = ()
     position_projections: tuple[str, ...] = ()
     head_tables: tuple[str, ...] = ()
     embedding_projection: str | None = None
     scores_are_qk: bool = True
     per_layer_settings: tuple[str, ...] = ()
     pattern_settings: tuple[str, ...] = ()
+    has_shared_layers: bool = False
     first_layer: Callable[[PreTrainedConfig], str | None] = lambda config: None
 
 
+# What such encoders are called by is `llama`'s: rotary positions, and a gate in the feed-forward network.
+GATED = Family(
+    "layers",
+    attention="self_attn",
+    qkv=("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    attention_output="self_attn.o_proj",
+    ffn=("mlp.up_proj", "mlp.down_proj"),
+    ffn_gates=("mlp.gate_proj",),
+    scores_are_qk=False,  # positions rotate q and k
+)
 BERT = Family(
     "encoder.layer",
     attention="attention.self",
@@ -57,6 +72,10 @@ FAMILIES = {
     "bert": BERT,
     # Of the same parts: what differs is how positions are counted, and further embeddings.
     **dict.fromkeys(("roberta", "xlm-roberta", "camembert", "data2vec-text", "ernie"), BERT),
+    # The same with the norm before attention and feed-forward network, so that queries read normalised states.
+    **dict.fromkeys(("megatron-bert", "xlm-roberta-xl", "roberta-prelayernorm"), BERT),
+    "roformer": replace(BERT, scores_are_qk=False, embedding_projection="embeddings_project"),
+    **dict.fromkeys(("nomic_bert", "gte"), GATED),
     "electra": replace(BERT, embedding_projection="embeddings_project"),
     "mpnet": Family(
         "encoder.layer",
@@ -99,6 +118,15 @@ FAMILIES = {
         pattern_settings=("global_attn_every_n_layers",),
         first_layer=lambda config: "has no norm before its attention",
     ),
+    # Of these layers can be left out, but nothing inside a layer is cut or captured: their attention is another one, or
+    # its parts are not of the sizes that the config names.
+    "albert": Family("encoder.albert_layer_groups.0.albert_layers", attention="attention", has_shared_layers=True),
+    **dict.fromkeys(
+        ("big_bird", "convbert", "deberta", "mobilebert", "rembert"), Family("encoder.layer", attention="attention")
+    ),
+    "longformer": Family("encoder.layer", attention="attention", per_layer_settings=("attention_window",)),
+    **dict.fromkeys(("eurobert", "jina_embeddings_v3"), Family("layers", attention="self_attn")),
+    "xlnet": Family("layer", attention="rel_attn", ffn_size="d_inner"),
 }
 
 
@@ -107,6 +135,20 @@ def find_family(model_type: str) -> Family:
     if model_type not in FAMILIES:
         raise DistillationError(
             f"A student can be cut from the families {', '.join(FAMILIES)}; got {model_type!r}. Choose a teacher of "
-            "one of these, or give a student of its own: `student.model` in a recipe, any model in Python."
+            "one of these, or give a student of its own: `student.model` in a recipe, any model in Python. Losses on "
+            "logits and on hidden states work with every encoder."
         )
     return FAMILIES[model_type]
+
+
+def find_narrowable(model_type: str) -> Family:
+    """Return the family of a model whose layers can be made narrower."""
+    family = find_family(model_type)
+    if family.ffn is None:
+        able = [name for name, own in FAMILIES.items() if own.ffn is not None]
+        raise DistillationError(
+            f"A narrower student can be cut from the families {', '.join(able)}; got {model_type!r}, of which layers "
+            "and vocabulary can be cut. Leave hidden_size, num_attention_heads and intermediate_size out, or give a "
+            "student of its own."
+        )
+    return family

@@ -54,6 +54,8 @@ def keep_layers(blueprint: Blueprint, layers: Sequence[int]) -> Blueprint:
             f"layers {list(layers)}, and layer {layers[0]} would change in first place. Put 0 first in layers, or use "
             'layer_strategy "uniform" or "first".'
         )
+    if family.has_shared_layers:
+        return replace(blueprint, config=_share_less(blueprint.config, layers))
     weights = _renumber(blueprint.weights, f"{blueprint.base_prefix}{family.layers}.", layers)
     return replace(blueprint, config=_cut_config(blueprint.config, family, layers), weights=weights)
 
@@ -63,11 +65,25 @@ def _cut_config(config: PreTrainedConfig, family: Family, layers: Sequence[int])
     config.num_hidden_layers = len(layers)  # transformers maps this onto the name that the family uses
     for name in family.per_layer_settings:
         values = getattr(config, name)
-        setattr(config, name, [values[layer] for layer in layers])
+        if isinstance(values, list):  # or one for all layers
+            setattr(config, name, [values[layer] for layer in layers])
     keeps_numbers = list(layers) == list(range(len(layers)))
     for name in family.pattern_settings:
         if hasattr(config, name) and not keeps_numbers:
             delattr(config, name)
+    return config
+
+
+def _share_less(config: PreTrainedConfig, layers: Sequence[int]) -> PreTrainedConfig:
+    """Return the config of so many runs of the one layer that all layers are."""
+    groups = getattr(config, "num_hidden_groups", 1)
+    if groups != 1:
+        raise DistillationError(
+            f"The layers of a {config.model_type} teacher must all be one, or it is not known which a student keeps; "
+            f"its config has num_hidden_groups={groups}. Give a student of its own."
+        )
+    config = copy.deepcopy(config)
+    config.num_hidden_layers = len(layers)
     return config
 
 

@@ -85,8 +85,10 @@ def build_student(
 
 def _depth_of(teacher: PreTrainedModel) -> int:
     """Count the teacher's layers, which a model that was cut by hand has fewer of than its config says."""
-    path = find_family(teacher.config.model_type).layers
-    depth = sum(1 for _ in teacher.base_model.get_submodule(path).children())
+    family = find_family(teacher.config.model_type)
+    if family.has_shared_layers:
+        return teacher.config.num_hidden_layers
+    depth = sum(1 for _ in teacher.base_model.get_submodule(family.layers).children())
     if depth != teacher.config.num_hidden_layers:
         raise DistillationError(
             f"The teacher's config must state its real depth; it says {teacher.config.num_hidden_layers} layers and "

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from distilnlp.errors import DistillationError
 from distilnlp.losses import cross_entropy
 from distilnlp.losses.reduction import at_least_float32
-from distilnlp.models.families import find_family
+from distilnlp.models.families import find_family, find_narrowable
 from distilnlp.models.running import in_eval_mode
 from distilnlp.signals import NO_LABEL, Batch, named_inputs, select_inputs, token_mask
 from distilnlp.tasks import Task, task_of
@@ -47,7 +47,7 @@ def head_importance(model: PreTrainedModel, batches: Sequence[Batch]) -> Tensor:
     Raises:
         DistillationError: if the family is not supported or the batches are empty or not tokenised.
     """
-    family = find_family(model.config.model_type)
+    family = find_narrowable(model.config.model_type)
     return _importance(model, batches, family.attention_output, model.config.num_attention_heads)
 
 
@@ -59,7 +59,8 @@ def neuron_importance(model: PreTrainedModel, batches: Sequence[Batch]) -> Tenso
     Returns:
         `[layers, intermediate size]`, at least 0.
     """
-    family = find_family(model.config.model_type)
+    family = find_narrowable(model.config.model_type)
+    assert family.ffn is not None
     return _importance(model, batches, family.ffn[1], getattr(model.config, family.ffn_size))
 
 

@@ -18,7 +18,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from distilnlp.errors import DistillationError
 from distilnlp.losses.reduction import at_least_float32
-from distilnlp.models.families import Family, find_family
+from distilnlp.models.families import Family, find_family, find_narrowable
 from distilnlp.models.running import in_eval_mode
 from distilnlp.signals import Batch, token_mask
 from distilnlp.students.blueprint import Blueprint
@@ -95,6 +95,7 @@ def narrow(blueprint: Blueprint, teacher: PreTrainedModel, width: Width, sample:
     own = width_of(blueprint.config)
     if width == own:
         return blueprint
+    find_narrowable(blueprint.config.model_type)
     config = _narrow_config(blueprint.config, own, width)
     shapes = _shapes(blueprint, config)
     # Which heads and neurons stay, the weights tell: without any, the shapes are all that is left.
@@ -262,7 +263,9 @@ def _unit_axes(family: Family, prefix: str, own: Width, kept: Selection) -> dict
         for name in (*family.qkv, *family.position_projections):
             axes[inside + name, 0] = columns, own.hidden_size
         axes[inside + family.attention_output, 1] = columns, own.hidden_size
-        axes[inside + family.ffn[0], 0] = neurons, own.intermediate_size
+        assert family.ffn is not None  # or nothing would be cut
+        for name in (family.ffn[0], *family.ffn_gates):
+            axes[inside + name, 0] = neurons, own.intermediate_size
         axes[inside + family.ffn[1], 1] = neurons, own.intermediate_size
     for name in family.head_tables:
         axes[prefix + name, 1] = kept.heads[0], own.num_attention_heads
