@@ -33,6 +33,10 @@ class UnreachableError(DistillationError):
     """A model or data set that is not on this machine and that the Hub did not give."""
 
 
+class NoLabelsError(DistillationError):
+    """None of the rows that are to be measured on has a label."""
+
+
 class NotKeptError(DistillationError):
     """A teacher's answers cannot be kept on disk; the teacher itself can be asked all the same."""
 

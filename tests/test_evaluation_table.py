@@ -19,6 +19,7 @@ def report(**changes):
         "bytes": 90_900_000,
         "speed": speed,
         "text": None,
+        "labelled_by": None,
         **changes,
     }
 
@@ -112,3 +113,12 @@ def test_a_metric_and_a_measure_of_fidelity_never_share_a_row():
 )
 def test_a_share_that_is_not_nothing_does_not_read_as_nothing(share, said):
     assert percent(share) == said
+
+
+def test_figures_against_a_teachers_answers_are_called_so_and_no_quality():
+    table = summary_table({"teacher": report(labelled_by="teacher"), "student": report(labelled_by="teacher")})
+    _, rows = rows_of(table)
+    assert rows["quality"] == ["unmeasured", "unmeasured"]
+    assert rows["accuracy, as the teacher"] == ["0.900", "0.900"]
+    assert rows["macro-F1, as the teacher"] == ["0.890", "0.890"]
+    assert not {"accuracy", "macro-F1"} & rows.keys()

@@ -23,8 +23,8 @@ SLOW = {"latency_ms_median": 40.0, "latency_ms_p95": 45.0, "throughput_per_secon
 FAST = {"latency_ms_median": 10.0, "latency_ms_p95": 11.0, "throughput_per_second": 600.0, "batch_size": 32}
 
 
-def reports(task, predictions, labels, text=None, speed=FAST):
-    qualities = measure_quality(predictions, labels, task, resamples=200)
+def reports(task, predictions, labels, text=None, speed=FAST, labelled_by=None):
+    qualities = measure_quality(predictions, labels, task, resamples=200, labelled_by=labelled_by)
     found = {
         name: {
             **quality,
@@ -291,3 +291,24 @@ def test_models_are_called_by_their_names() -> None:
         "A student can learn nothing from it.",
     ]
     assert in_names(said, {"student": "tiny"})[0] == "tiny keeps 99.0% of the teacher's accuracy."
+
+
+def test_without_labels_no_quality_is_claimed():
+    predictions, _ = classified(teacher=0.95, student=0.9)
+    labels = SINGLE_LABEL_EVALUATION.as_labels(predictions["teacher"], None)
+    found = reports(SINGLE_LABEL_EVALUATION, predictions, labels, labelled_by="teacher")
+    first, held, savings = verdict(found)
+    assert first.startswith("Quality was not measured: none of 1,000 test rows has a label. The teacher's answers")
+    agreement = found["student"]["fidelity"]["agreement"]
+    assert held.startswith(
+        f"Held against the teacher's answers, the student's accuracy is {agreement:.1%} (95% interval"
+    )
+    assert savings.startswith("Beside its teacher the student is")
+    assert found["student"]["calibration_error"] is None
+
+
+def test_a_teacher_that_always_says_the_same_is_named_without_labels_too():
+    predictions = {name: np.tile(np.eye(4, dtype=np.float32)[0], (100, 1)) for name in ("teacher", "student")}
+    labels = SINGLE_LABEL_EVALUATION.as_labels(predictions["teacher"], None)
+    said = verdict(reports(SINGLE_LABEL_EVALUATION, predictions, labels, labelled_by="teacher"))
+    assert any(sentence.startswith("The teacher is no better than the most frequent class") for sentence in said)

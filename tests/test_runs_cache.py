@@ -1,5 +1,6 @@
 """Runs that keep the teacher's answers: asked once, by whichever command comes first, and repaired where damaged."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from distilnlp.recipe.sections import Recipe
 from distilnlp.runs import cache, run, steps, teacher
 from tests import test_runs
 from tests.test_cache import flip_a_byte
+from tests.tiny import WORDS
 
 folder = test_runs.folder  # a teacher and data
 
@@ -79,8 +81,13 @@ def test_a_damaged_shard_is_mended_before_it_is_read(folder: Path) -> None:
 
 
 def test_a_student_with_a_vocabulary_of_its_own_reads_the_answers(folder: Path) -> None:
-    results = run(recipe(folder, **{"student.trim_vocabulary": True}))
+    # The last words alone: the teacher's ids are beyond those of the student.
+    texts = [f"{' '.join(WORDS[-3:])} {WORDS[-4 - index % 3]}" for index in range(24)]
+    rows = Dataset.from_dict({"text": texts, "label": [index % 3 for index in range(24)]})
+    DatasetDict(train=rows, test=rows).save_to_disk(str(folder / "few"))
+    results = run(recipe(folder, **{"student.trim_vocabulary": True, "data.source": str(folder / "few")}))
     assert (folder / "out" / "cache").is_dir()
+    assert json.loads((folder / "out" / "student" / "config.json").read_text())["vocab_size"] < len(WORDS)
     assert results["models"]["student"]["metrics"]["accuracy"]["value"] >= 0
 
 

@@ -77,6 +77,41 @@ def test_every_task_runs_from_a_recipe(folder: Path, task: str) -> None:
     assert list(again) == ["teacher", "student"]
 
 
+@pytest.mark.parametrize("task", [name for name in TASKS if name != "masked_lm"])
+def test_without_any_label_a_student_is_measured_by_its_teacher(folder: Path, task: str) -> None:
+    run(task_recipe(folder, task))
+    (folder / "out" / "teacher").rename(folder / "finished")
+    rows = [row_of(task, index) for index in range(ROWS)]
+    without = [{key: value for key, value in row.items() if key not in TASKS[task].rows.usual_labels} for row in rows]
+    file = folder / "texts.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in without))
+    keys = {"teacher.finetune": False, "teacher.model": str(folder / "finished"), "data.source": str(file)}
+    chosen = task_recipe(folder, task, **keys, output=str(folder / "unlabelled"))
+    results = run(chosen)
+    assert results["rows"] == {"train": 32, "labelled": 0, "validation": 0, "test": 8}
+    assert {report["labelled_by"] for report in results["models"].values()} == {"teacher"}
+    first = next(iter(results["models"]["teacher"]["metrics"].values()))
+    if first["value"] is not None:  # no entity, or one class alone, may be what the teacher answers
+        assert first["value"] == pytest.approx(1)
+    fidelity = results["models"]["student"]["fidelity"]
+    assert fidelity is not None
+    if task == "single_label_classification":
+        figures = results["models"]["student"]["metrics"]
+        assert figures["accuracy"]["value"] == pytest.approx(fidelity["agreement"])
+    assert results["verdict"][0].startswith("Quality was not measured: none of 8 test rows has a label.")
+    card = (folder / "unlabelled" / "student" / "README.md").read_text()
+    assert "model-index" not in card
+    assert "Measured on 8 rows that" in card
+    assert (
+        "of which none has one: what the teacher answers counts as right"
+        in (folder / "unlabelled" / "report.html").read_text()
+    )
+    again = evaluate_saved(str(folder / "unlabelled" / "student"), chosen.data, str(folder / "finished"), task)
+    assert again["student"]["labelled_by"] == "teacher"
+    with pytest.raises(DistillationError, match="label"):  # nothing to compare with
+        evaluate_saved(str(folder / "unlabelled" / "student"), chosen.data, None, task)
+
+
 @pytest.mark.parametrize(
     "task",
     ["single_label_classification", "multi_label_classification", "regression", "token_classification", "masked_lm"],

@@ -116,6 +116,24 @@ def modernbert() -> PreTrainedTokenizerBase:
     return fast(tokenizer)
 
 
+def mmbert() -> PreTrainedTokenizerBase:
+    """BPE over characters with bytes to fall back to, and marks for blanks: Gemma's, which multilingual ones use."""
+    spaces = pre_tokenizers.Metaspace(prepend_scheme="never")
+    trainer = trainers.BpeTrainer(vocab_size=200, show_progress=False)
+    model = trained(models.BPE(), trainer, spaces)
+    first = {name: index for index, name in enumerate(("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"))}
+    pieces = numbered(first, [*(f"<0x{byte:02X}>" for byte in range(256)), *model["vocab"]])
+    options = {"unk_token": "[UNK]", "fuse_unk": True, "byte_fallback": True}
+    tokenizer = Tokenizer(models.BPE(vocab=pieces, merges=[tuple(merge) for merge in model["merges"]], **options))
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    tokenizer.add_special_tokens(list(first))
+    ends = [(name, first[name]) for name in ("[CLS]", "[SEP]")]
+    template = {"single": "[CLS] $A [SEP]", "pair": "[CLS] $A [SEP] $B [SEP]"}
+    tokenizer.post_processor = processors.TemplateProcessing(**template, special_tokens=ends)
+    return fast(tokenizer)
+
+
 def characters() -> PreTrainedTokenizerBase:
     """BPE over characters, with an unknown token, marks inside and at the end of words, and a template by BERT."""
     marks = {"continuing_subword_prefix": "@@", "end_of_word_suffix": "</w>"}
@@ -144,6 +162,7 @@ ZOO: dict[str, tuple[str, Callable[[], PreTrainedTokenizerBase]]] = {
     "camembert": ("camembert", partial(xlm_roberta, CamembertTokenizer)),
     "deberta-v2": ("deberta-v2", deberta),
     "modernbert": ("modernbert", modernbert),
+    "mmbert": ("modernbert", mmbert),
     "characters": ("bert", characters),
     "words": ("bert", tiny_tokenizer),
 }

@@ -3,7 +3,7 @@
 from distilnlp.data.config import DataConfig
 from distilnlp.data.folds import assign_folds
 from distilnlp.data.parts import Columns, Part, Types, map_in_parts, numbers_of, read_in_parts, spread, values_of
-from distilnlp.data.preparation import PreparedData, evaluation_split, fingerprint, labelled_rows, prepare_data
+from distilnlp.data.preparation import PreparedData, evaluation_split, fingerprint, prepare_data
 from distilnlp.data.row_format import Layout, RowFormat
 from distilnlp.data.source_columns import (
     LISTS,
@@ -17,6 +17,7 @@ from distilnlp.data.source_columns import (
     require_column,
 )
 from distilnlp.data.sources import load_source
+from distilnlp.data.splits import labelled_rows
 from distilnlp.data.two_tokenizers import pair_encodings, require_fast, same_positions, word_numbers, words_of_pieces
 from distilnlp.data.written_values import with_columns, with_written_values
 

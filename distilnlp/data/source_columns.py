@@ -21,6 +21,11 @@ logger = logging.getLogger(__name__)
 # What a label column's type must be, and what is said of a column of another type, which stands for %s.
 LabelCheck = tuple[Callable[[object], bool], str]
 LISTS = (List, LargeList)
+# What people call their labels.
+LIKELY_LABELS = (
+    *("label", "labels", "ner_tags", "tags", "answers", "target", "targets", "class", "category", "sentiment"),
+    *("topic", "intent", "score", "rating", "stars"),
+)
 INDEX = re.compile(r"Unnamed: \d+|__index_level_\d+__")  # what pandas calls an index that it wrote as a column
 SINGLE = (ClassLabel, Value)
 KINDS: dict[type, str] = {str: "text", bool: "true or false", list: "a list", dict: "an object"}

@@ -40,15 +40,17 @@ class Predictions:
     Attributes:
         labels: of the rows.
         by_model: predictions of each model by its name, all in the label order of the first.
+        labelled_by: the model whose answers the labels are, where no row has one; None = they are the rows' own.
     """
 
     labels: Any
     by_model: Mapping[str, Any]
+    labelled_by: str | None = None
 
     def save(self, file: Path) -> None:
         """Write them as safetensors: arrays as they are, lists of arrays one after another, texts as JSON beside."""
         arrays: dict[str, NDArray] = {}
-        layout = {"format": FORMAT, LABELS: _packed(self.labels, LABELS, arrays)}
+        layout = {"format": FORMAT, LABELS: _packed(self.labels, LABELS, arrays), "labelled_by": self.labelled_by}
         layout["models"] = [[name, _packed(own, name, arrays)] for name, own in self.by_model.items()]
         save_file(arrays, file, metadata={LAYOUT: json.dumps(layout, ensure_ascii=False)})
 
@@ -66,7 +68,7 @@ class Predictions:
             if layout["format"] != FORMAT:
                 raise DistillationError(f"{file} is of another version. Run the recipe again to write it anew.")
             by_model = {name: _unpacked(own, name, arrays) for name, own in layout["models"]}
-            return cls(_unpacked(layout[LABELS], LABELS, arrays), by_model)
+            return cls(_unpacked(layout[LABELS], LABELS, arrays), by_model, layout.get("labelled_by"))
         except (OSError, KeyError, ValueError, TypeError, SafetensorError) as error:
             if isinstance(error, DistillationError):
                 raise

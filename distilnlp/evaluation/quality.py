@@ -50,7 +50,8 @@ class Quality(TypedDict):
     comparisons: dict[str, Comparison]  # with each other model, by its name
     constant: Constant  # beside one answer for all texts
     fidelity: dict[str, float | None] | None  # by measure; None for the reference itself, or without a reference
-    calibration_error: float | None  # None where the task has no such thing
+    calibration_error: float | None  # None where the task, or the rows, have no such thing
+    labelled_by: str | None  # the model whose answers stand for labels, where no row has one: fidelity, not quality
 
 
 def measure_quality(
@@ -61,11 +62,13 @@ def measure_quality(
     resamples: int = 1000,
     seed: int = 0,
     metrics: Sequence[ExtraMetric] = (),
+    labelled_by: str | None = None,
 ) -> dict[str, Quality]:
     """Measure what models predicted, whatever predicted it: metrics, comparisons, fidelity and calibration.
 
     Predictions, of each model by its name and in one label order, and labels are as the task's `predict` and
-    `read_labels` give them; for the rest see `evaluate_models`.
+    `read_labels` give them, or the answers of the model `labelled_by` in their place; for the rest see
+    `evaluate_models`.
     """
     scorers = {name: task.scores(own, labels) for name, own in predictions.items()}
     resampled = {name: scorer.resample(resamples, seed) for name, scorer in scorers.items()}
@@ -82,7 +85,8 @@ def measure_quality(
             comparisons={other: _compared(own, resampled[other]) for other in predictions if other != name},
             constant=_beside_constant(own, constant, task.constant_name),
             fidelity={of: _finite(compute(*pair)) for of, compute in task.fidelity.items()} if pair else None,
-            calibration_error=task.calibration_error(predictions[name], labels),
+            calibration_error=None if labelled_by else task.calibration_error(predictions[name], labels),
+            labelled_by=labelled_by,
         )
     return qualities
 

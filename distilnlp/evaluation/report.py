@@ -6,7 +6,7 @@ from typing import Any, TypedDict
 
 from transformers import PreTrainedModel
 
-from distilnlp.errors import DistillationError, did_you_mean
+from distilnlp.errors import DistillationError, NoLabelsError, did_you_mean
 from distilnlp.evaluation.latency import DEFAULT_PLAN, SpeedPlan, measure_speed
 from distilnlp.evaluation.predictions import Predictions
 from distilnlp.evaluation.quality import Quality, measure_quality, warn_of_absent_classes, warn_of_undefined
@@ -75,10 +75,11 @@ def evaluate_models(
     if predictions is None:
         predictions = predict_models(models, examples, collator, task=task, batch_size=batch_size)
     rows, collators = per_model(_shared(examples), models, "rows"), per_model(collator, models, "a collator")
-    labels = predictions.labels
+    labels, labelled_by = predictions.labels, predictions.labelled_by
     speeds = measure_speed(models, rows, collators, speed_plan, task.columns) if speed_plan else {}
-    warn_of_absent_classes(labels, next(iter(models.values())).config, task)
-    qualities = measure_quality(predictions.by_model, labels, task, reference, resamples, seed, metrics)
+    if labelled_by is None:
+        warn_of_absent_classes(labels, next(iter(models.values())).config, task)
+    qualities = measure_quality(predictions.by_model, labels, task, reference, resamples, seed, metrics, labelled_by)
     reports = {}
     for name, quality in qualities.items():
         warn_of_undefined(name, quality)
@@ -104,17 +105,27 @@ def predict_models(
     *,
     task: Scoring = SINGLE_LABEL_EVALUATION,
     batch_size: int = 32,
+    stand_in: str | None = None,
 ) -> Predictions:
-    """Return what models answer on the same rows, and the labels; see `evaluate_models`, which measures both."""
+    """Return what models answer on the same rows, and the labels; see `evaluate_models`, which measures both.
+
+    Where no row has a label, the answers of the model called `stand_in` take their place, if it is given.
+    """
     if not models:
         raise DistillationError("expected at least one model to evaluate, but got none. Pass a mapping name -> model.")
     rows, collators = per_model(_shared(examples), models, "rows"), per_model(collator, models, "a collator")
-    labels = _read_labels(models, rows, task)
-    first = next(iter(models.values())).config
+    first, labels = next(iter(models.values())).config, None
+    try:
+        labels = _read_labels(models, rows, task)
+    except NoLabelsError:
+        if stand_in is None:
+            raise
     by_model = {}
     for name, model in models.items():
         own = task.predict(model, rows[name], collators[name], batch_size, f"the model {name!r}")
         by_model[name] = task.align(own, model.config, first)
+    if labels is None and stand_in is not None:
+        return Predictions(task.as_labels(by_model[stand_in], first), by_model, stand_in)
     return Predictions(labels, by_model)
 
 

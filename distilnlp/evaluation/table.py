@@ -7,6 +7,7 @@ from distilnlp.evaluation.report import ModelReport
 from distilnlp.metrics.figure import UNDEFINED, amount
 
 ABSENT = "–"
+NOT_MEASURED = "unmeasured"
 LATENCY = "latency, 1 text"
 SPEED_UP = "  speed-up"
 
@@ -57,10 +58,14 @@ def _rows(reports: Sequence[ModelReport]) -> list[Cells]:
 
 def _quality_rows(reports: Sequence[ModelReport]) -> list[Cells]:
     first, *others = reports[0]["metrics"]
-    titles = {"value": figure_named(first).title, "low": "  95% interval, from", "high": "  95% interval, to"}
-    rows = [(title, [_figure(report["metrics"][first][of]) for report in reports]) for of, title in titles.items()]
+    by = reports[0]["labelled_by"]
+    beside = "" if by is None else f", as the {by}"
+    titles = {"value": figure_named(first).title + beside, "low": "  95% interval, from", "high": "  95% interval, to"}
+    rows = [] if by is None else [("quality", [NOT_MEASURED for _ in reports])]
+    rows += [(title, [_figure(report["metrics"][first][of]) for report in reports]) for of, title in titles.items()]
     for name in others:
-        rows.append((figure_named(name).title, [_figure(report["metrics"][name]["value"]) for report in reports]))
+        title, figures = figure_named(name).title + beside, [report["metrics"][name]["value"] for report in reports]
+        rows.append((title, list(map(_figure, figures))))
     fidelities = [report["fidelity"] or {} for report in reports]
     for name in dict.fromkeys(name for own in fidelities for name in own):
         cells = [_figure(own[name]) if name in own else ABSENT for own in fidelities]

@@ -1,7 +1,7 @@
 """What the results of `evaluate_models` mean, as a careful colleague would say it: the bad news first."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum, IntEnum
 from typing import Any
 
@@ -44,6 +44,7 @@ class Relation(Enum):
 
 
 Said = Iterator[tuple[Rank, str]]
+Part = Callable[[Mapping[str, Any]], Said]
 
 
 def verdict(results: Mapping[str, ModelReport]) -> list[str]:
@@ -58,8 +59,11 @@ def verdict(results: Mapping[str, ModelReport]) -> list[str]:
     """
     if "student" not in results:
         return []
-    compared = (_at_chance, _teacher_below, _beside_labels) if results["student"]["units"] >= FEWEST_ROWS else ()
-    parts = (_few_rows, *compared, _kept, _lengths, _savings)
+    if results["student"]["labelled_by"] is not None:
+        parts: tuple[Part, ...] = (_no_labels, _few_rows, _at_chance, _lengths, _savings)
+    else:
+        compared = (_at_chance, _teacher_below, _beside_labels) if results["student"]["units"] >= FEWEST_ROWS else ()
+        parts = (_few_rows, *compared, _kept, _lengths, _savings)
     said = [sentence for part in parts for sentence in part(results)]
     return [text for _, text in sorted(said, key=lambda one: one[0])]
 
@@ -101,6 +105,22 @@ def relation_said(results: Mapping[str, Any], first: str, second: str) -> str:
         return f"{first} and {second} are not told apart by {_rows(units)}: {pair}{least}"
     better = "better" if relation is Relation.ABOVE else "worse"
     return f"{first} is {better} than {second}: {pair}."
+
+
+def _no_labels(results: Mapping[str, ModelReport]) -> Said:
+    """Say that the figures are of fidelity, and what the first is."""
+    student, metric = results["student"], _metric(results)
+    by, figure = student["labelled_by"], _first(student)
+    yield (
+        Rank.BAD,
+        f"Quality was not measured: none of {_rows(student['units'])} has a label. The {by}'s answers stand for "
+        f"labels, so that every figure says how well a model follows its {by}, and not how often it is right.",
+    )
+    yield (
+        Rank.PLAIN,
+        f"Held against the {by}'s answers, the student's {metric.title} is {metric.value(figure.value)} (95% interval "
+        f"{metric.span(figure)}).",
+    )
 
 
 def _few_rows(results: Mapping[str, ModelReport]) -> Said:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from transformers import PreTrainedConfig
 
-from distilnlp.errors import DistillationError
+from distilnlp.errors import DistillationError, NoLabelsError
 from distilnlp.labels import class_order, label_of, marked_ids
 from distilnlp.metrics.prediction import Rows
 from distilnlp.signals import NO_LABEL, SignalProfile, label_names_of
@@ -27,7 +27,7 @@ def require_columns(examples: Rows, columns: Iterable[str], task: str) -> None:
 def require_labelled(labelled: Sequence[bool] | NDArray, unit: str = "row") -> None:
     """Refuse units that all lack a label."""
     if not any(labelled):
-        raise DistillationError(
+        raise NoLabelsError(
             f"expected labelled {unit}s to evaluate on, but none of the {len(labelled)} {unit}s has a label. Name an "
             f"evaluation split whose {unit}s have labels."
         )

@@ -77,6 +77,10 @@ class Scoring:
         """Return the scorer, of one figure or more, of the best answer that is the same for every text."""
         raise NotImplementedError
 
+    def as_labels(self, predictions: Any, config: PreTrainedConfig) -> Any:
+        """Return what a model answers in the form of labels, for rows without any; the config is the first model's."""
+        raise NotImplementedError
+
     def calibration_error(self, predictions: Any, labels: Any) -> float | None:
         """Return the calibration error; None where the task has no such thing."""
         return None

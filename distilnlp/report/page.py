@@ -47,11 +47,13 @@ def _origin(run: Evidence) -> str:
     """Say what was distilled from what, and on what."""
     teacher, rows = run.recipe.get("teacher", {}), run.results["rows"]
     models = teacher.get("model") or "answers in the data"
+    is_unlabelled = run.predictions.labelled_by is not None
     named = ", ".join(models) if isinstance(models, list) else models
     return (
         f"A student for {run.task.replace('_', ' ')}, distilled from {named}"
         f"{', which was fine-tuned first' if teacher.get('finetune') else ''}, on {rows['train']:,} texts, of which "
-        f"{rows['labelled']:,} have a label; measured on {rows['test']:,} others."
+        f"{rows['labelled']:,} have a label; measured on {rows['test']:,} others"
+        f"{', of which none has one: what the teacher answers counts as right' * is_unlabelled}."
     )
 
 

@@ -96,7 +96,9 @@ def _disagreements(evidence: Evidence, part: TaskPart) -> Section:
     differences = part.differences()
     apart = np.flatnonzero(differences > 0)
     order = apart[np.argsort(-differences[apart], kind="stable")][:MOST_TEXTS]
-    rows = [[part.text(row), part.label(row), part.answer(TEACHER, row), part.answer(STUDENT, row)] for row in order]
+    is_labelled = evidence.predictions.labelled_by is None
+    labels = {row: part.label(row) if is_labelled else ABSENT for row in order}
+    rows = [[part.text(row), labels[row], part.answer(TEACHER, row), part.answer(STUDENT, row)] for row in order]
     said = f"They differ on {len(apart):,} of {len(differences):,} texts; these are the {len(order)} furthest apart."
     table = Table(["text", "label", TEACHER, STUDENT], rows, is_text=True)
     return Section("Where student and teacher disagree most", [said], tables=[table] if len(order) else [])

@@ -37,7 +37,7 @@ def describe(plan: Plan) -> str:
         f"student   {_shape(student)}, {plan.cost.bytes / 1e6:.1f} MB{times}{speed}",
         f"task      {plan.task.name}{labels_text(data)}",
         f"train     {len(data.train):,} rows, {len(data.labelled):,} of them with a label",
-        f"test      {len(data.test):,} rows",
+        f"test      {len(data.test):,} rows{', without labels: measured by the teacher' * data.are_unlabelled}",
         f"text      cut after {plan.max_length} tokens{view}",
         f"baseline  {'the same student on the labels alone' if recipe.baseline else 'none (baseline: true adds it)'}",
         f"output    {recipe.output}",

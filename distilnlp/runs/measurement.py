@@ -72,7 +72,7 @@ def evaluate_saved(
     lengths = {role: readable_length(data.max_length, tokenizers[role], model) for role, model in models.items()}
     if kind.draws_its_items:  # what is masked depends on the length
         lengths = dict.fromkeys(lengths, min(lengths.values()))
-    rows = evaluation_split(data, kind.rows, label_list(next(iter(models.values())), kind))
+    rows = evaluation_split(data, kind.rows, label_list(next(iter(models.values())), kind), "teacher" in models)
     readers = {role: Reader(kind, data, tokenizers[role], length) for role, length in lengths.items()}
     for reader in readers.values():
         for said in misfits(reader.tokenizer, reader.max_length, kind.rows.texts(rows)):
@@ -95,6 +95,7 @@ def predict(models: Mapping[str, Any], readings: Mapping[str, Reading], task: Ta
         {name: rows[id(own.rows)] for name, own in readings.items()},
         {name: own.collate for name, own in readings.items()},
         task=task.evaluation,
+        stand_in="teacher" if "teacher" in readings else None,
     )
 
 

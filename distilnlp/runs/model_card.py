@@ -28,8 +28,9 @@ def write_model_card(path: Path, plan: Plan, results: dict[str, Any]) -> None:
         eval_results=[
             EvalResult(metric_type=metric, metric_value=round(figures["value"], 4), **of_result)
             for metric, figures in results["models"]["student"]["metrics"].items()
-            if figures["value"] is not None
-        ],
+            if figures["value"] is not None and results["models"]["student"]["labelled_by"] is None
+        ]
+        or None,
     )
     card = ModelCard.from_template(
         metadata,
@@ -44,6 +45,7 @@ def write_model_card(path: Path, plan: Plan, results: dict[str, Any]) -> None:
         table=summary_table(results["models"]),
         max_length=plan.max_length,
         objective=objective_text(plan.student_args),
+        labelled_by=results["models"]["student"]["labelled_by"],
         **{key: results[key] for key in ("verdict", "rows", "environment")},
     )
     write_text(path, str(card))

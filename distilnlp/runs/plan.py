@@ -76,7 +76,8 @@ class Plan:
         """Checked and split, with what augmentation adds and with the folds."""
         recipe, teacher = self.recipe, self.recipe.teacher
         labels = label_list(self.finished_shapes[0], self.task) if self.finished_shapes else None
-        data = prepare_data(recipe.data, self.task.rows, labels, teacher.text_columns, teacher.columns)
+        will_do = bool(self.finished_shapes)  # a finished teacher labels the rows
+        data = prepare_data(recipe.data, self.task.rows, labels, teacher.text_columns, teacher.columns, will_do)
         data = augmented(recipe, data, self.tokenizers[0] if self.tokenizers else None)
         if teacher.folds is None:
             return data

@@ -36,6 +36,8 @@ def doubts_of_teacher(task: Task, data: PreparedData, members: Sequence[Member],
     Raises:
         DistillationError: a model's logits are NaN or infinite.
     """
+    if data.are_unlabelled:
+        return
     rows = spread(data.labelled if len(data.labelled) else data.test, SAMPLE)
     evaluation = task.evaluation
     for member in members:

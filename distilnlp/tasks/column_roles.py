@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datasets import ClassLabel, Dataset
 
 from distilnlp.data import LISTS, LabelColumn, is_empty, is_text, is_text_list, spread, values_of
-from distilnlp.data.source_columns import with_usual_names
+from distilnlp.data.source_columns import LIKELY_LABELS, with_usual_names
 from distilnlp.errors import DistillationError, shown
 from distilnlp.signals import CONTEXT, QUESTION, TEXT
 from distilnlp.tasks.multi_label.forms import binary_columns, is_targets
@@ -31,10 +31,6 @@ PAIRS = (
     ("question", "sentence"),
     ("query", "document"),
     ("query", "passage"),
-)
-LABELS = (
-    *("label", "labels", "ner_tags", "tags", "answers", "target", "targets", "class", "category", "sentiment"),
-    *("topic", "intent", "score", "rating", "stars"),
 )
 TWO_WORDS = re.compile(r"[^\W\d_]+\s+[^\W\d_]+")
 FEW_WORDS = 4  # a label, not a text
@@ -98,7 +94,7 @@ def find_roles(
 def _find_label(sample: Dataset, texts: Sequence[str]) -> str | None:
     """Return the column with a usual name, or the only one that holds few different short texts."""
     by_name = {name.lower(): name for name in sample.column_names if name not in texts}
-    usual = next((by_name[name] for name in LABELS if name in by_name), None)
+    usual = next((by_name[name] for name in LIKELY_LABELS if name in by_name), None)
     if usual:
         return usual
     choices = numbered_choices(sample)

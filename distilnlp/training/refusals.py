@@ -104,9 +104,9 @@ def vocabulary_of(model: object) -> int:
 def id_limits(task: Task, student: Any, teacher: object, has_own_encoding: bool) -> dict[str, int]:
     """Return how many ids the models know, by entry of a batch; an entry is left out where nothing tells."""
     own = vocabulary_of(student)
-    its = min(filter(None, map(vocabulary_of, models_in(teacher))), default=own)
+    its = min(filter(None, map(vocabulary_of, models_in(teacher))), default=0)  # kept answers do not tell
     ids = task.modality.values
-    limits = {ids: own, TEACHER + ids: its} if has_own_encoding else {ids: min(own, its)}
+    limits = {ids: own, TEACHER + ids: its} if has_own_encoding else {ids: min(own, its or own)}
     if task.answer == "categorical" and not task.classes_vary:
         limits["labels"] = task.num_classes(student.config)
     return {name: limit for name, limit in limits.items() if limit}

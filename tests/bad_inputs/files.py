@@ -227,7 +227,7 @@ CASES = [
         rows=960,
         source="data.json",
     ),
-    file("JSON: a list of words", '["film", "match"]', "row|object|cannot read", source="data.json"),
+    file("JSON: a list of words", '["film", "match"]', "no row has a label", 2, source="data.json"),
     file("JSON: nothing but {}", "{}", "column|row|cannot read", source="data.json"),
     file("JSON: rows below a key", json.dumps({"data": ROWS}), rows=24, source="data.json"),
     # ---- Parquet, text, saved data sets ----

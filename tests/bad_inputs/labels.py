@@ -38,7 +38,7 @@ CASES = [
     file(
         "labels: 3,000 that the teacher lacks", table(3000, labels=[f"name {index}" for index in range(3000)]), "name 1"
     ),
-    words("empty", ("",), "label"),
+    words("empty", ("",), "no row has a label", 30),
     words("empty, to be learned", ("",), "label", keys=FRESH),
     words("two in a cell", ("film|money", "sport", "money"), r"film\|money"),
     words("fewer than the teacher's", ("film", "money"), "", 30),
@@ -57,9 +57,9 @@ CASES = [
     column("true and false", (True, False), "true|bool", keys=TWO),
     column("lists", ([0], [1]), "label.*list|one label a row"),
     column("objects", ({"name": "film"}, {"name": "money"}), "label"),
-    column("null alone", (None,), "label"),
+    column("null alone", (None,), "no row has a label", 30),
     column("null alone, to be learned", (None,), "label", keys=FRESH),
-    column("-100 alone", (-100,), "label"),
+    column("-100 alone", (-100,), "no row has a label", 30),
     column("ids as text", ("0", "1", "2"), "'0'|id|film"),
     column(
         "ids of another order, by their names", (0, 1, 2), "", 30, keys={"data.label_names": "[sport, money, film]"}

@@ -35,8 +35,13 @@ def good(task: str, index: int) -> Row:
     }[task]
 
 
-def with_rows(name: str, task: str, rows: list[Row], message: str, keys: Mapping[str, Any] | None = None) -> Case:
+def with_rows(
+    name: str, task: str, rows: list[Row], message: str, keys: Mapping[str, Any] | None = None, read_rows: int = 0
+) -> Case:
+    """Rows of a task that are refused, or read as so many."""
     own = {"task": task, "teacher.model": f"@{MODELS[task]}", "data.source": "data.jsonl", **(keys or {})}
+    if read_rows:
+        return read(name, read_rows, own, files={"data.jsonl": lines(*rows)}, message=message)
     return refused(name, message, own, files={"data.jsonl": lines(*rows)})
 
 
@@ -54,21 +59,18 @@ FOREIGN = {
         "regression": r"label.*0\.",
         "token_classification": "text column",
         "question_answering": "text column",
-        "masked_lm": "label",
     },
     "multi_label_classification": {
         "regression": "list of labels",
         "token_classification": "text column|label",
         "question_answering": "text column",
         "multiple_choice": "list of labels",
-        "masked_lm": "label",
     },
     "regression": {
         "single_label_classification": "finite numbers.*'film'",
         "multi_label_classification": "label",
         "token_classification": "text column",
         "question_answering": "text column",
-        "masked_lm": "label",
     },
     "token_classification": {
         "single_label_classification": "list of tags",
@@ -76,7 +78,6 @@ FOREIGN = {
         "regression": "list of tags",
         "question_answering": "text column|tags",
         "multiple_choice": "list of tags",
-        "masked_lm": "label|tags",
     },
     "question_answering": {
         "single_label_classification": "question|answers",
@@ -117,7 +118,14 @@ CASES = [
         for task, other in zip(MODELS, [*list(MODELS)[3:], *list(MODELS)[:3]], strict=True)
     ),
     *(
-        with_rows(f"{task}: rows without a column of labels", task, rows, "label|tags|answers")
+        with_rows(
+            f"{task}: rows without a column of labels",
+            task,
+            rows,
+            "no row has a label",
+            {"data.stride": 8} if task == QUESTIONS else {},
+            read_rows=24,
+        )
         for task in MODELS
         if task != "masked_lm"
         for rows in [
@@ -231,7 +239,31 @@ CASES = [
         "bool",
     ),
     with_rows(
-        "regression: NaN alone", "regression", [{"text": f"the film {i}", "label": None} for i in range(9)], "label"
+        "regression: NaN alone",
+        "regression",
+        [{"text": f"the film {i}", "label": None} for i in range(9)],
+        "no row has a label",
+        read_rows=9,
+    ),
+    with_rows(
+        "rows without labels, which a teacher is to learn",
+        "single_label_classification",
+        [{"text": f"the film {i}"} for i in range(9)],
+        "label",
+        {"teacher.model": "@bare", "teacher.finetune": True},
+    ),
+    with_rows(
+        "rows without labels, and the name of a column for them",
+        "single_label_classification",
+        [{"text": f"the film {i}"} for i in range(9)],
+        "no split has the label column 'mood'",
+        {"data.label_column": "mood"},
+    ),
+    with_rows(
+        "labels in a column of another name",
+        "single_label_classification",
+        [{"text": f"the film {i}", "mood": ("good", "bad")[i % 2]} for i in range(9)],
+        "'mood' looks as if it held labels.*data.label_column",
     ),
     # ---- Masked words ----
     one_of("a trimmed vocabulary", "masked_lm", good("masked_lm", 5), "vocabulary", student__trim_vocabulary=True),

@@ -151,6 +151,9 @@ class MultiLabelScoring(Scoring):
 
         return weighted_scorer(scores, len(labels))
 
+    def as_labels(self, predictions: NDArray, config: PreTrainedConfig) -> NDArray[np.float64]:
+        return (predictions > 0).astype(np.float64)
+
     def calibration_error(self, predictions: NDArray, labels: NDArray) -> float:
         """Return that of the known decisions; the confidence of one is that of its likelier outcome."""
         return mean_gap(_confidences(predictions[rows], labels[rows]) for rows in row_chunks(predictions))

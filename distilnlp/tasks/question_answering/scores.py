@@ -154,6 +154,9 @@ class QuestionScoring(Scoring):
         answer, _ = Counter(reference for references in labels for reference in references).most_common(1)[0]
         return self.scores([answer] * len(labels), labels)
 
+    def as_labels(self, predictions: Sequence[str], config: PreTrainedConfig) -> list[list[str]]:
+        return [[answer] for answer in predictions]
+
     def answers(
         self, predictions: Sequence[str], labels: Sequence[Sequence[str]]
     ) -> tuple[list[str], list[Sequence[str]]]:

@@ -105,6 +105,9 @@ class RegressionScoring(Scoring):
         known = int((~np.isnan(labels)).sum())
         return weighted_scorer(lambda weights: {"pearson": np.zeros(weights.shape[:-1])}, known)
 
+    def as_labels(self, predictions: NDArray, config: PreTrainedConfig) -> NDArray[np.float64]:
+        return predictions.astype(np.float64)
+
     def answers(self, predictions: NDArray, labels: NDArray) -> tuple[NDArray, NDArray]:
         known = ~np.isnan(labels)
         return predictions[known], labels[known]

@@ -87,6 +87,9 @@ class ClassScoring(Scoring):
         known = labels[labels != NO_LABEL]
         return _scorer_of_ids(np.full_like(known, np.bincount(known).argmax()), known)
 
+    def as_labels(self, predictions: NDArray, config: PreTrainedConfig) -> NDArray:
+        return predictions.argmax(-1)
+
     def calibration_error(self, predictions: NDArray, labels: NDArray) -> float:
         return mean_gap(softmax_confidences(predictions[rows], labels[rows]) for rows in row_chunks(predictions))
 

@@ -138,6 +138,9 @@ class TokenScoring(Scoring):
         best = self.class_counts(labels, 1).argmax()
         return TagMetrics.scorer([np.full_like(ids, best) for ids in labels.ids], labels.ids, labels.names)
 
+    def as_labels(self, predictions: WordLogits, config: PreTrainedConfig) -> WordLabels:
+        return WordLabels(label_names_of(config), [row.argmax(-1) for row in predictions])
+
     def calibration_error(self, predictions: WordLogits, labels: WordLabels) -> float:
         return mean_gap(softmax_confidences(*row) for row in zip(predictions, labels.ids, strict=True))
 
