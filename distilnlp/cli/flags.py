@@ -7,6 +7,7 @@ is read from the source of transformers. docs/command-line.md says why it is pyd
 import argparse
 import ast
 import json
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
@@ -51,6 +52,7 @@ ALSO_CALLED = {
 }
 HOLDS_ARGUMENTS = ("baseline", "teacher.finetune")  # true, or arguments of TrainingArguments
 LISTS = "array"
+MARKS = re.compile(r"[^\w\s\[\]{}\"'~]+\s?")  # a delimiter is itself, though YAML reads more into it
 YAML = ("[", "{")  # with which a value begins that is no list with commas
 REPEATABLE = "LIST"  # as help calls what takes a list and nothing else
 
@@ -235,7 +237,9 @@ def _read(key: str, value: Any, kind: Mapping[str, Any]) -> Any:
         items = [_read(key, each, {"type": "string"}) for each in value] if "integer" in str(kind) else value
         one = any(each.get("type") == "string" for each in kind.get("anyOf", ()))
         return items[0] if len(items) == 1 and one else items
-    return read_yaml(value, f"the value of --{key}, {shown(value)},") if isinstance(value, str) else value
+    if not isinstance(value, str) or MARKS.fullmatch(value):
+        return value
+    return read_yaml(value, f"the value of --{key}, {shown(value)},")
 
 
 # ---- Help, and what is wrong ----

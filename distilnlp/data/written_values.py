@@ -69,9 +69,8 @@ def with_written_values(dataset: Dataset, name: str) -> Dataset:
         ) from error
     if pa.types.is_null(kind):
         return dataset
-    logger.info(
-        "%r holds text that writes %s: it is read as that", name, "lists" if pa.types.is_list(kind) else "objects"
-    )
+    kinds = "lists" if pa.types.is_list(kind) else "objects"
+    logger.info("%r holds %s, written as text: they are read", name, kinds)
     feature = generate_from_arrow_type(kind)
     return with_columns(dataset, {name: feature}, [name], partial(_values, name), f"Reading {name}")
 

@@ -22,6 +22,7 @@ from tests.bad_inputs import (
     calls,
     files,
     flags,
+    forms,
     keys,
     labels,
     losses,
@@ -36,7 +37,8 @@ from tests.bad_inputs import (
 from tests.bad_inputs.case import DONE, MODEL, PLAN, REFUSED, Case
 from tests.bad_inputs.known_failing import KNOWN_FAILING
 
-TABLES = (recipes, keys, flags, arguments, files, paths, labels, tasks, models, students, losses, teachers, outputs)
+OF_DATA = (files, forms, paths, labels, tasks)
+TABLES = (recipes, keys, flags, arguments, *OF_DATA, models, students, losses, teachers, outputs)
 CASES = [case for module in TABLES for case in module.CASES]
 MOST_SAID = 4000  # characters
 LONGEST = 60  # seconds: a hang, and not a slow machine
