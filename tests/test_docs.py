@@ -45,7 +45,7 @@ ANSWERS: dict[str, tuple[Any, Any]] = {
     "multi_label_classification": (np.array([[1.0, -1.0]]), np.array([[1.0, 0.0]])),
     "regression": (np.array([1.0, 2.0]), np.array([1.0, 3.0])),
     "token_classification": ([np.eye(2)], WordLabels(("O", "B-PER"), [np.array([0, 1])])),
-    "question_answering": (["Paris"], [["in Paris"]]),
+    "question_answering": (["Paris", ""], [["in Paris"], [""]]),
     "multiple_choice": (np.eye(2), np.array([0, 1])),
     "masked_lm": ([MaskedTokens(np.array([0.1]), np.array([3]))], [np.array([3])]),
 }

@@ -3,6 +3,7 @@
 import ast
 import json
 import logging
+import re
 import tokenize
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -18,6 +19,7 @@ from distilnlp.errors import DistillationError, shown
 
 logger = logging.getLogger(__name__)
 
+CLOSE_QUOTES = re.compile(r"""['"]\s*['"]""")  # as between neighbours; the tokens tell whether they are
 BRACKETS = (("[", "]"), ("{", "}"))
 LAYOUT = (tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
 
@@ -106,5 +108,7 @@ def _value(text: str | None, name: str, row: int) -> Any:
 
 def _has_neighbours(text: str) -> bool:
     """Whether two texts stand side by side without a comma, as NumPy writes them and Python would join them."""
+    if not CLOSE_QUOTES.search(text):
+        return False
     kinds = [token.type for token in tokenize.generate_tokens(StringIO(text).readline) if token.type not in LAYOUT]
     return any(kinds[index] == kinds[index + 1] == tokenize.STRING for index in range(len(kinds) - 1))

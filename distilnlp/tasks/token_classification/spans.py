@@ -111,7 +111,7 @@ def text_of_spans(dataset: Dataset) -> str:
 
 
 def _read(source: str, column: str, words: str, tags: str, part: Part) -> Columns:
-    rows = part.rows
+    rows, empty_is_unlabelled = part.rows, _is_of_annotators(part.rows, column)
     made: Columns = {words: [], tags: []}
     own = rows[TOKENS][:] if TOKENS in rows.column_names else [None] * len(rows)
     decisions = rows[DECISION][:] if DECISION in rows.column_names else [ACCEPTED] * len(rows)
@@ -120,7 +120,7 @@ def _read(source: str, column: str, words: str, tags: str, part: Part) -> Column
     ):
         split = _given_words(tokens) or split_words(text or "")
         spans = None if decision != ACCEPTED or value is None else list(_spans(value, row))
-        is_unlabelled = spans is None or (not value and isinstance(value, list) and _is_of_annotators(rows, column))
+        is_unlabelled = spans is None or (empty_is_unlabelled and not value)
         made[words].append([word.text for word in split])
         made[tags].append(None if is_unlabelled else tags_of(split, spans or (), text or "", row))
     return made
