@@ -36,6 +36,8 @@ def test_the_function_makes_what_the_command_makes(folder: Path) -> None:  # noq
     assert result.results["verdict"][0] in text
     assert "accuracy" in text
     assert max(map(len, text.split("\n\n")[1].splitlines())) <= 80
+    assert result.results["command"].startswith("distilnlp.distill({'model': ")
+    assert "baseline={'max_steps': 2, 'bf16': False}" in result.results["command"]
     again = distilled(folder, baseline=ARGUMENTS)
     assert again.results == result.results
 

@@ -262,3 +262,24 @@ def test_the_task_decides_what_a_head_is_for_that_does_not_say_it(folder: Path) 
     assert again["teacher"]["metrics"].keys() == results["models"]["teacher"]["metrics"].keys()
     with pytest.raises(DistillationError, match="is a model for single_label_classification, not for regression"):
         dry_run(task_recipe(folder, "regression", output=str(folder / "other"), **given))
+
+
+def test_a_finished_teacher_and_its_student_settle_when_there_is_no_answer(folder: Path) -> None:
+    run(task_recipe(folder, "question_answering"))
+    (folder / "out" / "teacher").rename(folder / "finished")
+    rows = [row_of("question_answering", index) for index in range(ROWS)]
+    for row in rows[::3]:
+        row["answers"] = {"text": [], "answer_start": []}
+    for name in ("train", "validation", "test"):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    files = {name: str(folder / f"{name}.jsonl") for name in ("train", "validation", "test")}
+    keys = {"teacher.finetune": False, "teacher.model": str(folder / "finished"), "data.source": files}
+    results = run(task_recipe(folder, "question_answering", **keys, output=str(folder / "squad2")))
+    names = ["f1", "exact_match", "answerable_f1", "answerable_exact_match", "no_answer_accuracy"]
+    for model in ("teacher", "student"):
+        assert list(results["models"][model]["metrics"]) == names
+        # No threshold does worse than no answer to every question, or than an answer to every one.
+        assert results["models"][model]["metrics"]["f1"]["value"] >= 14 / 40 - 1e-9
+    config = json.loads((folder / "squad2" / "student" / "config.json").read_text())
+    assert isinstance(config["no_answer_threshold"], float)
+    assert "no answer" in (folder / "squad2" / "report.html").read_text()

@@ -8,7 +8,7 @@ from typing import IO
 from distilnlp.errors import DistillationError, shown
 
 ENDINGS = (".conll", ".bio", ".iob")  # of files that are nothing else
-WORDS, TAGS = "tokens", "ner_tags"
+TOKENS, TAGS = "tokens", "ner_tags"
 TAG = re.compile(r"O|[BIESLUMW][-_]\S+")
 DOCUMENT = "-DOCSTART-"
 LOOKED_AT = 2000  # lines
@@ -41,7 +41,7 @@ def write_sentences(lines: Iterator[str], written: IO[str], name: str) -> str:
     def write() -> None:
         nonlocal sentences, count
         if words:
-            json.dump({WORDS: words, TAGS: tags}, written, ensure_ascii=False)
+            json.dump({TOKENS: words, TAGS: tags}, written, ensure_ascii=False)
             written.write("\n")
             sentences, count = sentences + 1, count + len(words)
         words.clear()

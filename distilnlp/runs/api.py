@@ -12,6 +12,7 @@ from distilnlp.evaluation import terminal_rows, terminal_table
 from distilnlp.recipe.sections import Recipe
 from distilnlp.recipe.text import recipe_values
 from distilnlp.runs.folder import REPORT
+from distilnlp.runs.provenance import called
 from distilnlp.runs.runner import run
 from distilnlp.screen import Mode, hush_libraries, use
 from distilnlp.tasks import TASKS
@@ -109,7 +110,9 @@ def distill(
     use(screen)
     hush_libraries(screen)
     recipe = parse_section(Recipe, recipe_values(None, _with_texts(given)))
-    return DistillationResult(Path(recipe.output), run(recipe, overwrite=overwrite))
+    plain = {name: _with_texts(value) for name, value in {"teacher": teacher, "data": data, "output": output}.items()}
+    with called("distilnlp.distill", *plain.values(), **_with_texts(keys)):
+        return DistillationResult(Path(recipe.output), run(recipe, overwrite=overwrite))
 
 
 def _with_texts(value: Any) -> Any:

@@ -29,7 +29,7 @@ from distilnlp.runs.lengths import misfits, readable_length
 from distilnlp.runs.models import find_task, label_list, load_finished
 from distilnlp.runs.plan import Plan
 from distilnlp.runs.reading import Reader, Reading, same_vocabulary
-from distilnlp.runs.rows import EncodedRows
+from distilnlp.runs.rows import EncodedRows, RunRows
 from distilnlp.signals import student_view, teacher_view
 from distilnlp.tasks import Task
 
@@ -97,6 +97,16 @@ def predict(models: Mapping[str, Any], readings: Mapping[str, Reading], task: Ta
         task=task.evaluation,
         stand_in="teacher" if "teacher" in readings else None,
     )
+
+
+def settle_finished(plan: Plan, models: Mapping[str, Any], rows: RunRows) -> None:
+    """Let a finished teacher settle on the validation rows what a trained model does when its training ends.
+
+    Nothing where it reads other pieces than its student, whose windows then have no texts to be scored by.
+    """
+    is_finished = "teacher" in models and not plan.recipe.teacher.finetune and not plan.has_two_views
+    if is_finished and (validation := rows.teacher.validation) is not None:
+        plan.task.evaluation.settle(models["teacher"], list(validation), rows.teacher.collate)
 
 
 def measure_run(

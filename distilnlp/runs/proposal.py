@@ -337,5 +337,5 @@ def _is_empty(value: Any, hidden: set[Any]) -> bool:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return False
     if isinstance(value, dict):
-        return not value.get("text")
+        return value.get("text") is None  # an empty list says that there is no answer
     return value in hidden or value != value

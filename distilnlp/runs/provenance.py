@@ -2,7 +2,9 @@
 
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from distilnlp.runs.graph import Step
 from distilnlp.runs.plan import Plan
 
 WEIGHTS = ".safetensors"
+_call: ContextVar[str | None] = ContextVar("call", default=None)
 
 
 def provenance(plan: Plan, made: Iterable[Step]) -> dict[str, Any]:
@@ -36,8 +39,21 @@ def provenance(plan: Plan, made: Iterable[Step]) -> dict[str, Any]:
     }
 
 
+@contextmanager
+def called(function: str, *args: object, **keys: object) -> Iterator[None]:
+    """Let the results say that a function was called, in the block, and not the command line of this process."""
+    words = [*map(repr, args), *(f"{key}={value!r}" for key, value in keys.items())]
+    token = _call.set(redacted(f"{function}({', '.join(words)})"))
+    try:
+        yield
+    finally:
+        _call.reset(token)
+
+
 def command() -> str:
-    """Return the command line of this process, without tokens and passwords."""
+    """Return what made the run: the command line of this process, or the call, without tokens and passwords."""
+    if (call := _call.get()) is not None:
+        return call
     program, *words = sys.argv
     name = "python -m distilnlp" if Path(program).name == "__main__.py" else Path(program).name
     return redacted(f"{name} {shlex.join(words)}".strip())

@@ -21,7 +21,7 @@ from distilnlp.models.identity import model_fingerprint
 from distilnlp.report import write_report
 from distilnlp.runs.folder import CACHE, FOLDS, MEMBERS, REPORT
 from distilnlp.runs.graph import Step
-from distilnlp.runs.measurement import measure_run, predict, readings_of_run
+from distilnlp.runs.measurement import measure_run, predict, readings_of_run, settle_finished
 from distilnlp.runs.model_card import write_model_card
 from distilnlp.runs.models import cut_student, load_labelled, new_head
 from distilnlp.runs.plan import Plan
@@ -320,6 +320,7 @@ class Steps:
         if self.state.is_main_process:
             folder.mkdir(exist_ok=True)
             write_rows(folder / ROWS, student_view(self.plan.data.test), self.plan.task.rows.inputs)
+            settle_finished(self.plan, self._models, self.rows)
             predict(self._models, self._readings, self.plan.task).save(folder / ANSWERS)
         return folder
 

@@ -10,6 +10,7 @@ from distilnlp.report.parts.part import NONE, TaskPart
 from distilnlp.signals import CONTEXT, QUESTION
 from distilnlp.tasks.question_answering.scores import answer_f1
 
+WITHOUT = "no answer"
 AROUND = 240  # characters of the context on either side of the student's answer
 
 
@@ -41,7 +42,8 @@ class QuestionsPart(TaskPart):
         return question + Markup("{}{}<mark>{}</mark>{}{}").format(left, before, answer, after, right)
 
     def answer(self, model: str, row: int) -> Markup:
-        return escape(shortened(self.by_model[model][row], 200) or NONE)
+        return escape(shortened(self.by_model[model][row], 200) or WITHOUT)
 
     def label(self, row: int) -> Markup:
-        return escape("; ".join(dict.fromkeys(self.labels[row])) or NONE)
+        texts = dict.fromkeys(text or WITHOUT for text in self.labels[row])
+        return escape("; ".join(texts) or NONE)

@@ -85,11 +85,8 @@ def _separator(column: LabelColumn, names: Sequence[str]) -> str | None:
 
 def _split(name: str, separator: str | None, part: Part) -> Columns:
     """Return the names in the texts of a label column; an empty text has no labels that are known."""
-    names = [
-        None if not text or text.isspace() else [own.strip() for own in text.split(separator)] if separator else [text]
-        for text in part.rows[name][:]
-    ]
-    return {name: names}
+    rows = ([] if not text or text.isspace() else text.split(separator or "\0") for text in part.rows[name][:])
+    return {name: [[own.strip() for own in names] or None for names in rows]}
 
 
 # ---- One column a label, or one field ----

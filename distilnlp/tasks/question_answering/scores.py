@@ -194,7 +194,8 @@ def _answer_of(row: Example, logits: NDArray) -> Answer:
 def best_threshold(found: Sequence[Answer], references: Sequence[Sequence[str]]) -> tuple[float, float]:
     """Return the threshold of the margin of no answer that gives the highest F1, of equal ones the lowest, and this F1.
 
-    It is that of SQuAD 2.0's own script: 0, or the margin of a question, above which no answer is given. Questions
+    It is that of SQuAD 2.0's own script, the margin of a question, above which no answer is given; where no answer to
+    any question is best, it is just below all margins (the script says 0 there, which need not give that F1). Questions
     without a reference are not labelled and do not count.
     """
     known = [(answer, own) for answer, own in zip(found, references, strict=True) if own]
@@ -206,7 +207,7 @@ def best_threshold(found: Sequence[Answer], references: Sequence[Sequence[str]])
         for answer, own in known
     )
     score = best = float(sum(own == [NO_ANSWER] for _, own in known))  # of no answer to every question
-    threshold = 0.0
+    threshold = float(np.nextafter(gains[0][0], -np.inf))
     for margin, gain in gains:
         score += gain
         if score > best:

@@ -9,13 +9,13 @@ from datasets import Dataset, Json, List, Value
 from tokenizers import Regex, pre_tokenizers
 
 from distilnlp.data import LISTS, Columns, Part, values_of, with_columns
+from distilnlp.data.conll import TAGS, TOKENS
 from distilnlp.data.source_columns import with_usual_names
 from distilnlp.errors import DistillationError, shown
 from distilnlp.signals import TEXT
 
 logger = logging.getLogger(__name__)
 
-TOKENS, TAGS = "tokens", "ner_tags"
 USUAL_SPANS = ("spans", "entities", "labels", "label", "annotations")
 EDGES = (("start", "end"), ("start_offset", "end_offset"))
 ACCEPTED, DECISION = "accept", "answer"  # what Prodigy writes of a row
