@@ -101,6 +101,37 @@ def test_a_pair_is_both_columns(folder: Path) -> None:
     assert proposed(folder, rows)["data"]["text_columns"] == ["premise", "hypothesis"]
 
 
+def test_columns_of_0_and_1_are_labels(folder: Path) -> None:
+    rows = [{"text": text(), "toxic": index % 2, "insult": int(index % 3 == 0)} for index in range(ROWS)]
+    values = proposed(folder, rows)
+    assert (values["task"], values["data"]["label_names"]) == ("multi_label_classification", ["toxic", "insult"])
+    assert "label_column" not in values["data"]
+
+
+def test_entities_by_characters_are_tags_of_words(folder: Path) -> None:
+    rows = [{"text": (said := text()), "labels": [[0, len(said.split()[0]), "THING"]]} for _ in range(ROWS)]
+    values = proposed(folder, rows)
+    assert (values["task"], values["data"]["label_column"]) == ("token_classification", "labels")
+    studio = [
+        {
+            "data": {"text": row["text"]},
+            "annotations": [
+                {"result": [{"value": {"start": 0, "end": row["labels"][0][1], "labels": ["THING"]}, "type": "labels"}]}
+            ],
+        }
+        for row in rows
+    ]
+    values = proposed(folder, studio, "bare", "--recipe", "recipe.yaml", "--overwrite")
+    assert (values["task"], values["data"]["text_columns"]) == ("token_classification", ["data.text"])
+
+
+def test_texts_without_any_label_are_enough_for_a_finished_teacher(folder: Path) -> None:
+    values = proposed(folder, [{"text": text()} for _ in range(ROWS)], "finished")
+    assert values["data"]["text_columns"] == ["text"]
+    assert not {"label_column"} & values["data"].keys()
+    assert "baseline" not in values
+
+
 def test_choices_in_columns_of_their_own(folder: Path) -> None:
     rows = [{"ctx": text(), "ending0": text(), "ending1": text(), "label": index % 2} for index in range(ROWS)]
     values = proposed(folder, rows)

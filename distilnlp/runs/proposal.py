@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from distilnlp.data import DataConfig, LabelColumn, load_source, prepare_data, spread, values_of
 from distilnlp.data.config import USUAL_SPLITS
+from distilnlp.data.source_columns import with_usual_names
 from distilnlp.errors import DistillationError, UnreachableError, shown
 from distilnlp.models.loading import load_pretrained
 from distilnlp.models.shapes import longest_readable
@@ -119,7 +120,7 @@ class Proposal:
         tokenizer = _tokenizer(self.wishes.teacher) if self.teacher.config is not None else None
         limit = LONGEST
         if tokenizer is not None:
-            shape = shape_of_new_head(self.wishes.teacher, self.task, ())
+            shape = shape_of_new_head(self.wishes.teacher, self.task, ("0", "1"))  # whatever they are
             limit = min(LONGEST, longest_readable(shape) or LONGEST, tokenizer.model_max_length)
         if self.task is QUESTION_ANSWERING:
             return min(WINDOW, limit), "contexts are read in windows of so many tokens"
@@ -175,7 +176,7 @@ class Proposal:
         if is_finished and self.task.has_label_names and names is None:
             config = self.teacher.config
             names = tuple(config.id2label[index] for index in range(config.num_labels))
-        prepare_data(recipe.data, self.task.rows, names)
+        prepare_data(recipe.data, self.task.rows, names, may_be_unlabelled=is_finished)
 
     def _top(self) -> Iterable[Entry]:
         yield Entry("output", self.wishes.output, "everything that the run makes lies in this folder")
@@ -295,7 +296,8 @@ def propose(wishes: Wishes, seen: Proposal | None = None) -> Proposal:
         rows = with_answers(flatten_squad(loaded[split]), ANSWERS)
     else:
         split, rows = seen.split, seen.rows
-    proposal = Proposal(wishes, teacher, split, rows, find_roles(rows, task, wishes.texts, wishes.label))
+    roles = find_roles(rows, task, wishes.texts, wishes.label)
+    proposal = Proposal(wishes, teacher, split, with_usual_names(rows, roles.texts), roles)
     if not proposal.task.rows.needs_labels:
         return replace(proposal, roles=replace(proposal.roles, label=None))
     if proposal.is_finetuned and not proposal.labelled:
