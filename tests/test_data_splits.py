@@ -128,3 +128,19 @@ def test_too_few_rows_to_hold_out_are_named_in_plain_words(tmp_path: Path) -> No
     assert "populated" not in str(raised.value)
     with pytest.raises(DistillationError, match="cannot hold out 20% of 4 labelled rows with each of 2 classes"):
         prepared(write(tmp_path, "less.csv", "text,label\na,film\nb,film\nc,money\nd,money\n"), NAMES)
+
+
+def test_rows_that_are_read_and_not_used_are_counted_with_the_reason(tmp_path: Path) -> None:
+    train = write(tmp_path, "train.csv", CSV + ",film\n,sport\n")
+    test = write(tmp_path, "test.csv", CSV + "the goal,\n")
+    more = write(tmp_path, "more.txt", "a film\n\nthe bank\n")
+    data = prepared({"train": train, "test": test}, unlabelled=[more])
+    assert data.left_out == (
+        "2 of 8 training rows, for they have no text",
+        f"1 of 3 unlabelled ({more}) rows, for they have no text",
+        "1 of 7 test rows, for they have no text or label",
+    )
+    assert (len(data.train), len(data.test)) == (6 + 2, 6)
+    assert prepared({"train": write(tmp_path, "whole.csv", CSV), "test": train}).left_out == (
+        "2 of 8 test rows, for they have no text or label",
+    )

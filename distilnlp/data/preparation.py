@@ -37,6 +37,7 @@ class PreparedData:
         answers: a teacher's answers in `training`, in `validation` and in every transfer set, each with the number of
             its row there, also of rows that are held out; none where no columns of answers are named.
         are_unlabelled: whether no row has a label, not even those of the test.
+        left_out: sentences about rows that were read and are not used.
     """
 
     train: Dataset
@@ -47,6 +48,7 @@ class PreparedData:
     id_names: Sequence[str] = ()
     answers: Mapping[str, Dataset] = field(default_factory=dict)
     are_unlabelled: bool = False
+    left_out: tuple[str, ...] = ()
 
     @cached_property
     def labelled(self) -> Dataset:
@@ -86,7 +88,9 @@ def prepare_data(
     _check_teachers_columns(source, layout)
 
     whole = train = rows.normalise(source, layout, "training")
-    transfer = [part for name in config.unlabelled for part in _load_transfer_set(name, layout, config, rows)]
+    transfers = [part for name in config.unlabelled for part in _load_transfer_set(name, layout, config, rows)]
+    read = {"training": len(source), **{name: count for name, _, count in transfers}}
+    transfer = [(name, part) for name, part, _ in transfers]
     if test is None:
         train, tested = _hold_out(whole, config, rows, splits.are_unlabelled)
     else:
@@ -117,6 +121,10 @@ def prepare_data(
         id_names=(layout.label_names and own_names) or layout.given_names or layout.label_names,
         answers=given,
         are_unlabelled=splits.are_unlabelled,
+        left_out=(
+            *_left_out({name: (read[name], len(part)) for name, part in [("training", whole), *transfer]}, "text"),
+            *_left_out({} if test is None else {test: (len(splits.loaded[test]), len(tested))}, "text or label"),
+        ),
     )
 
 
@@ -146,8 +154,22 @@ def fingerprint(rows: Dataset | None) -> str:
     return digest(json.dumps(batch, ensure_ascii=False).encode() for batch in batches).hex()
 
 
-def _load_transfer_set(source: str, layout: Layout, config: DataConfig, rows: RowFormat) -> list[tuple[str, Dataset]]:
-    """Return the normalised rows of every split of a transfer set, by name, without the labels that it may have."""
+def _left_out(counts: Mapping[str, tuple[int, int]], lack: str) -> list[str]:
+    """Say of how many rows, read and used, some are left out for lack of something."""
+    return [
+        f"{read - used:,} of {read:,} {name} rows, for they have no {lack}"
+        for name, (read, used) in counts.items()
+        if used < read
+    ]
+
+
+def _load_transfer_set(
+    source: str, layout: Layout, config: DataConfig, rows: RowFormat
+) -> list[tuple[str, Dataset, int]]:
+    """Return the normalised rows of every split of a transfer set, by name, with how many were read.
+
+    They have no labels, whatever their source has.
+    """
     parts, splits = [], load_source(source, form=config.file_form)
     for split, dataset in splits.items():
         name = f"unlabelled ({source}{f', split {split}' if len(splits) > 1 else ''})"
@@ -160,7 +182,7 @@ def _load_transfer_set(source: str, layout: Layout, config: DataConfig, rows: Ro
                 f"has {shown(texts.column_names)}. Rename its columns."
             )
         _check_teachers_columns(texts, layout, f"(for the unlabelled source {source}) ")
-        parts.append((name, rows.normalise(texts, own, name)))
+        parts.append((name, rows.normalise(texts, own, name), len(texts)))
     return parts
 
 

@@ -38,6 +38,7 @@ def describe(plan: Plan) -> str:
         f"task      {plan.task.name}{labels_text(data)}",
         f"train     {len(data.train):,} rows, {len(data.labelled):,} of them with a label",
         f"test      {len(data.test):,} rows{', without labels: measured by the teacher' * data.are_unlabelled}",
+        *(f"left out  {said}" for said in data.left_out),
         f"text      cut after {plan.max_length} tokens{view}",
         f"baseline  {'the same student on the labels alone' if recipe.baseline else 'none (baseline: true adds it)'}",
         f"output    {recipe.output}",
