@@ -267,9 +267,10 @@ def test_other_family_without_a_conversion_is_refused() -> None:
         build_student(tiny_model("roberta"), model_type="distilbert")
 
 
-def test_unsupported_family_is_refused() -> None:
-    with pytest.raises(DistillationError, match=r"bert, roberta, .*xlnet; got 'fnet'. .*student.model.*hidden states"):
-        build_student(tiny_model("fnet"), num_layers=1)
+@pytest.mark.parametrize("family", ["fnet", "t5", "bart", "xlm"])
+def test_unsupported_family_is_refused(family: str) -> None:
+    with pytest.raises(DistillationError, match=rf"bert, .*xlnet; got '{family}'. .*student.model.*hidden states"):
+        build_student(tiny_model(family), num_layers=1)
 
 
 @pytest.mark.parametrize("ask", [{"layers": [1, 2]}, {"num_layers": 2, "layer_strategy": "last"}])
