@@ -346,7 +346,13 @@ def test_every_python_example_works_and_prints_what_the_text_says(page: Path, na
 
 
 def test_there_are_examples() -> None:
-    assert {page.name for page in python_pages()} == {"README.md", "students.md", "tasks.md", "teachers.md"}
+    assert {page.name for page in python_pages()} == {
+        "README.md",
+        "deployment.md",
+        "students.md",
+        "tasks.md",
+        "teachers.md",
+    }
     assert len(yaml_blocks()) > 12
 
 

@@ -24,6 +24,7 @@ COMMANDS = {
     "distill": "distilnlp.cli.distill",
     "cache": "distilnlp.cli.cache",
     "evaluate": "distilnlp.cli.evaluate",
+    "export": "distilnlp.cli.export",
     "compare": "distilnlp.cli.compare",
     "report": "distilnlp.cli.report",
     "launch": "distilnlp.cli.launch",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from distilnlp.cli.begin import begin
 from distilnlp.cli.flags import RecipeFlags
+from distilnlp.cli.recipe import trusted_names
 from distilnlp.errors import DistillationError
 from distilnlp.files import check_can_be_written, expanded, unique_tails, write_json
 from distilnlp.recipe.text import recipe_values
@@ -45,8 +46,7 @@ def run(args: argparse.Namespace) -> None:
     section = parse_section(DataConfig, values["data"], "data")
     metrics = parse_section(EvaluationConfig, values.get("evaluation", {}), "evaluation").metrics
     teacher = expanded(args.teacher) if args.teacher else None
-    own_code = values.get("trust_remote_code") or []
-    trusted = [expanded(str(name)) for name in ([own_code] if isinstance(own_code, str) else own_code)]
+    trusted = trusted_names(values)
     reports = evaluate_saved(expanded(args.student), section, teacher, values.get("task"), trusted, metrics)
     given = {"student": args.student, **({"teacher": args.teacher} if args.teacher else {})}
     names = dict(zip(given, unique_tails(list(given.values())), strict=True))

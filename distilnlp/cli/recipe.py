@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from distilnlp.cli.begin import begin
 from distilnlp.cli.flags import RecipeFlags, common_flags
 from distilnlp.errors import DistillationError
+from distilnlp.files import expanded
 from distilnlp.recipe.text import check_texts, recipe_values
 
 if TYPE_CHECKING:
@@ -34,6 +35,12 @@ def add_recipe(parser: argparse.ArgumentParser, name: str) -> None:
         parser.add_argument(f"--{split}", metavar="FILE", help=f"rows of the {split} split, where --data is one file")
     parser.add_argument("--overwrite", action="store_true", help="delete another run in the output folder")
     parser.set_defaults(flags=RecipeFlags(parser))
+
+
+def trusted_names(values: Mapping[str, Any]) -> list[str]:
+    """Return the models whose own code may run, as `--trust_remote_code` names one or several."""
+    names = values.get("trust_remote_code") or []
+    return [expanded(str(name)) for name in ([names] if isinstance(names, str) else names)]
 
 
 def _add_splits(values: dict[str, Any], files: Mapping[str, str]) -> None:

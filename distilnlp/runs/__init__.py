@@ -1,8 +1,19 @@
 """Runs: a recipe carried out in steps, in one folder, each step reused while what went into it is the same."""
 
 from distilnlp.runs.api import DistillationResult, distill
+from distilnlp.runs.exporting import export_saved
 from distilnlp.runs.measurement import evaluate_saved
 from distilnlp.runs.plan import Plan
 from distilnlp.runs.runner import cache, dry_run, make_plan, run
 
-__all__ = ["DistillationResult", "Plan", "cache", "distill", "dry_run", "evaluate_saved", "make_plan", "run"]
+__all__ = [
+    "DistillationResult",
+    "Plan",
+    "cache",
+    "distill",
+    "dry_run",
+    "evaluate_saved",
+    "export_saved",
+    "make_plan",
+    "run",
+]

@@ -1,0 +1,370 @@
+"""Students as ONNX graphs: the logits of torch for every task and family, int8 that is accepted or not, serving."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from datasets import Dataset
+from transformers import AutoTokenizer, pipeline
+
+from distilnlp.cli.commands import main
+from distilnlp.data import DataConfig
+from distilnlp.errors import DistillationError
+from distilnlp.export import SessionModel, export_graph, precision, quantize
+from distilnlp.export.graph import check_logits, layer_of
+from distilnlp.files import checksums
+from distilnlp.models.families import FAMILIES
+from distilnlp.runs import export_saved
+from distilnlp.serving import FP32, INT8, OnnxPredictor, softmax
+from distilnlp.tasks import TASKS
+from tests.test_task_runs import RANDOM, row_of
+from tests.tiny import tiny_model, tiny_tokenizer
+from tests.tiny_tasks import task_model
+
+NOT_EXPORTED = ("longformer",)  # its attention goes in chunks, whose number torch.export cannot tell
+TEXTS = ["the film plot", "a stock market rate price", "the team goal goal score the coach", "a"]
+
+
+def saved(folder: Path, model: Any, **config: Any) -> str:
+    for name, value in config.items():
+        setattr(model.config, name, value)
+    model.save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+def rows_file(folder: Path, task: str, count: int = 12) -> DataConfig:
+    RANDOM.seed(1)
+    file = folder / f"{task}.jsonl"
+    file.write_text("".join(json.dumps(row_of(task, index)) + "\n" for index in range(count)))
+    return DataConfig(source=str(file), **({"stride": 4} if task == "question_answering" else {}))
+
+
+# ---- The graph ----
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_is_exported_with_the_logits_of_torch_and_in_int8(tmp_path: Path, task: str) -> None:
+    model = task_model(task, labels={"token_classification": ("O", "B-P", "I-P")}.get(task), num_hidden_layers=2)
+    student = saved(tmp_path / "student", model)
+    made = export_saved(student, rows_file(tmp_path, task), task, least=0.0)
+    assert made.tried is not None
+    assert made.int8 is not None
+    assert (made.rows, made.int8.is_file()) == (12, True)
+    names = tiny_tokenizer().model_input_names
+    check_logits(model, SessionModel(made.fp32, model.config), names, TASKS[task])  # it was checked before: once more
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_is_exported_with_the_logits_of_torch(tmp_path: Path, family: str) -> None:
+    model, tokenizer = tiny_model(family, num_hidden_layers=2), tiny_tokenizer()
+    tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    if family in NOT_EXPORTED:
+        with pytest.raises(DistillationError, match=r"cannot be exported to ONNX|logits that are up to"):
+            export_graph(model, tokenizer, TASKS["single_label_classification"], tmp_path / "model.onnx")
+        assert not list(tmp_path.iterdir())
+        return
+    export_graph(model, tokenizer, TASKS["single_label_classification"], tmp_path / "model.onnx")
+    graph = onnx.load(tmp_path / "model.onnx").graph
+    assert [value.name for value in graph.input] == ["input_ids", "attention_mask"]
+    assert [value.name for value in graph.output][:1] == ["logits"]
+
+
+def test_a_graph_says_nothing_of_the_machine_that_made_it(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    export_graph(tiny_model(num_hidden_layers=2), tiny_tokenizer(), TASKS["single_label_classification"], path)
+    content = path.read_bytes()
+    assert b".py" not in content
+    assert str(Path(sys.prefix)).encode() not in content
+    layers = {layer_of(node) for node in onnx.load(path).graph.node}
+    assert layers == {"", "0", "1"}
+
+
+def test_a_graph_with_other_logits_is_refused(tmp_path: Path) -> None:
+    task, model = TASKS["single_label_classification"], tiny_model(num_hidden_layers=2)
+    export_graph(model, tiny_tokenizer(), task, tmp_path / "model.onnx")
+    with torch.no_grad():
+        model.classifier.bias[0] += 0.01
+    with pytest.raises(DistillationError, match=r"up to 0\.01 from those of torch"):
+        check_logits(model, SessionModel(tmp_path / "model.onnx", model.config), ["input_ids", "attention_mask"], task)
+
+
+# ---- int8 ----
+
+
+def graph_of(folder: Path, layers: int = 3) -> Path:
+    path = folder / "model.onnx"
+    export_graph(tiny_model(num_hidden_layers=layers), tiny_tokenizer(), TASKS["single_label_classification"], path)
+    return path
+
+
+def test_layers_that_do_not_bear_int8_stay_in_fp32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[set[str]] = []
+    layers = precision._parts(graph_of(tmp_path))
+    assert list(layers) == ["embeddings", "0", "1", "2"]
+    of_node = {node: layer for layer, nodes in layers.items() for node in nodes}
+
+    def agree(_: Path) -> float:
+        # Layer 1 alone costs nine points, layer 2 one.
+        return 1 - 0.09 * ("1" not in tried[-1]) - 0.01 * ("2" not in tried[-1])
+
+    original = precision._try
+
+    def spy(source: Path, target: Path, in_int8: Any, own: Any) -> float:
+        tried.append({*layers} - {of_node[node] for node in in_int8})
+        return original(source, target, in_int8, own)
+
+    monkeypatch.setattr(precision, "_try", spy)
+    target = tmp_path / "int8.onnx"
+    made = quantize(tmp_path / "model.onnx", target, agree, 0.985)
+    assert (made.kept, made.is_accepted, round(made.agreement, 3)) == (("1",), True, 0.99)
+    made = quantize(tmp_path / "model.onnx", target, agree, 1.0)
+    assert (made.kept, made.agreement) == (("1", "2"), 1.0)
+    nodes = onnx.load(target).graph.node
+    assert sum(node.op_type == "MatMulInteger" for node in nodes) == len(layers["0"]) == 6  # the head is in fp32
+
+
+def test_int8_that_agrees_too_little_leaves_no_file(tmp_path: Path) -> None:
+    target = tmp_path / "int8.onnx"
+    made = quantize(graph_of(tmp_path), target, lambda path: 0.5, 0.99)
+    assert (made.is_accepted, made.agreement, target.exists()) == (False, 0.5, False)
+    with pytest.raises(DistillationError, match="from 0 to 1"):
+        quantize(tmp_path / "model.onnx", target, lambda path: 1.0, 99)
+
+
+# ---- The folder ----
+
+
+def test_a_failed_export_leaves_the_student_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    student = saved(tmp_path / "student", tiny_model(num_hidden_layers=2))
+    export_saved(student)
+    before = checksums(Path(student))
+
+    def fail(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("distilnlp.runs.exporting.export_graph", fail)
+    with pytest.raises(DistillationError, match="cannot write the graphs"):
+        export_saved(student)
+    assert checksums(Path(student)) == before
+
+
+@pytest.mark.parametrize("name", ["nowhere", "a/b"])
+def test_what_is_no_student_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DistillationError, match=r"is none\. Give a local folder"):
+        export_saved(str(tmp_path / name))
+
+
+# ---- Serving ----
+
+
+def test_classes_and_scores_are_those_of_the_pipeline(tmp_path: Path) -> None:
+    for problem, options in (
+        (None, {}),
+        ("multi_label_classification", {"function_to_apply": "sigmoid"}),
+    ):
+        student = saved(tmp_path / str(problem), tiny_model(num_hidden_layers=2), problem_type=problem)
+        export_saved(student)
+        predict = OnnxPredictor(student, batch_size=2)
+        served = pipeline("text-classification", model=student, device="cpu")
+        for top_k in (1, 2, None):
+            expected = served(TEXTS, **({} if top_k == 1 else {"top_k": top_k}), **options)
+            found = predict(TEXTS, top_k=top_k)
+            for own, other in zip(found, expected, strict=True):
+                for mine, theirs in zip(*([own], [other]) if top_k == 1 else (own, other), strict=True):
+                    assert mine["label"] == theirs["label"]
+                    assert mine["score"] == pytest.approx(theirs["score"], abs=1e-5)
+        assert predict(TEXTS[0]) == predict(TEXTS[:1])[0]
+        assert predict([]) == []
+
+
+def test_pairs_are_read_as_pairs(tmp_path: Path) -> None:
+    model = tiny_model(num_hidden_layers=2)
+    student = saved(tmp_path / "student", model)
+    export_saved(student)
+    encoded = tiny_tokenizer()(TEXTS, TEXTS[::-1], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        expected = model(**encoded).logits.softmax(-1).max(-1).values
+    found = [own["score"] for own in OnnxPredictor(student)(TEXTS, TEXTS[::-1])]
+    assert found == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+def test_entities_are_those_of_the_pipeline(tmp_path: Path) -> None:
+    labels = ("O", "B-PER", "I-PER", "B-LOC")
+    model = task_model("token_classification", labels=labels, num_hidden_layers=2)
+    student = saved(tmp_path / "student", model)
+    export_saved(student)
+    served = pipeline("token-classification", model=student, aggregation_strategy="first", device="cpu")
+    for own, expected in zip(OnnxPredictor(student)(TEXTS), served(TEXTS), strict=True):
+        assert [one["entity_group"] for one in own] == [one["entity_group"] for one in expected]
+        for mine, theirs in zip(own, expected, strict=True):
+            assert (mine["start"], mine["end"]) == (theirs["start"], theirs["end"])
+            assert mine["score"] == pytest.approx(theirs["score"], abs=1e-5)
+
+
+def test_answers_come_from_the_best_window(tmp_path: Path) -> None:
+    task = TASKS["question_answering"]
+    model = task_model(task.name, num_hidden_layers=2)
+    student = saved(tmp_path / "student", model)
+    data = rows_file(tmp_path, task.name)
+    export_saved(student)
+    predict = OnnxPredictor(student, max_length=24)
+    rows = [json.loads(line) for line in Path(str(data.source)).read_text().splitlines()]
+    own = {name: [row[name] for row in rows] for name in ("question", "context")}
+    normalised = Dataset.from_dict({**own, "answers": [["x"]] * len(rows), "answer_starts": [[0]] * len(rows)})
+    encoded = task.rows.encode(normalised, tiny_tokenizer(), 24, "", config=data, for_evaluation=True)
+    expected = task.evaluation.predict(model, list(encoded), task.collator(tiny_tokenizer()), 8)
+    found = predict(own["question"], own["context"], stride=4)
+    assert [one["answer"] for one in found] == expected
+    for row, one in zip(rows, found, strict=True):
+        assert row["context"][one["start"] : one["end"]].strip() == one["answer"]
+    silent = saved(tmp_path / "silent", model, no_answer_threshold=-1e9)
+    export_saved(silent)
+    assert {one["answer"] for one in OnnxPredictor(silent)(["the film"], ["a stock price"])} == {""}
+
+
+def test_choices_and_masked_words(tmp_path: Path) -> None:
+    model = task_model("multiple_choice", num_hidden_layers=2)
+    student = saved(tmp_path / "choices", model)
+    export_saved(student)
+    encoded = tiny_tokenizer()(["the film"] * 3, ["a", "the plot", "goal"], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        expected = model(**{name: value[None] for name, value in encoded.items()}).logits[0].softmax(-1)
+    (found,) = OnnxPredictor(student)(["the film"], [["a", "the plot", "goal"]])
+    assert found["scores"] == pytest.approx(expected.tolist(), abs=1e-5)
+    assert found["choice"] == int(expected.argmax())
+    masked = saved(tmp_path / "masked", task_model("masked_lm", num_hidden_layers=2))
+    export_saved(masked, task="masked_lm")
+    served = pipeline("fill-mask", model=masked, device="cpu")("the [MASK] a", top_k=3)
+    own = OnnxPredictor(masked)("the [MASK] a", top_k=3)
+    assert [one["token"] for one in own] == [one["token"] for one in served]
+
+
+def test_serving_loads_neither_torch_nor_transformers(tmp_path: Path) -> None:
+    student = saved(tmp_path / "student", tiny_model(num_hidden_layers=2))
+    export_saved(student)
+    program = f"""
+import sys
+from distilnlp.serving import OnnxPredictor
+OnnxPredictor({student!r})(["the film"])
+print(sorted({{"torch", "transformers", "datasets"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / FP32).unlink(), "has no onnx/model.onnx.*distilnlp export"),
+        (lambda folder: (folder / "tokenizer.json").unlink(), "has no tokenizer.json"),
+    ],
+)
+def test_what_is_no_exported_student_is_named(tmp_path: Path, spoil: Any, message: str) -> None:
+    student = saved(tmp_path / "student", tiny_model(num_hidden_layers=2))
+    export_saved(student)
+    spoil(Path(student))
+    with pytest.raises(ValueError, match=message):
+        OnnxPredictor(student)
+
+
+def test_wrong_calls_are_named(tmp_path: Path) -> None:
+    student = saved(tmp_path / "student", tiny_model(num_hidden_layers=2))
+    export_saved(student)
+    predict = OnnxPredictor(student)
+    for texts, pairs, message in (
+        ([3], None, "expected texts, but got 3"),
+        (["a", "b"], ["c"], "one of pairs for each of 2"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            predict(texts, pairs)
+    for options, message in (({"precision": "int4"}, "int8 or fp32"), ({"precision": "int8"}, f"no {INT8}")):
+        with pytest.raises(ValueError, match=message):
+            OnnxPredictor(student, **options)
+
+
+def test_softmax_is_that_of_torch() -> None:
+    logits = torch.randn(3, 4) * 50
+    np.testing.assert_allclose(softmax(logits.numpy()), logits.double().softmax(-1).numpy(), atol=1e-12)
+
+
+def test_the_tokenizer_file_serves_as_it_is(tmp_path: Path) -> None:
+    student = saved(tmp_path / "student", tiny_model(num_hidden_layers=2))
+    export_saved(student)
+    tokenizer = AutoTokenizer.from_pretrained(student)
+    own = OnnxPredictor(student)._encoded(TEXTS)
+    assert [encoding.ids for encoding in own] == tokenizer(TEXTS)["input_ids"]
+
+
+# ---- The command ----
+
+
+def test_the_command_says_what_it_made(tmp_path: Path, capsys: Any) -> None:
+    student = saved(tmp_path / "student", tiny_model(num_hidden_layers=2))
+    data = rows_file(tmp_path, "single_label_classification")
+    assert main(["export", student, "--data", str(data.source)]) == 0
+    said = capsys.readouterr().out
+    assert f"fp32      {student}/{FP32} (" in said
+    assert f"int8      {student}/{INT8} (" in said
+    assert "of 12 answers as fp32" in said
+    assert main(["export", student]) == 0
+    assert "int8      not made: name texts" in capsys.readouterr().out
+    assert not (Path(student) / INT8).exists()  # it would be of another student
+    assert main(["export", student, "--data", str(data.source), "--json"]) == 0
+    results = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (results["rows"], sorted(results["files"])) == (12, [f"{student}/{FP32}", f"{student}/{INT8}"])
+
+
+def test_texts_without_labels_are_enough_for_int8(tmp_path: Path) -> None:
+    student = saved(tmp_path / "student", tiny_model(num_hidden_layers=2))
+    (tmp_path / "more.txt").write_text("\n".join(TEXTS))
+    made = export_saved(student, DataConfig(source=str(tmp_path / "more.txt")))
+    assert made.rows == len(TEXTS)
+
+
+def test_int8_that_is_refused_is_said_so(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    student = saved(tmp_path / "student", tiny_model(num_hidden_layers=2))
+    monkeypatch.setattr(precision, "_try", lambda source, target, *_: target.write_bytes(b"") or 0.5)
+    data = rows_file(tmp_path, "single_label_classification")
+    assert main(["export", student, "--data", str(data.source)]) == 0
+    assert "int8      refused: it gives 50.0% of 12 answers as fp32 does" in capsys.readouterr().out
+    assert not (Path(student) / INT8).exists()
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
+def test_a_missing_package_is_named_with_the_extra(
+    tmp_path: Path, capsys: Any, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student = saved(tmp_path / "student", tiny_model(num_hidden_layers=2))
+    monkeypatch.setitem(sys.modules, package, None)
+    assert main(["export", student]) == 2
+    assert (
+        f"an export needs the package {package}. Install it: pip install 'distilnlp[export]'" in capsys.readouterr().err
+    )
+    assert not list(Path(student).glob("onnx*"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere"], "is none. Give a local folder"),
+        (["student", "--min-agreement", "2"], "from 0 to 1, but it is '2'"),
+        (["student", "--min-agreement", "x"], "from 0 to 1, but it is 'x'"),
+        (["student", "--data", "nothing.csv"], "no file nothing.csv"),
+        (["student", "--teacher", "x"], "--teacher"),
+    ],
+)
+def test_wrong_commands_are_refused(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    saved(tmp_path / "student", tiny_model(num_hidden_layers=2))
+    assert main(["export", *words]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not list((tmp_path / "student").glob("onnx*"))
