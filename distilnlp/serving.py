@@ -59,21 +59,14 @@ class OnnxPredictor:
         batch_size: int = 32,
         max_length: int | None = None,
     ) -> None:
-        import onnxruntime
-
         self.folder, self.batch_size = Path(folder), batch_size
         if precision not in (None, "int8", "fp32"):
             raise ValueError(f"precision must be int8 or fp32, or None, but it is {precision!r}. Give one of these.")
         self.config = self._read("config.json")
         self.labels = {int(index): name for index, name in (self.config.get("id2label") or {}).items()}
         self.tokenizer = self._tokenizer(max_length)
-        use_int8 = precision == "int8" or (precision is None and (self.folder / INT8).is_file())
-        options = onnxruntime.SessionOptions()
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        path = self._existing(INT8 if use_int8 else FP32)
-        self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        self.inputs = [value.name for value in self.session.get_inputs()]
+        self.session = self.open_session(precision, threads)
+        self.inputs = self.input_names
         self._answer = self._way_of_answering()
 
     def __call__(self, texts: str | Sequence[str], pairs: Any = None, **options: Any) -> Any:
@@ -96,6 +89,33 @@ class OnnxPredictor:
         if others is not None and len(others) != len(given):
             raise ValueError(f"expected one of pairs for each of {len(given)} texts, but got {len(others)}. Pair them.")
         return self._answer(given, others, **options) if given else []
+
+    @property
+    def is_of_labels(self) -> bool:
+        """Whether each label is a decision of its own."""
+        return self.config.get("problem_type") == "multi_label_classification"
+
+    # ---- The runtime ----
+
+    def open_session(self, precision: str | None, threads: int | None) -> Any:
+        """Return what runs the student."""
+        import onnxruntime
+
+        use_int8 = precision == "int8" or (precision is None and (self.folder / INT8).is_file())
+        options = onnxruntime.SessionOptions()
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        path = self._existing(INT8 if use_int8 else FP32)
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    @property
+    def input_names(self) -> list[str]:
+        """What the student reads."""
+        return [value.name for value in self.session.get_inputs()]
+
+    def run_session(self, feed: dict[str, NDArray]) -> list[NDArray]:
+        """Return the outputs for a batch of inputs, by their names."""
+        return [np.asarray(output) for output in self.session.run(None, feed)]
 
     # ---- What lies in the folder ----
 
@@ -164,7 +184,7 @@ class OnnxPredictor:
         for name in self.inputs:
             rows, fill = columns[name]
             feed[name] = np.array([[*row, *[fill] * (length - len(row))] for row in rows], dtype=np.int64)
-        return [np.asarray(output) for output in self.session.run(None, feed)]
+        return self.run_session(feed)
 
     def _logits(self, encodings: Sequence[Encoding]) -> list[NDArray]:
         """Return the first output of each encoding, in their order."""
@@ -179,7 +199,7 @@ class OnnxPredictor:
     def _classify(self, texts: list[str], pairs: list[str] | None, top_k: int | None = 1) -> list[Any]:
         answers = []
         for logits in self._logits(self._encoded(texts, pairs)):
-            if self.config.get("problem_type") == "multi_label_classification":
+            if self.is_of_labels:
                 scores = 1 / (1 + np.exp(-logits.astype(np.float64)))
             elif len(logits) == 1:
                 scores = logits
@@ -288,7 +308,7 @@ class OnnxPredictor:
                 fill = self.pad if name == "input_ids" else 0
                 rows = [getattr(encoding, attribute) for encoding in encodings]
                 feed[name] = np.array([[[*row, *[fill] * (length - len(row))] for row in rows]], dtype=np.int64)
-            scores = softmax(np.asarray(self.session.run(None, feed)[0])[0])
+            scores = softmax(self.run_session(feed)[0][0])
             answers.append({"choice": int(scores.argmax()), "scores": [float(score) for score in scores]})
         return answers
 

@@ -25,9 +25,10 @@ def test_the_next_commands_can_be_given_as_they_stand(config: dict[str, int], fl
     output = tmp_path / "a run"
     (output / "student").mkdir(parents=True)
     (output / "student" / "config.json").write_text(json.dumps(config))
-    evaluate, smaller, upload = next_commands(str(output))
+    evaluate, smaller, export, upload = next_commands(str(output))
     assert smaller == f"distilnlp distill '{output}'/recipe.yaml {flag} --output '{output}'-smaller"
     assert evaluate == f"distilnlp evaluate '{output}'/student --data MORE.csv"
+    assert export == f"distilnlp export '{output}'/student --data MORE.csv"
     assert upload == f"hf upload USER/NAME '{output}'/student"
 
 

@@ -25,6 +25,7 @@ COMMANDS = {
     "cache": "distilnlp.cli.cache",
     "evaluate": "distilnlp.cli.evaluate",
     "export": "distilnlp.cli.export",
+    "predict": "distilnlp.cli.predict",
     "compare": "distilnlp.cli.compare",
     "report": "distilnlp.cli.report",
     "launch": "distilnlp.cli.launch",

@@ -39,6 +39,7 @@ def next_commands(output: str) -> list[str]:
     return [
         f"distilnlp evaluate {folder}/student --data MORE.csv",
         f"distilnlp distill {folder}/recipe.yaml {smaller} --output {folder}-smaller",
+        f"distilnlp export {folder}/student --data MORE.csv",
         f"hf upload USER/NAME {folder}/student",
     ]
 

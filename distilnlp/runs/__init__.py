@@ -4,6 +4,7 @@ from distilnlp.runs.api import DistillationResult, distill
 from distilnlp.runs.exporting import export_saved
 from distilnlp.runs.measurement import evaluate_saved
 from distilnlp.runs.plan import Plan
+from distilnlp.runs.predicting import predict_saved
 from distilnlp.runs.runner import cache, dry_run, make_plan, run
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "evaluate_saved",
     "export_saved",
     "make_plan",
+    "predict_saved",
     "run",
 ]
