@@ -102,10 +102,10 @@ def test_without_any_label_a_student_is_measured_by_its_teacher(folder: Path, ta
     card = (folder / "unlabelled" / "student" / "README.md").read_text()
     assert "model-index" not in card
     assert "Measured on 8 rows that" in card
-    assert (
-        "of which none has one: what the teacher answers counts as right"
-        in (folder / "unlabelled" / "report.html").read_text()
-    )
+    page = (folder / "unlabelled" / "report.html").read_text().replace("&#39;", "'")
+    assert "of which none has one: what the teacher answers counts as right" in page
+    assert ", as the teacher" in page
+    assert "of its teacher's" not in page.partition("How good")[0]
     again = evaluate_saved(str(folder / "unlabelled" / "student"), chosen.data, str(folder / "finished"), task)
     assert again["student"]["labelled_by"] == "teacher"
     with pytest.raises(DistillationError, match="label"):  # nothing to compare with

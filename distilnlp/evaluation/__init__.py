@@ -2,7 +2,7 @@
 
 from distilnlp.evaluation.latency import Speed, SpeedPlan, measure_speed
 from distilnlp.evaluation.predictions import ANSWERS, PREDICTIONS, ROWS, Predictions, read_rows, write_rows
-from distilnlp.evaluation.quality import FIGURES, figure_named, measure_quality
+from distilnlp.evaluation.quality import FIGURES, figure_named, measure_quality, title_of
 from distilnlp.evaluation.report import ModelReport, TextLength, evaluate_models, predict_models
 from distilnlp.evaluation.size import ModelSize, measure_size
 from distilnlp.evaluation.table import summary_table, terminal_rows, terminal_table
@@ -33,6 +33,7 @@ __all__ = [
     "teacher_warnings",
     "terminal_rows",
     "terminal_table",
+    "title_of",
     "verdict",
     "write_rows",
 ]

@@ -26,6 +26,12 @@ def figure_named(name: str) -> Figure:
     return FIGURES.get(name, Figure(name, name, is_share=False))
 
 
+def title_of(name: str, labelled_by: str | None = None) -> str:
+    """Return what a figure is called in tables; it is another one where a model's answers stand for labels."""
+    title = figure_named(name).title
+    return title if labelled_by is None else f"{title}, as the {labelled_by}"
+
+
 class Comparison(TypedDict):
     """The first metric of a model beside that of another, over the same rows and draws."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from distilnlp.evaluation.quality import figure_named
+from distilnlp.evaluation.quality import figure_named, title_of
 from distilnlp.evaluation.report import ModelReport
 from distilnlp.metrics.figure import UNDEFINED, amount
 
@@ -59,13 +59,10 @@ def _rows(reports: Sequence[ModelReport]) -> list[Cells]:
 def _quality_rows(reports: Sequence[ModelReport]) -> list[Cells]:
     first, *others = reports[0]["metrics"]
     by = reports[0]["labelled_by"]
-    beside = "" if by is None else f", as the {by}"
-    titles = {"value": figure_named(first).title + beside, "low": "  95% interval, from", "high": "  95% interval, to"}
+    titles = {"value": title_of(first, by), "low": "  95% interval, from", "high": "  95% interval, to"}
     rows = [] if by is None else [("quality", [NOT_MEASURED for _ in reports])]
     rows += [(title, [_figure(report["metrics"][first][of]) for report in reports]) for of, title in titles.items()]
-    for name in others:
-        title, figures = figure_named(name).title + beside, [report["metrics"][name]["value"] for report in reports]
-        rows.append((title, list(map(_figure, figures))))
+    rows += [(title_of(name, by), [_figure(report["metrics"][name]["value"]) for report in reports]) for name in others]
     fidelities = [report["fidelity"] or {} for report in reports]
     for name in dict.fromkeys(name for own in fidelities for name in own):
         cells = [_figure(own[name]) if name in own else ABSENT for own in fidelities]

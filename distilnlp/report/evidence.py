@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from distilnlp.errors import DistillationError, shown
-from distilnlp.evaluation import ANSWERS, PREDICTIONS, ROWS, Predictions, read_rows
+from distilnlp.evaluation import ANSWERS, PREDICTIONS, ROWS, Predictions, read_rows, title_of
 from distilnlp.metrics import Scoring
 from distilnlp.recipe.text import read_yaml
 from distilnlp.tasks import TASKS
@@ -81,6 +81,11 @@ class Evidence:
     def metric(self) -> str:
         """Name of the first metric."""
         return str(next(iter(self.models[STUDENT]["metrics"])))
+
+    @property
+    def metric_title(self) -> str:
+        """What the first metric is called."""
+        return title_of(self.metric, self.predictions.labelled_by)
 
     @property
     def label_names(self) -> list[str]:

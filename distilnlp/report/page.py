@@ -61,10 +61,12 @@ def _facts(run: Evidence) -> list[tuple[str, str]]:
     """Return what a reader wants to know first: figures, each with what it is."""
     student, teacher = run.models[STUDENT], run.models.get("teacher")
     value = student["metrics"][run.metric]["value"]
-    facts = [(run.metric.replace("_", " "), UNDEFINED if value is None else f"{value:.3f}")]
+    is_unlabelled = run.predictions.labelled_by is not None
+    name = run.metric_title if is_unlabelled else run.metric.replace("_", " ")
+    facts = [(name, UNDEFINED if value is None else f"{value:.3f}")]
     if teacher is not None:
         ratio = student["comparisons"]["teacher"]["ratio"]["value"]
-        facts += [("of its teacher's", UNDEFINED if ratio is None else f"{ratio:.1%}")]
+        facts += [] if is_unlabelled else [("of its teacher's", UNDEFINED if ratio is None else f"{ratio:.1%}")]
         facts += [("smaller", f"{teacher['bytes'] / student['bytes']:.2g}×")]
         if student["speed"] and teacher["speed"]:
             speed_up = teacher["speed"]["latency_ms_median"] / student["speed"]["latency_ms_median"]

@@ -39,7 +39,7 @@ def common_sections(evidence: Evidence, part: TaskPart) -> Iterator[Section]:
 def _figures(evidence: Evidence) -> Section:
     models, metric = evidence.models, evidence.metric
     figures = {name: own["metrics"][metric] for name, own in models.items()}
-    title = figure_named(metric).title
+    title = evidence.metric_title
     rows = [[measure, *cells] for measure, cells in terminal_rows(models)]
     plots = [Plot(intervals(figures, title, f"{evidence.name}-figures"), f"{title} of each model, with its interval")]
     return Section("How good", evidence.results["verdict"], plots, [Table(["", *models], rows)])
@@ -47,7 +47,7 @@ def _figures(evidence: Evidence) -> Section:
 
 def _cost(evidence: Evidence) -> Section:
     models, metric = evidence.models, evidence.metric
-    title, name = figure_named(metric).title, evidence.name
+    title, name = evidence.metric_title, evidence.name
     quality = {model: own["metrics"][metric]["value"] for model, own in models.items()}
     known = {model: own for model, own in models.items() if own["speed"] and quality[model] is not None}
     latency = {model: (own["speed"]["latency_ms_median"], quality[model]) for model, own in known.items()}
@@ -173,7 +173,7 @@ def comparison_section(runs: Mapping[str, Evidence]) -> Section:
         value, speed = own["metrics"][run.metric]["value"], own["speed"]
         metric = figure_named(run.metric)
         cells = [
-            metric.title,
+            run.metric_title,
             UNDEFINED if value is None else metric.value(value),
             ABSENT if speed is None else f"{speed['latency_ms_median']:.3g}",
             f"{own['bytes'] / 1e6:.1f}",
@@ -188,7 +188,7 @@ def comparison_section(runs: Mapping[str, Evidence]) -> Section:
         said = comparison.said
         tables.append(Table(["what differs", *runs], [[key, *values] for key, values in comparison.differences]))
         if latency:
-            title = figure_named(next(iter(runs.values())).metric).title
+            title = next(iter(runs.values())).metric_title
             svg = points(latency, "milliseconds of a text (median)", title, "runs", dict.fromkeys(latency, STUDENT))
             plots.append(Plot(svg, f"{title} and latency of the students"))
     return Section("The runs side by side", said, plots, tables)
