@@ -65,6 +65,8 @@ def write_sentences(lines: Iterator[str], written: IO[str], name: str) -> str:
         words.append(row[0])
         tags.append(row[-1])
     write()
+    if not sentences:
+        raise DistillationError(f"{name} has no sentence: expected a word and its tag a line. Write it anew.")
     further = f"; the {width - 2} columns between are not read" if width > 2 else ""
     return f"{sentences:,} sentences of {count:,} words, the first column the words and the last the tags{further}"
 

@@ -85,6 +85,15 @@ CASES = [
     form("tags of two schemes", WORDS, "Ada B-PER\nin L-PER\nRome M-LOC\nso O\n\n" * 30, "two schemes", 0, "a.conll"),
     form("entities by characters", WORDS, spans([13, 18, "LOC"], [0, 3, "PER"]), "by the characters", 30, "data.jsonl"),
     form("entities that cut words", WORDS, spans([13, 17, "LOC"]), "row 0.*within the word 'Paris'", 0, "data.jsonl"),
+    form(
+        "entities with texts for numbers",
+        WORDS,
+        spans({"start": "0", "end": "3", "label": "A"}),
+        "whole numbers",
+        0,
+        "data.jsonl",
+    ),
+    form("CoNLL without a sentence", WORDS, "\n\n", "has no sentence", 0, "a.conll"),
     form("entities outside", WORDS, spans([13, 99, "LOC"]), "not in the text", 0, "data.jsonl"),
     form("entities that overlap", WORDS, spans([0, 9, "A"], [4, 9, "B"]), "overlaps another", 0, "data.jsonl"),
     # ---- Questions and choices ----

@@ -53,6 +53,12 @@ def with_label_lists(
 
 def _with_names(dataset: Dataset, label: str, given: str | None, names: Sequence[str]) -> Dataset:
     column = LabelColumn(dataset, label)
+    broken = sorted(text for text in column.labels if text.strip().startswith(("[", "{")))
+    if broken and not {*broken} <= {*names}:
+        raise DistillationError(
+            f"some texts in {label!r} begin like lists or objects, such as {shown(broken[0])}, but not all of them are."
+            ' Write all as lists, such as ["a", "b"], or all as names with a separator.'
+        )
     separator = given or _separator(column, names)
     if separator is None:
         logger.info("%r holds text without a separator: every row is read as having one label", label)

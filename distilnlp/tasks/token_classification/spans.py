@@ -170,6 +170,11 @@ def _spans(value: Any, row: int) -> Iterator[Span]:
             names = fields.get("labels") or [fields.get("label")]
         else:
             start, end, *names = one
+        if not all(isinstance(edge, int) and not isinstance(edge, bool) for edge in (start, end)):
+            raise DistillationError(
+                f"row {row} (counted from 0) has an entity from {shown(start)} to {shown(end)}, but its borders must "
+                "be whole numbers: the first character, counted from 0, and the one after the last. Convert them."
+            )
         if len(names) != 1 or not isinstance(names[0], str):
             raise DistillationError(
                 f"row {row} (counted from 0) has an entity of {shown(names)}, but a word has one tag. Give each entity "
