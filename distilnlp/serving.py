@@ -133,10 +133,8 @@ class OnnxPredictor:
         return content
 
     def _tokenizer(self, max_length: int | None) -> Tokenizer:
-        tokenizer, said = (
-            Tokenizer.from_file(str(self._existing("tokenizer.json"))),
-            self._read("tokenizer_config.json"),
-        )
+        tokenizer = Tokenizer.from_file(str(self._existing("tokenizer.json")))
+        said = self._read("tokenizer_config.json")
         self.max_length = int(max_length or min(said.get("model_max_length") or 512, 10**6))
         tokenizer.no_padding()
         tokenizer.no_truncation()
@@ -173,7 +171,11 @@ class OnnxPredictor:
             yield places, self.run([encodings[place] for place in places])
 
     def run(self, encodings: Sequence[Encoding]) -> list[NDArray]:
-        """Return the model's outputs for a batch of encodings, padded on the right."""
+        """Return the model's outputs for a batch of encodings."""
+        return self.run_session(self._feed(encodings))
+
+    def _feed(self, encodings: Sequence[Encoding]) -> dict[str, NDArray]:
+        """Return what the student reads of each encoding, padded on the right."""
         length = max(len(encoding.ids) for encoding in encodings)
         columns = {
             "input_ids": ([encoding.ids for encoding in encodings], self.pad),
@@ -184,7 +186,7 @@ class OnnxPredictor:
         for name in self.inputs:
             rows, fill = columns[name]
             feed[name] = np.array([[*row, *[fill] * (length - len(row))] for row in rows], dtype=np.int64)
-        return self.run_session(feed)
+        return feed
 
     def _logits(self, encodings: Sequence[Encoding]) -> list[NDArray]:
         """Return the first output of each encoding, in their order."""
@@ -300,14 +302,8 @@ class OnnxPredictor:
             raise ValueError("expected a list of choices for each prompt as pairs, but there are none. Give them.")
         answers = []
         for prompt, own in zip(prompts, choices, strict=True):
-            encodings = self._encoded([prompt] * len(own), list(own))
-            length = max(len(encoding.ids) for encoding in encodings)
-            feed = {}
-            for name in self.inputs:
-                attribute = {"input_ids": "ids", "token_type_ids": "type_ids"}.get(name, name)
-                fill = self.pad if name == "input_ids" else 0
-                rows = [getattr(encoding, attribute) for encoding in encodings]
-                feed[name] = np.array([[[*row, *[fill] * (length - len(row))] for row in rows]], dtype=np.int64)
+            feed = self._feed(self._encoded([prompt] * len(own), list(own)))
+            feed = {name: rows[None] for name, rows in feed.items()}  # the choices of one prompt are a row of rows
             scores = softmax(self.run_session(feed)[0][0])
             answers.append({"choice": int(scores.argmax()), "scores": [float(score) for score in scores]})
         return answers

@@ -17,7 +17,7 @@ from distilnlp.export.precision import LEAST
 from distilnlp.files import PARTIAL
 from distilnlp.models.loading import load_pretrained
 from distilnlp.runs.lengths import readable_length
-from distilnlp.runs.models import find_task, label_list, load_finished
+from distilnlp.runs.models import find_task, label_list, load_finished, student_folder
 from distilnlp.runs.reading import Reader
 from distilnlp.serving import FP32, INT8
 from distilnlp.tasks import Task
@@ -68,9 +68,7 @@ def export_saved(
         DistillationError: there is no student, its folder cannot be written, it cannot be exported, or a package is
             missing.
     """
-    folder = Path(student)
-    if not folder.is_dir():
-        raise DistillationError(f"expected the folder of a student, but {student!r} is none. Give a local folder.")
+    folder = student_folder(student)
     kind = find_task(task, student, trusted)
     model = load_finished(student, kind, trusted).float()
     tokenizer = load_pretrained(AutoTokenizer, student, trusted)

@@ -43,6 +43,18 @@ def find_task(task: str | None, finished: str | None, trusted: Collection[str] =
     return SINGLE_LABEL_CLASSIFICATION
 
 
+def student_folder(student: str) -> Path:
+    """Return a student's folder, for a command that reads or writes beside the weights.
+
+    Raises:
+        DistillationError: there is no such folder.
+    """
+    folder = Path(student)
+    if not folder.is_dir():
+        raise DistillationError(f"expected the folder of a student, but {student!r} is none. Give a local folder.")
+    return folder
+
+
 def saved_head(config: Any, task: Task) -> str | None:
     """Return the class of a task's head if that is what a config says was saved, else None."""
     head = getattr(task.model_classes.get(type(config), None), "__name__", None)

@@ -15,12 +15,13 @@ from transformers import AutoTokenizer, PreTrainedModel
 from distilnlp.data import DataConfig, Part, load_source
 from distilnlp.data.splits import as_meant
 from distilnlp.errors import DistillationError, shown
+from distilnlp.export.graph import LOGITS
 from distilnlp.files import PARTIAL, content_checksum, read_record, write_record
 from distilnlp.models.identity import model_fingerprint
 from distilnlp.models.loading import load_pretrained
 from distilnlp.models.running import in_eval_mode
 from distilnlp.runs.lengths import readable_length
-from distilnlp.runs.models import find_task, load_finished
+from distilnlp.runs.models import find_task, load_finished, student_folder
 from distilnlp.screen import progress
 from distilnlp.serving import FP32, INT8, OnnxPredictor
 from distilnlp.signals import named_inputs
@@ -60,7 +61,7 @@ class TorchPredictor(OnnxPredictor):
         with in_eval_mode(self.model), torch.inference_mode():
             tensors = {name: torch.from_numpy(values).to(self.model.device) for name, values in feed.items()}
             outputs = self.model(**tensors)
-        names = [name for name in ("logits", "start_logits", "end_logits") if name in outputs]
+        names = [name for name in LOGITS if name in outputs]
         return [outputs[name].float().cpu().numpy() for name in names]
 
 
@@ -85,11 +86,9 @@ def predict_saved(
     Raises:
         DistillationError: the student or the rows cannot be read or do not fit, or the file cannot be written.
     """
-    folder = Path(student)
     if output.suffix not in WRITERS:
         raise DistillationError(f"the output must end in {', '.join(WRITERS)}, but it is {output.name}. Rename it.")
-    if not folder.is_dir():
-        raise DistillationError(f"expected the folder of a student, but {student!r} is none. Give a local folder.")
+    folder = student_folder(student)
     kind = find_task(task, student, trusted)
     if not kind.rows.needs_labels:
         raise DistillationError(f"a student of {kind.name} has no answer to a row. Fine-tune it for a task first.")

@@ -32,6 +32,12 @@ def each(*rows: Any) -> str:
     return lines(*(json.loads(json.dumps(rows[i % len(rows)]).replace("{}", str(i))) for i in range(30)))
 
 
+def indexed() -> pd.DataFrame:
+    """30 labelled rows whose index is text."""
+    columns = {"text": [TEXT.format(i) for i in range(30)], "label": [TOPICS[i % 3] for i in range(30)]}
+    return pd.DataFrame(columns, index=[f"row number {i}" for i in range(30)])
+
+
 def spans(*own: Any) -> str:
     return each({"text": "Ada lives in Paris {}.", "labels": list(own)})
 
@@ -152,20 +158,14 @@ CASES = [
     form(
         "an index of text",
         "classification",
-        lambda path: pd.DataFrame(
-            {"text": [TEXT.format(i) for i in range(30)], "label": [TOPICS[i % 3] for i in range(30)]},
-            index=[f"row number {i}" for i in range(30)],
-        ).to_csv(path),
+        lambda path: indexed().to_csv(path),
         "",
         30,
     ),
     form(
         "an index of text in Parquet",
         "classification",
-        lambda path: pd.DataFrame(
-            {"text": [TEXT.format(i) for i in range(30)], "label": [TOPICS[i % 3] for i in range(30)]},
-            index=[f"row number {i}" for i in range(30)],
-        ).to_parquet(path),
+        lambda path: indexed().to_parquet(path),
         "",
         30,
         "data.parquet",
