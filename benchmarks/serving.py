@@ -18,7 +18,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from benchmarks.machine import described, now
-from distilnlp.export import SessionModel, export_graph, quantize
+from distilnlp.export import ONNX, export_graph, quantize
 from distilnlp.tasks import TASKS
 
 TEACHER = (12, 768, 3072)
@@ -82,10 +82,12 @@ def models(folder: Path, threads: int) -> tuple[dict[str, Callable[..., Any]], d
     for name, shape in STUDENTS.items():
         student, path = model_of(*shape), folder / f"{name}.onnx"
         inputs: Any = Inputs
-        export_graph(student, inputs, TASK, path)
-        quantize(path, folder / f"{name}.int8.onnx", lambda _: 1.0)  # random weights: there is nothing to agree on
+        names = export_graph(student, inputs, TASK, path, ONNX).inputs
+        quantize(
+            path, folder / f"{name}.int8.onnx", lambda _: 1.0, 0.99
+        )  # random weights: there is nothing to agree on
         for kind, file in (("fp32", path), ("int8", folder / f"{name}.int8.onnx")):
-            runs[f"{name}, ONNX {kind}"] = SessionModel(file, student.config, threads)
+            runs[f"{name}, ONNX {kind}"] = ONNX.load(file, student.config, names, threads)
             sizes[f"{name}, ONNX {kind}"] = file.stat().st_size
     return runs, sizes
 

@@ -95,6 +95,12 @@ class OnnxPredictor:
         """Whether each label is a decision of its own."""
         return self.config.get("problem_type") == "multi_label_classification"
 
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """Probabilities above which each of several labels is given: what validation rows told, else one half."""
+        chosen = self.config.get("label_thresholds") or [0.5] * len(self.labels)
+        return {self.labels[place]: float(chosen[place]) for place in sorted(self.labels)}
+
     # ---- The runtime ----
 
     def open_session(self, precision: str | None, threads: int | None) -> Any:

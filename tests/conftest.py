@@ -24,6 +24,8 @@ from transformers import DataCollatorWithPadding, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from distilnlp import DistillationTrainer, DistillationTrainingArguments
+from distilnlp.runs import steps
+from distilnlp.runs.exporting import runtimes_of
 from tests.tiny import tiny_model, tiny_rows, tiny_tokenizer
 
 gc.freeze()  # accelerate collects garbage after every training, and the imports left much to look through
@@ -44,6 +46,12 @@ def no_network() -> Iterator[None]:
         patch.setattr(socket.socket, name, _only_here(getattr(socket.socket, name)))
     yield
     patch.undo()
+
+
+@pytest.fixture(autouse=True)
+def no_usual_exports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Export only where a recipe says so: an export takes seconds, and hundreds of tests run a recipe."""
+    monkeypatch.setattr(steps, "runtimes_of", lambda config: [] if config.formats is None else runtimes_of(config))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -16,11 +16,13 @@ from transformers import AutoTokenizer, pipeline
 from distilnlp.cli.commands import main
 from distilnlp.data import DataConfig
 from distilnlp.errors import DistillationError
-from distilnlp.export import SessionModel, export_graph, precision, quantize
-from distilnlp.export.graph import check_logits, layer_of
+from distilnlp.export import EXECUTORCH, ONNX, OPENVINO, ExportConfig, Int8, Runtime, export_graph, precision, quantize
+from distilnlp.export.graph import check_logits
+from distilnlp.export.runtimes import layer_of
 from distilnlp.files import checksums
 from distilnlp.models.families import FAMILIES
 from distilnlp.runs import export_saved
+from distilnlp.runs.exporting import Export
 from distilnlp.serving import FP32, INT8, OnnxPredictor, softmax
 from distilnlp.tasks import TASKS
 from tests.test_task_runs import RANDOM, row_of
@@ -53,12 +55,28 @@ def rows_file(folder: Path, task: str, count: int = 12) -> DataConfig:
 def test_every_task_is_exported_with_the_logits_of_torch_and_in_int8(tmp_path: Path, task: str) -> None:
     model = task_model(task, labels={"token_classification": ("O", "B-P", "I-P")}.get(task), num_hidden_layers=2)
     student = saved(tmp_path / "student", model)
-    made = export_saved(student, rows_file(tmp_path, task), task, least=0.0)
-    assert made.tried is not None
+    (made,) = export_saved(student, ExportConfig(min_agreement=0), rows_file(tmp_path, task), task)
     assert made.int8 is not None
-    assert (made.rows, made.int8.is_file()) == (12, True)
+    assert (made.rows, made.int8.is_accepted, list(made.graphs)) == (12, True, [FP32, INT8])
+    assert Export.read(tmp_path / "student" / "onnx") == made
     names = tiny_tokenizer().model_input_names
-    check_logits(model, SessionModel(made.fp32, model.config), names, TASKS[task])  # it was checked before: once more
+    graph = ONNX.load(tmp_path / "student" / FP32, model.config, names)
+    check_logits(model, graph, names, TASKS[task])  # it was checked before: once more
+
+
+@pytest.mark.parametrize("runtime", [OPENVINO, EXECUTORCH], ids=lambda runtime: runtime.title)
+@pytest.mark.parametrize("task", TASKS)
+def test_other_runtimes_give_the_logits_of_torch(tmp_path: Path, task: str, runtime: Runtime) -> None:
+    pytest.importorskip(runtime.packages[0], reason=f"{runtime.packages[0]} is not installed")
+    model = task_model(task, num_hidden_layers=1)
+    path = tmp_path / Path(runtime.file).name
+    graph = export_graph(model, tiny_tokenizer(), TASKS[task], path, runtime)  # compares them
+    assert graph.bytes > path.stat().st_size / 2
+    assert str(Path(sys.prefix)).encode() not in path.read_bytes()
+    with torch.no_grad():
+        next(iter(model.base_model.parameters())).mul_(1.5)
+    with pytest.raises(DistillationError, match="from those of torch"):
+        check_logits(model, graph, graph.inputs, TASKS[task])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -67,10 +85,10 @@ def test_every_family_is_exported_with_the_logits_of_torch(tmp_path: Path, famil
     tokenizer.model_input_names = ["input_ids", "attention_mask"]
     if family in NOT_EXPORTED:
         with pytest.raises(DistillationError, match=r"cannot be exported to ONNX|logits that are up to"):
-            export_graph(model, tokenizer, TASKS["single_label_classification"], tmp_path / "model.onnx")
+            export_graph(model, tokenizer, TASKS["single_label_classification"], tmp_path / "model.onnx", ONNX)
         assert not list(tmp_path.iterdir())
         return
-    export_graph(model, tokenizer, TASKS["single_label_classification"], tmp_path / "model.onnx")
+    export_graph(model, tokenizer, TASKS["single_label_classification"], tmp_path / "model.onnx", ONNX)
     graph = onnx.load(tmp_path / "model.onnx").graph
     assert [value.name for value in graph.input] == ["input_ids", "attention_mask"]
     assert [value.name for value in graph.output][:1] == ["logits"]
@@ -78,7 +96,7 @@ def test_every_family_is_exported_with_the_logits_of_torch(tmp_path: Path, famil
 
 def test_a_graph_says_nothing_of_the_machine_that_made_it(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
-    export_graph(tiny_model(num_hidden_layers=2), tiny_tokenizer(), TASKS["single_label_classification"], path)
+    export_graph(tiny_model(num_hidden_layers=2), tiny_tokenizer(), TASKS["single_label_classification"], path, ONNX)
     content = path.read_bytes()
     assert b".py" not in content
     assert str(Path(sys.prefix)).encode() not in content
@@ -88,11 +106,11 @@ def test_a_graph_says_nothing_of_the_machine_that_made_it(tmp_path: Path) -> Non
 
 def test_a_graph_with_other_logits_is_refused(tmp_path: Path) -> None:
     task, model = TASKS["single_label_classification"], tiny_model(num_hidden_layers=2)
-    export_graph(model, tiny_tokenizer(), task, tmp_path / "model.onnx")
+    graph = export_graph(model, tiny_tokenizer(), task, tmp_path / "model.onnx", ONNX)
     with torch.no_grad():
         model.classifier.bias[0] += 0.01
     with pytest.raises(DistillationError, match=r"up to 0\.01 from those of torch"):
-        check_logits(model, SessionModel(tmp_path / "model.onnx", model.config), ["input_ids", "attention_mask"], task)
+        check_logits(model, graph, graph.inputs, task)
 
 
 # ---- int8 ----
@@ -100,7 +118,9 @@ def test_a_graph_with_other_logits_is_refused(tmp_path: Path) -> None:
 
 def graph_of(folder: Path, layers: int = 3) -> Path:
     path = folder / "model.onnx"
-    export_graph(tiny_model(num_hidden_layers=layers), tiny_tokenizer(), TASKS["single_label_classification"], path)
+    export_graph(
+        tiny_model(num_hidden_layers=layers), tiny_tokenizer(), TASKS["single_label_classification"], path, ONNX
+    )
     return path
 
 
@@ -114,13 +134,13 @@ def test_layers_that_do_not_bear_int8_stay_in_fp32(tmp_path: Path, monkeypatch: 
         # Layer 1 alone costs nine points, layer 2 one.
         return 1 - 0.09 * ("1" not in tried[-1]) - 0.01 * ("2" not in tried[-1])
 
-    original = precision._try
+    original = precision._write
 
-    def spy(source: Path, target: Path, in_int8: Any, own: Any) -> float:
+    def spy(source: Path, target: Path, in_int8: Any, calibration: Any) -> None:
         tried.append({*layers} - {of_node[node] for node in in_int8})
-        return original(source, target, in_int8, own)
+        original(source, target, in_int8, calibration)
 
-    monkeypatch.setattr(precision, "_try", spy)
+    monkeypatch.setattr(precision, "_write", spy)
     target = tmp_path / "int8.onnx"
     made = quantize(tmp_path / "model.onnx", target, agree, 0.985)
     assert (made.kept, made.is_accepted, round(made.agreement, 3)) == (("1",), True, 0.99)
@@ -134,8 +154,6 @@ def test_int8_that_agrees_too_little_leaves_no_file(tmp_path: Path) -> None:
     target = tmp_path / "int8.onnx"
     made = quantize(graph_of(tmp_path), target, lambda path: 0.5, 0.99)
     assert (made.is_accepted, made.agreement, target.exists()) == (False, 0.5, False)
-    with pytest.raises(DistillationError, match="from 0 to 1"):
-        quantize(tmp_path / "model.onnx", target, lambda path: 1.0, 99)
 
 
 # ---- The folder ----
@@ -310,30 +328,30 @@ def test_the_command_says_what_it_made(tmp_path: Path, capsys: Any) -> None:
     data = rows_file(tmp_path, "single_label_classification")
     assert main(["export", student, "--data", str(data.source)]) == 0
     said = capsys.readouterr().out
-    assert f"fp32      {student}/{FP32} (" in said
-    assert f"int8      {student}/{INT8} (" in said
+    assert f"ONNX      {student}/{FP32} (" in said
+    assert f"\n          {student}/{INT8} (" in said
     assert "of 12 answers as fp32" in said
     assert main(["export", student]) == 0
-    assert "int8      not made: name texts" in capsys.readouterr().out
+    assert "int8 was not made: name texts" in capsys.readouterr().out
     assert not (Path(student) / INT8).exists()  # it would be of another student
     assert main(["export", student, "--data", str(data.source), "--json"]) == 0
     results = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert (results["rows"], sorted(results["files"])) == (12, [f"{student}/{FP32}", f"{student}/{INT8}"])
+    assert [(made["rows"], list(made["graphs"])) for made in results["exports"]] == [(12, [FP32, INT8])]
 
 
 def test_texts_without_labels_are_enough_for_int8(tmp_path: Path) -> None:
     student = saved(tmp_path / "student", tiny_model(num_hidden_layers=2))
     (tmp_path / "more.txt").write_text("\n".join(TEXTS))
-    made = export_saved(student, DataConfig(source=str(tmp_path / "more.txt")))
+    (made,) = export_saved(student, data=DataConfig(source=str(tmp_path / "more.txt")))
     assert made.rows == len(TEXTS)
 
 
 def test_int8_that_is_refused_is_said_so(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     student = saved(tmp_path / "student", tiny_model(num_hidden_layers=2))
-    monkeypatch.setattr(precision, "_try", lambda source, target, *_: target.write_bytes(b"") or 0.5)
+    monkeypatch.setattr("distilnlp.runs.exporting.quantize", lambda *_: Int8(0.5, is_accepted=False))
     data = rows_file(tmp_path, "single_label_classification")
     assert main(["export", student, "--data", str(data.source)]) == 0
-    assert "int8      refused: it gives 50.0% of 12 answers as fp32 does" in capsys.readouterr().out
+    assert "int8 was refused: it gives 50.0% of 12 answers as fp32 does" in capsys.readouterr().out
     assert not (Path(student) / INT8).exists()
 
 
@@ -345,7 +363,8 @@ def test_a_missing_package_is_named_with_the_extra(
     monkeypatch.setitem(sys.modules, package, None)
     assert main(["export", student]) == 2
     assert (
-        f"an export needs the package {package}. Install it: pip install 'distilnlp[export]'" in capsys.readouterr().err
+        f"an export to ONNX needs the package {package}. Install it: pip install 'distilnlp[export]'"
+        in capsys.readouterr().err
     )
     assert not list(Path(student).glob("onnx*"))
 
@@ -354,8 +373,9 @@ def test_a_missing_package_is_named_with_the_extra(
     ("words", "message"),
     [
         (["nowhere"], "is none. Give a local folder"),
-        (["student", "--min-agreement", "2"], "from 0 to 1, but it is '2'"),
-        (["student", "--min-agreement", "x"], "from 0 to 1, but it is 'x'"),
+        (["student", "--min-agreement", "2"], "'export.min_agreement' = 2 does not fit"),
+        (["student", "--min-agreement", "x"], "'export.min_agreement' = 'x' does not fit"),
+        (["student", "--formats", "tflite"], "export.formats"),
         (["student", "--data", "nothing.csv"], "no file nothing.csv"),
         (["student", "--teacher", "x"], "--teacher"),
     ],

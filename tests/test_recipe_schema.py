@@ -9,11 +9,13 @@ from transformers import TrainingArguments
 
 from distilnlp.cli.flags import recipe_keys
 from distilnlp.data import DataConfig
+from distilnlp.export import ExportConfig
 from distilnlp.recipe.schema import FILE, recipe_schema
 from distilnlp.recipe.sections import EvaluationConfig, Recipe, StudentConfig, TeacherConfig
 from distilnlp.training.arguments import DistillationTrainingArguments
 
 SECTIONS: dict[str, type[BaseModel]] = {
+    "export": ExportConfig,
     "data": DataConfig,
     "teacher": TeacherConfig,
     "student": StudentConfig,

@@ -9,8 +9,9 @@ import pytest
 from distilnlp.data import DataConfig
 from distilnlp.evaluation import CUT_TEACHER
 from distilnlp.runs import evaluate_saved, make_plan, run
-from distilnlp.runs.measurement import readings_of_run
+from distilnlp.runs.measured import Measured
 from distilnlp.runs.rows import RunRows
+from distilnlp.runs.teacher import RunTeacher
 from tests.test_runs import recipe
 from tests.test_task_runs import row_of, text
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -103,7 +104,9 @@ def test_a_run_reads_its_test_rows_at_the_lengths_of_both(
     tmp_path: Path, changes: dict[str, Any], lengths: dict[str, int]
 ) -> None:
     rows = RunRows(make_plan(run_recipe(tmp_path, **changes)))
-    found = readings_of_run(rows.plan, rows.student, rows.teacher)
+    measured = Measured(rows.plan, rows, RunTeacher(rows.plan, ()), {}, has_graphs=False)
+    vars(measured)["models"] = dict.fromkeys(("teacher", "student", *(["baseline"] if "baseline" in changes else [])))
+    found = measured.readings
     assert {name: own.text["max_length"] for name, own in found.items()} == lengths
     for own in found.values():
         assert max(own.rows["length"]) == min(own.text["max_length"], 22)

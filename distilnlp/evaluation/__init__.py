@@ -6,12 +6,13 @@ from distilnlp.evaluation.quality import FIGURES, figure_named, measure_quality,
 from distilnlp.evaluation.report import ModelReport, TextLength, evaluate_models, predict_models
 from distilnlp.evaluation.size import ModelSize, measure_size
 from distilnlp.evaluation.table import summary_table, terminal_rows, terminal_table
-from distilnlp.evaluation.verdict import CUT_TEACHER, in_names, relation_said, teacher_warnings, verdict
+from distilnlp.evaluation.verdict import CUT_TEACHER, INT8_STUDENT, in_names, relation_said, teacher_warnings, verdict
 
 __all__ = [
     "ANSWERS",
     "CUT_TEACHER",
     "FIGURES",
+    "INT8_STUDENT",
     "PREDICTIONS",
     "ROWS",
     "ModelReport",

@@ -76,7 +76,9 @@ def evaluate_models(
         predictions = predict_models(models, examples, collator, task=task, batch_size=batch_size)
     rows, collators = per_model(_shared(examples), models, "rows"), per_model(collator, models, "a collator")
     labels, labelled_by = predictions.labels, predictions.labelled_by
-    speeds = measure_speed(models, rows, collators, speed_plan, task.columns) if speed_plan else {}
+    device = next(iter(models.values())).device.type  # a graph on the CPU has no place beside speeds of a GPU
+    timed = {name: model for name, model in models.items() if model.device.type == device}
+    speeds = measure_speed(timed, rows, collators, speed_plan, task.columns) if speed_plan else {}
     if labelled_by is None:
         warn_of_absent_classes(labels, next(iter(models.values())).config, task)
     qualities = measure_quality(predictions.by_model, labels, task, reference, resamples, seed, metrics, labelled_by)
@@ -92,7 +94,7 @@ def evaluate_models(
                 "other": size.other_parameters,
             },
             bytes=size.bytes,
-            speed=asdict(speeds[name]) if speeds else None,
+            speed=asdict(speeds[name]) if name in speeds else None,
             text=text.get(name) if text else None,
         )
     return reports

@@ -20,7 +20,13 @@ class ModelSize:
 
 
 def measure_size(model: PreTrainedModel) -> ModelSize:
-    """Return a model's size; bytes are those of its weight files, or what they would take if it has none yet."""
+    """Return a model's size; bytes are those of its weight files, or what they would take if it has none yet.
+
+    A graph that stands in for a model has its `size` with it.
+    """
+    own = getattr(model, "size", None)
+    if isinstance(own, ModelSize):
+        return own
     total = model.num_parameters()
     other = model.num_parameters(exclude_embeddings=True)
     # Parameters and persistent buffers; those that share memory are saved once.

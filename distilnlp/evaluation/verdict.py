@@ -13,6 +13,7 @@ from distilnlp.evaluation.table import LATENCY, percent, throughput_title
 from distilnlp.metrics import Figure, Interval, amount
 
 CUT_TEACHER = "teacher, cut"  # the teacher on texts that are cut where the student's are
+INT8_STUDENT = "int8"  # the student's graph in int8
 FEWEST_ROWS = 20  # of fewer, the intervals of a bootstrap are too narrow to decide anything
 WIDE = 0.05  # a metric that is known no better than this, either way, tells little
 NARROW = 0.02  # and so it tells enough
@@ -55,15 +56,15 @@ def verdict(results: Mapping[str, ModelReport]) -> list[str]:
 
     Args:
         results: what `evaluate_models` returned of models that are called `student`, and perhaps `teacher`,
-            `CUT_TEACHER` and `baseline`; nothing is said without a student.
+            `CUT_TEACHER`, `baseline` and `INT8_STUDENT`; nothing is said without a student.
     """
     if "student" not in results:
         return []
     if results["student"]["labelled_by"] is not None:
-        parts: tuple[Part, ...] = (_no_labels, _few_rows, _at_chance, _lengths, _savings)
+        parts: tuple[Part, ...] = (_no_labels, _few_rows, _at_chance, _lengths, _savings, _in_int8)
     else:
         compared = (_at_chance, _teacher_below, _beside_labels) if results["student"]["units"] >= FEWEST_ROWS else ()
-        parts = (_few_rows, *compared, _kept, _lengths, _savings)
+        parts = (_few_rows, *compared, _kept, _lengths, _savings, _in_int8)
     said = [sentence for part in parts for sentence in part(results)]
     return [text for _, text in sorted(said, key=lambda one: one[0])]
 
@@ -295,6 +296,19 @@ def _savings(results: Mapping[str, ModelReport]) -> Said:
         yield Rank.BAD, f"The student is slower than its teacher: {'; '.join(said)}."
     else:
         yield Rank.PLAIN, f"Beside its teacher the student is {'; '.join(said)}."
+
+
+def _in_int8(results: Mapping[str, ModelReport]) -> Said:
+    """Say what int8 costs the student, and what it saves."""
+    if INT8_STUDENT not in results:
+        return
+    student, graph, metric = results["student"], results[INT8_STUDENT], _metric(results)
+    is_below = _relation(metric, _beside(graph, "student"), student["units"]) is Relation.BELOW
+    said = f"In int8 the student has {_pair(results, INT8_STUDENT, 'student')}, and is "
+    said += f"{amount(student['bytes'] / graph['bytes'])}× smaller"
+    if (before := student["speed"]) and (now := graph["speed"]):
+        said += f" and {amount(before['latency_ms_median'] / now['latency_ms_median'])}× as fast, {LATENCY}"
+    yield Rank.BAD if is_below else Rank.PLAIN, f"{said}."
 
 
 # ---- How figures are said ----

@@ -2,20 +2,21 @@
 
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distilnlp.errors import DistillationError
-from distilnlp.export.graph import layer_of
+from numpy.typing import NDArray
+
+from distilnlp.export.runtimes import layer_of
 
 logger = logging.getLogger(__name__)
 
-LEAST = 0.99  # agreement with fp32
 MULTIPLY, LOOK_UP = ("MatMul", "Gemm"), "Gather"
 EMBEDDINGS = "embeddings"  # the part that the tables are
 Agree = Callable[[Path], float]
+Batches = Sequence[Mapping[str, NDArray]]
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class Int8:
     is_accepted: bool = True
 
 
-def quantize(source: Path, target: Path, agree: Agree, least: float = LEAST) -> Int8:
-    """Write a graph with int8 weights, activations quantized as they come, by ONNX Runtime.
+def quantize(source: Path, target: Path, agree: Agree, least: float, calibration: Batches | None = None) -> Int8:
+    """Write a graph with int8 weights by channel, by ONNX Runtime.
 
     The head stays in fp32: it takes no time. Where the answers then agree less than asked, the embeddings and each
     layer are tried alone in fp32, and parts are left in fp32 in the order of what that brought, until the rest is
@@ -44,17 +45,15 @@ def quantize(source: Path, target: Path, agree: Agree, least: float = LEAST) -> 
         source: graph in fp32, by `export_graph`.
         target: of the file.
         agree: how well a graph agrees with the source, from 0 to 1.
-        least: agreement that is asked.
-
-    Raises:
-        DistillationError: a share that is none.
+        least: agreement that is asked, from 0 to 1.
+        calibration: what the graph is given to find the ranges of its activations; None = they are found as they come.
     """
-    if not 0 <= least <= 1:
-        raise DistillationError(f"the least agreement must be from 0 to 1, but it is {least}. Give a share.")
     parts = _parts(source)
 
     def without(kept: Sequence[str]) -> float:
-        return _try(source, target, [node for name in parts if name not in kept for node in parts[name]], agree)
+        nodes = [node for name in parts if name not in kept for node in parts[name]]
+        _write(source, target, nodes, calibration)
+        return agree(target)
 
     best = without(())
     if best >= least:
@@ -88,17 +87,26 @@ def _parts(source: Path) -> dict[str, list[str]]:
     return found
 
 
-def _try(source: Path, target: Path, in_int8: Sequence[str], agree: Agree) -> float:
-    """Write the graph with these products in int8, and return how well it agrees."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic
+def _write(source: Path, target: Path, in_int8: Sequence[str], calibration: Batches | None) -> None:
+    """Write the graph with these products in int8."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static
 
-    level = logging.getLogger().level
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.batches = iter(calibration or ())
+
+        def get_next(self) -> Any:
+            return next(self.batches, None)
+
+    options: dict[str, Any] = {"op_types_to_quantize": [*MULTIPLY, LOOK_UP], "nodes_to_quantize": list(in_int8)}
+    options |= {"per_channel": True, "weight_type": QuantType.QInt8}
+    level, part = logging.getLogger().level, target.with_suffix(".part")
     logging.getLogger().setLevel(logging.ERROR)  # it warns of a step that helps graphs of other kinds
     try:
-        options: dict[str, Any] = {"op_types_to_quantize": [*MULTIPLY, LOOK_UP], "nodes_to_quantize": list(in_int8)}
-        part = target.with_suffix(".part")
-        quantize_dynamic(str(source), str(part), per_channel=True, weight_type=QuantType.QInt8, **options)
+        if calibration is None:
+            quantize_dynamic(str(source), str(part), **options)
+        else:
+            quantize_static(str(source), str(part), Reader(), activation_type=QuantType.QUInt8, **options)
     finally:
         logging.getLogger().setLevel(level)
     shutil.move(part, target)
-    return agree(target)

@@ -10,6 +10,7 @@ from transformers import TrainingArguments
 from distilnlp.augmentation import parse_augmentation
 from distilnlp.data import DataConfig
 from distilnlp.errors import did_you_mean, shown
+from distilnlp.export.config import ExportConfig
 from distilnlp.metrics import MetricConfig
 from distilnlp.recipe.reserved import RESERVED_ARGUMENTS
 from distilnlp.recipe.text import recipe_values
@@ -204,6 +205,7 @@ class Recipe(Section):
         description="also train the same student on the labels alone: true, or arguments that differ from `training`",
     )
     evaluation: EvaluationConfig = EvaluationConfig()
+    export: ExportConfig = ExportConfig()
     trust_remote_code: Annotated[list[PathOrName], ONE_OR_MORE] = Field(
         default_factory=list,
         description="models and metrics of this recipe, as it names them, whose own Python code may run",
@@ -230,6 +232,13 @@ class Recipe(Section):
     @classmethod
     def _check_task(cls, value: str | None) -> str | None:
         return None if value is None else task_named(value).name
+
+    @field_validator("export", mode="before")
+    @classmethod
+    def _as_formats(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            return {} if value else {"formats": []}
+        return {"formats": value} if isinstance(value, list) else value
 
     @field_validator("data")
     @classmethod

@@ -1,114 +1,238 @@
-"""A saved student gets its ONNX graphs: measured beside itself before they lie in its folder."""
+"""A saved student gets its graphs: measured beside itself before they lie in its folder."""
 
 import logging
 import shutil
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer
+from datasets import Dataset
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from distilnlp.data import DataConfig, evaluation_split, spread
 from distilnlp.errors import DistillationError
-from distilnlp.export import Int8, SessionModel, export_graph, quantize
-from distilnlp.export.precision import LEAST
-from distilnlp.files import PARTIAL
+from distilnlp.evaluation import measure_size
+from distilnlp.export import (
+    EXECUTORCH,
+    ONNX,
+    OPENVINO,
+    USUAL,
+    ExportConfig,
+    GraphModel,
+    Int8,
+    Runtime,
+    export_graph,
+    inputs_of,
+    quantize,
+)
+from distilnlp.files import PARTIAL, read_record, remove, write_record
+from distilnlp.metrics.prediction import collate_for
 from distilnlp.models.loading import load_pretrained
 from distilnlp.runs.lengths import readable_length
 from distilnlp.runs.models import find_task, label_list, load_finished, student_folder
+from distilnlp.runs.plan import Plan
 from distilnlp.runs.reading import Reader
-from distilnlp.serving import FP32, INT8
+from distilnlp.serving import INT8
+from distilnlp.signals import student_view
 from distilnlp.tasks import Task
 
 logger = logging.getLogger(__name__)
 
 ROWS = 500  # that int8 is tried on
+CALIBRATION = 128  # of these, where it is static
+BATCH = 32
+RECORD = "export.json"  # beside the graphs: what became of the export
+RUNTIMES = {"onnx": ONNX, "onnx-int8": ONNX, "openvino": OPENVINO, "executorch": EXECUTORCH}
 
 
 @dataclass(frozen=True)
 class Export:
-    """What an export made.
+    """What became of an export to one runtime.
 
     Attributes:
-        folder: of the student.
-        fp32: the graph, whose logits are the student's.
-        int8: the graph in int8; None = it was not asked for, or not accepted.
-        tried: what became of int8; None = it was not asked for.
-        rows: that it was tried on.
+        runtime: title of it.
+        graphs: bytes of each graph, by its path in the student's folder; the first is fp32 with the student's logits.
+        int8: what became of int8; None = it was not asked for.
+        rows: that int8 was tried on.
+        refused: why there is no graph at all; None = there is.
     """
 
-    folder: Path
-    fp32: Path
-    int8: Path | None = None
-    tried: Int8 | None = None
+    runtime: str
+    graphs: dict[str, int]
+    int8: Int8 | None = None
     rows: int = 0
+    refused: str | None = None
+
+    @classmethod
+    def read(cls, folder: Path) -> "Export | None":
+        """Return what an export left in a runtime's folder, None where there is none."""
+        content = read_record(folder / RECORD)
+        if content is None:
+            return None
+        int8 = content.pop("int8")
+        return cls(**content, int8=int8 and Int8(**int8 | {"kept": tuple(int8["kept"])}))
+
+
+def runtimes_of(config: ExportConfig) -> list[Runtime]:
+    """Return the runtimes that a student is exported to; without a choice, ONNX if its packages are there."""
+    if config.formats is not None:
+        return list(dict.fromkeys(RUNTIMES[name] for name in config.formats))
+    try:
+        ONNX.check_packages()
+    except DistillationError:
+        return []
+    return [ONNX]
 
 
 def export_saved(
     student: str,
+    config: ExportConfig | None = None,
     data: DataConfig | None = None,
     task: str | None = None,
     trusted: Collection[str] = (),
-    least: float = LEAST,
-) -> Export:
-    """Write `onnx/model.onnx` into a student's folder, and with texts `onnx/model_quantized.onnx`.
+) -> list[Export]:
+    """Write a student's graphs into its folder: `onnx/model.onnx`, with texts `onnx/model_quantized.onnx`, and others.
 
-    Both are made aside, and the folder has what it had before until all is done.
+    All are made aside, and the folder has what it had before until they are done.
 
     Args:
         student: local folder.
+        config: which graphs.
         data: texts that int8 must agree on, with labels or without; None = no int8.
         task: of the student; None = what its head is for.
         trusted: names of the models whose own Python code may run.
-        least: share of the answers to these texts that must be those of fp32.
 
     Raises:
         DistillationError: there is no student, its folder cannot be written, it cannot be exported, or a package is
             missing.
     """
+    config = config or ExportConfig()
+    if config.formats is None:
+        config = config.model_copy(update={"formats": list(USUAL)})
     folder = student_folder(student)
     kind = find_task(task, student, trusted)
-    model = load_finished(student, kind, trusted).float()
+    model = load_finished(student, kind, trusted)
     tokenizer = load_pretrained(AutoTokenizer, student, trusted)
+    rows, reader = None, None
+    if data is not None:
+        rows = evaluation_split(data, kind.rows, label_list(model, kind), may_be_unlabelled=True)
+        reader = Reader(kind, data, tokenizer, readable_length(data.max_length, tokenizer, model))
+    made = []
+    for runtime in runtimes_of(config):
+        own = folder / Path(runtime.file).parent
+        part = own.with_name(own.name + PARTIAL)
+        shutil.rmtree(part, ignore_errors=True)
+        try:
+            part.mkdir()
+            made.append(export(model, tokenizer, kind, runtime, config, part, rows, reader))
+            if not (folder / "tokenizer.json").is_file():
+                tokenizer.save_pretrained(folder)
+            shutil.rmtree(own, ignore_errors=True)
+            part.rename(own)
+        except OSError as error:
+            raise DistillationError(
+                f"cannot write the graphs into {folder}: {error}. Give a folder that can be written, on a disk with "
+                "room."
+            ) from error
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    return made
+
+
+def export(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    runtime: Runtime,
+    config: ExportConfig,
+    folder: Path,
+    rows: Dataset | None,
+    reader: Reader | None,
+) -> Export:
+    """Write a model's graphs for a runtime into a folder, and beside them what became of it.
+
+    Args:
+        model, tokenizer, task: what is exported.
+        runtime: that reads the graphs.
+        config: says whether int8 is wanted, and how.
+        folder: of the graphs alone.
+        rows: normalised, that int8 is tried on; None = no int8.
+        reader: of these rows, for the model.
+
+    Raises:
+        DistillationError: see `export_graph`.
+    """
     if not tokenizer.is_fast:
         raise DistillationError(
-            f"{student} has a {type(tokenizer).__name__}, which other runtimes cannot read: they need tokenizer.json. "
-            "Load it as a fast tokenizer and save it into the folder."
+            f"the student has a {type(tokenizer).__name__}, which other runtimes cannot read: they need "
+            "tokenizer.json. Load it as a fast tokenizer and save it into the folder."
         )
-    part = folder / f"onnx{PARTIAL}"
-    shutil.rmtree(part, ignore_errors=True)
+    within = Path(runtime.file).parent.name
+    fp32 = export_graph(model.cpu().float(), tokenizer, task, folder / Path(runtime.file).name, runtime)
+    graphs, int8, count = [fp32], None, 0
+    if runtime is ONNX and config.has_int8 and rows is not None and reader is not None:
+        chosen = spread(rows, ROWS)
+        graph = folder / Path(INT8).name
+        int8, count = _quantize(fp32, graph, chosen, reader, config), len(chosen)
+        if int8.is_accepted:
+            graphs.append(load_graph(graph, model, tokenizer))
+    made = Export(runtime.title, {f"{within}/{own.path.name}": own.bytes for own in graphs}, int8, count)
+    write_record(folder / RECORD, asdict(made))
+    return made
+
+
+def tried_on(plan: Plan) -> Dataset:
+    """Return the rows of a run that int8 is tried on: never those of the test, whose figures tell how good it is."""
+    return plan.data.train if plan.data.validation is None else plan.data.validation
+
+
+def export_of_run(plan: Plan, student: PreTrainedModel, runtime: Runtime, folder: Path) -> None:
+    """Write the graphs of a run's student; where there can be none, why: the rest of the run is worth as much without.
+
+    Args:
+        plan: of the run.
+        student: as it was trained.
+        runtime: that reads the graphs.
+        folder: to be made, of the graphs alone.
+    """
+    folder.mkdir()
+    rows = student_view(tried_on(plan))
     try:
-        part.mkdir()
-        fp32 = part / Path(FP32).name
-        export_graph(model, tokenizer, kind, fp32)
-        tried, rows = (None, 0) if data is None else _quantized(model, tokenizer, kind, data, fp32, least)
-        if not (folder / "tokenizer.json").is_file():
-            tokenizer.save_pretrained(folder)
-        shutil.rmtree(folder / "onnx", ignore_errors=True)
-        part.rename(folder / "onnx")
-    except OSError as error:
-        raise DistillationError(
-            f"cannot write the graphs into {folder}: {error}. Give a folder that can be written, on a disk with room."
-        ) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    is_there = tried is not None and tried.is_accepted
-    return Export(folder, folder / FP32, folder / INT8 if is_there else None, tried, rows)
+        export(student, plan.tokenizer, plan.task, runtime, plan.recipe.export, folder, rows, plan.reader)
+    except DistillationError as error:
+        logger.warning("not exported to %s: %s", runtime.title, error)
+        remove(folder)
+        folder.mkdir()
+        write_record(folder / RECORD, asdict(Export(runtime.title, {}, refused=str(error))))
 
 
-def _quantized(model: Any, tokenizer: Any, task: Task, data: DataConfig, fp32: Path, least: float) -> tuple[Int8, int]:
-    """Return what became of int8 on some rows, and how many they were."""
-    rows = spread(evaluation_split(data, task.rows, label_list(model, task), may_be_unlabelled=True), ROWS)
-    reader = Reader(task, data, tokenizer, readable_length(data.max_length, tokenizer, model))
-    examples = list(reader.encode(rows, "Tokenising", for_evaluation=True))
-    measure = next(iter(task.evaluation.fidelity.values()))
+def load_graph(file: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> GraphModel:
+    """Return an ONNX graph of a model, called like it and with its size."""
+    graph = ONNX.load(file, model.config, inputs_of(model, tokenizer))
+    graph.size = replace(measure_size(model), bytes=graph.bytes)
+    return graph
 
-    def answers(path: Path) -> Any:
-        graph: Any = SessionModel(path, model.config)
+
+def _quantize(fp32: Any, target: Path, rows: Dataset, reader: Reader, config: ExportConfig) -> Int8:
+    """Return what became of int8 on these rows."""
+    examples: Sequence[Any] = list(reader.encode(rows, "Tokenising", for_evaluation=True))
+    scoring = reader.task.evaluation
+    measure = next(iter(scoring.fidelity.values()))
+
+    def answers(graph: Any) -> Any:
         with torch.no_grad():
-            return task.evaluation.predict(graph, examples, reader.collate, 32, path.stem)
+            return scoring.predict(graph, examples, reader.collate, BATCH, graph.path.stem)
 
     whole = answers(fp32)
-    return quantize(fp32, fp32.with_name(Path(INT8).name), lambda path: measure(answers(path), whole), least), len(rows)
+
+    def agree(path: Path) -> float:
+        return measure(answers(ONNX.load(path, fp32.config, fp32.inputs)), whole)
+
+    calibration = None
+    if config.quantization == "static":
+        starts = range(0, len(examples[:CALIBRATION]), BATCH)
+        batches = [collate_for(fp32, examples[at : at + BATCH], reader.collate) for at in starts]
+        calibration = [{name: batch[name].numpy() for name in fp32.inputs} for batch in batches]
+    return quantize(fp32.path, target, agree, config.min_agreement, calibration)

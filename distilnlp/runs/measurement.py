@@ -9,7 +9,6 @@ from importlib.metadata import version
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from datasets import Dataset
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
@@ -18,19 +17,14 @@ from distilnlp.evaluation import (
     CUT_TEACHER,
     ModelReport,
     Predictions,
-    SpeedPlan,
     evaluate_models,
     predict_models,
-    verdict,
 )
 from distilnlp.metrics import MetricConfig, load_metrics
 from distilnlp.models.loading import load_pretrained
 from distilnlp.runs.lengths import misfits, readable_length
 from distilnlp.runs.models import find_task, label_list, load_finished
-from distilnlp.runs.plan import Plan
 from distilnlp.runs.reading import Reader, Reading, same_vocabulary
-from distilnlp.runs.rows import EncodedRows, RunRows
-from distilnlp.signals import student_view, teacher_view
 from distilnlp.tasks import Task
 
 logger = logging.getLogger(__name__)
@@ -82,7 +76,7 @@ def evaluate_saved(
         whole, own = readings.values()
         common = kind.rows.with_common_labels(own.rows, whole.rows)
         own, whole = (one._replace(rows=shared) for one, shared in zip((own, whole), common, strict=True))
-        cut = _cut_as_students(readers["teacher"], readers["student"].tokenizer, rows, whole, own)
+        cut = cut_as_students(readers["teacher"], readers["student"].tokenizer, rows, whole, own)
         readings = {"teacher": whole, **cut, "student": own}
     return measure(models, readings, kind, metrics=further)
 
@@ -99,54 +93,7 @@ def predict(models: Mapping[str, Any], readings: Mapping[str, Reading], task: Ta
     )
 
 
-def settle_finished(plan: Plan, models: Mapping[str, Any], rows: RunRows) -> None:
-    """Let a finished teacher settle on the validation rows what a trained model does when its training ends.
-
-    Nothing where it reads other pieces than its student, whose windows then have no texts to be scored by.
-    """
-    is_finished = "teacher" in models and not plan.recipe.teacher.finetune and not plan.has_two_views
-    if is_finished and (validation := rows.teacher.validation) is not None:
-        plan.task.evaluation.settle(models["teacher"], list(validation), rows.teacher.collate)
-
-
-def measure_run(
-    plan: Plan, readings: Mapping[str, Reading], models: Mapping[str, Any], predictions: Predictions
-) -> dict[str, Any]:
-    """Measure the models of a run on its test rows, and return the content of its `results.json`.
-
-    Args:
-        plan: of the run.
-        readings: of the test rows; see `readings_of_run`.
-        models: `student`, and perhaps `teacher` and `baseline`, on the devices that they are measured on.
-        predictions: what they answer.
-    """
-    state, data, options = PartialState(), plan.data, plan.recipe.evaluation
-    reports = measure(
-        models,
-        readings,
-        plan.task,
-        predictions=predictions,
-        resamples=options.bootstrap_resamples,
-        speed_plan=SpeedPlan() if options.speed else None,
-        metrics=plan.metrics,
-    )
-    return {
-        "task": plan.task.name,
-        "label_names": list(data.label_names),
-        "models": reports,
-        "verdict": verdict(reports),
-        "rows": {
-            "train": len(data.train),
-            "labelled": len(data.labelled),
-            "validation": 0 if data.validation is None else len(data.validation),
-            "test": len(data.test),
-        },
-        "environment": _environment(),
-        "processes": state.num_processes,
-    }
-
-
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Return the versions and the hardware that a result was measured with."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} CPU"
     if not torch.cuda.is_available():
@@ -154,48 +101,6 @@ def _environment() -> dict[str, str]:
         device += f", {cores} cores, {torch.get_num_threads()} threads"
     versions = {package: version(package) for package in PACKAGES}
     return {**versions, "python": platform.python_version(), "device": device}
-
-
-def readings_of_run(plan: Plan, student: EncodedRows, teacher: EncodedRows | None) -> dict[str, Reading]:
-    """Return how the models of a run read its test rows.
-
-    Args:
-        plan: of the run.
-        student: what the student reads, and the baseline.
-        teacher: what the teacher reads; None where it is not measured.
-    """
-    assert student.test is not None
-    own = plan.reader.read(student_view(plan.data.test), student.test)
-    readings = {"student": own} | ({"baseline": own} if plan.recipe.baseline else {})
-    if teacher is None or teacher.test is None:
-        return readings
-    rows, reader = teacher_view(plan.data.test), replace(plan.reader_of(plan.members[0]), max_length=_own_length(plan))
-    if reader.max_length == teacher.max_length:
-        whole = reader.read(rows, teacher.test)._replace(collate=teacher.collate)
-    else:
-        whole = reader.read(rows)
-        whole = whole._replace(rows=plan.task.rows.with_common_labels(whole.rows, own.rows)[0])
-    cut = _cut_as_students(reader, plan.tokenizer, rows, whole, own) if _reads_as_student(plan) else {}
-    return {"teacher": whole, **cut, **readings}
-
-
-def _own_length(plan: Plan) -> int:
-    """Return how many tokens of a text the teacher reads when it need not read what the student does."""
-    first, recipe = plan.members[0], plan.recipe
-    is_settled = recipe.teacher.max_length is not None or bool(recipe.teacher.finetune)
-    is_of_other_words = plan.task.rows.are_words and first.tokenizer is not plan.tokenizer
-    if is_settled or is_of_other_words or not _reads_as_student(plan):
-        return first.max_length
-    # A member may share the student's tokenizer, which tells how much the student reads: its own one is asked.
-    own = zip(plan.tokenizers, plan.members, strict=True)
-    return min(readable_length(recipe.data.max_length, tokenizer, member.model) for tokenizer, member in own)
-
-
-def _reads_as_student(plan: Plan) -> bool:
-    """Whether the teacher can be given the student's texts at another length, and be scored on the same items."""
-    reads_other_text = plan.recipe.teacher.text_columns is not None
-    is_of_several = any(member.prefix for member in plan.members)  # each with an encoding of its own
-    return not (reads_other_text or is_of_several or plan.task.draws_its_items)
 
 
 def measure(
@@ -231,7 +136,7 @@ def _by_reading(models: Mapping[str, Any], readings: Mapping[str, Reading]) -> d
     return {name: models["teacher" if name == CUT_TEACHER else name] for name in readings}
 
 
-def _cut_as_students(
+def cut_as_students(
     reader: Reader, students: PreTrainedTokenizerBase, rows: Dataset, whole: Reading, own: Reading
 ) -> dict[str, Reading]:
     """Return the teacher's reading of texts that are cut at the student's length, where that is another than its own.

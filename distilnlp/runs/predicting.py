@@ -185,7 +185,7 @@ def _answers(inputs: list[list[Any]], predictor: OnnxPredictor) -> Answers:
 def _fields(answer: Any, predictor: OnnxPredictor) -> dict[str, Any]:
     """Return an answer as columns."""
     if predictor.is_of_labels:
-        kept = [own["label"] for own in answer if own["score"] > 0.5]
+        kept = [own["label"] for own in answer if own["score"] > predictor.thresholds[own["label"]]]
         return {"labels": kept, "scores": {own["label"]: own["score"] for own in answer}}
     if isinstance(answer, list):
         return {"entities": answer}

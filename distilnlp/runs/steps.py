@@ -16,17 +16,18 @@ from distilnlp.answers.keeping import keep_answers
 from distilnlp.data import fingerprint
 from distilnlp.errors import DistillationError, NotKeptError
 from distilnlp.evaluation import ANSWERS, PREDICTIONS, ROWS, ModelReport, Predictions, write_rows
+from distilnlp.export import ONNX, Runtime
 from distilnlp.files import remove, write_json, write_text
 from distilnlp.models.identity import model_fingerprint
 from distilnlp.report import write_report
+from distilnlp.runs.exporting import export_of_run, runtimes_of, tried_on
 from distilnlp.runs.folder import CACHE, FOLDS, MEMBERS, REPORT
 from distilnlp.runs.graph import Step
-from distilnlp.runs.measurement import measure_run, predict, readings_of_run, settle_finished
+from distilnlp.runs.measured import Measured
 from distilnlp.runs.model_card import write_model_card
 from distilnlp.runs.models import cut_student, load_labelled, new_head
 from distilnlp.runs.plan import Plan
 from distilnlp.runs.provenance import provenance
-from distilnlp.runs.reading import Reading
 from distilnlp.runs.rows import RunRows
 from distilnlp.runs.teacher import RunTeacher
 from distilnlp.runs.teacher_worth import warn_of_teacher
@@ -48,6 +49,7 @@ class Steps:
         baseline: the student that learns from the labels alone; None if there is none.
         answers: the teacher's answers on disk, or the note that they cannot be kept.
         student: the student that learns from the teacher.
+        exports: its graphs, a step a runtime.
         predictions: what the models answer to the test rows, with these rows.
         evaluation: `results.json`.
         card: the model card in the student's folder.
@@ -82,16 +84,11 @@ class Steps:
         )
         self.student = self._training("student", self._distil)
         self.trainings = [*teachers, *baseline, self.student]
-        self.predictions = self._step(
-            "predictions", PREDICTIONS, self._predictions_key, self._predict, needs=lambda: self.trainings
-        )
-        self.evaluation = self._step(
-            "evaluation",
-            "results.json",
-            self._evaluation_key,
-            self._evaluate,
-            needs=lambda: [*self.trainings, self.predictions],
-        )
+        self.exports = [self._export(runtime) for runtime in runtimes_of(self.recipe.export)]
+        made = [*self.trainings, *self.exports]
+        self.predictions = self._step("predictions", PREDICTIONS, self._predictions_key, self._predict, lambda: made)
+        asked = [*made, self.predictions]
+        self.evaluation = self._step("evaluation", "results.json", self._evaluation_key, self._evaluate, lambda: asked)
         self.card = self._step(
             "card",
             f"student/{CARD}",
@@ -109,7 +106,8 @@ class Steps:
             needs=lambda: [self.evaluation],
             title="report",
         )
-        measured = [self.predictions, self.evaluation, self.card, self.report]
+        measured = [*self.exports, self.predictions, self.evaluation, self.card, self.report]
+        self.ends = [*self.trainings, *measured]  # what a user reads or deploys
         self.all = [*teachers, self.initial_student, *baseline, self.answers, self.student, *measured]
 
     @cached_property
@@ -121,16 +119,13 @@ class Steps:
     def is_finished(self) -> bool:
         """Whether nothing is left to be made."""
         try:
-            return all(
-                step.is_up_to_date
-                for step in [*self.trainings, self.predictions, self.evaluation, self.card, self.report]
-            )
+            return all(step.is_up_to_date for step in self.ends)
         except DistillationError:  # something cannot be settled: the checks say it, in their order
             return False
 
     def results(self) -> dict[str, Any]:
         """Make what is not up to date, and return the content of `results.json`."""
-        for step in [*self.trainings, self.card, self.report]:
+        for step in self.ends:
             _ = step.result
         if self.state.is_main_process:
             for step in self.all:
@@ -236,9 +231,7 @@ class Steps:
         models: dict[str, Any] = {"teacher": self.teacher.judged()} if self.teacher.models else {}
         if self.baseline is not None:
             models["baseline"] = self._load(self.baseline.result)
-        for model in models.values():
-            model.to(self.state.device)
-        warn_of_teacher(self.plan, models, self.rows)
+        warn_of_teacher(self.plan, {role: model.to(self.state.device) for role, model in models.items()}, self.rows)
 
     # ---- The initial student ----
 
@@ -309,10 +302,30 @@ class Steps:
         keep_answers(folder, args, live, self.rows.asked, overwrite=is_own, further=self.rows.folds)
         return folder
 
+    # ---- The graphs ----
+
+    def _export(self, runtime: Runtime) -> Step:
+        within, wanted = Path(runtime.file).parent.name, self.recipe.export.model_dump(exclude={"formats"})
+
+        def key() -> dict[str, Any]:
+            int8 = wanted if self.recipe.export.has_int8 and runtime is ONNX else None
+            student = [self.student.digest, self.student.content]
+            return {"student": student, "int8": int8, **self._data_key(tried_on(self.plan))}
+
+        def make(work: Path) -> Path:
+            if self.state.is_main_process:
+                remove(work / within)
+                export_of_run(self.plan, self._load(self.student.result), runtime, work / within)
+            return work / within
+
+        title = f"export to {runtime.title}"
+        return self._step(within, f"student/{within}", key, make, needs=lambda: [self.student], title=title)
+
     # ---- The evaluation ----
 
     def _predictions_key(self) -> dict[str, Any]:
-        made = {step.name: [step.digest, step.content] for step in (self.student, self.baseline) if step is not None}
+        steps = [self.student, *self.exports, *([self.baseline] if self.baseline is not None else [])]
+        made = {step.name: [step.digest, step.content] for step in steps}
         return {**made, "teacher": self.teacher.identity, **self._data_key(self.plan.data.test)}
 
     def _predict(self, work: Path) -> Path:
@@ -320,8 +333,7 @@ class Steps:
         if self.state.is_main_process:
             folder.mkdir(exist_ok=True)
             write_rows(folder / ROWS, student_view(self.plan.data.test), self.plan.task.rows.inputs)
-            settle_finished(self.plan, self._models, self.rows)
-            predict(self._models, self._readings, self.plan.task).save(folder / ANSWERS)
+            self._measured.predict().save(folder / ANSWERS)
         return folder
 
     def _evaluation_key(self) -> dict[str, Any]:
@@ -333,27 +345,15 @@ class Steps:
     def _evaluate(self, work: Path) -> Path:
         if self.state.is_main_process:
             predictions = Predictions.load(self.predictions.result / ANSWERS)
-            results = measure_run(self.plan, self._readings, self._models, predictions)
+            results = self._measured.results(predictions)
             write_json(work / FINISHED, results | provenance(self.plan, self.all[: self.all.index(self.evaluation)]))
         return work / FINISHED
 
     @cached_property
-    def _models(self) -> dict[str, Any]:
-        """What is measured, by its role, on the device of the main process."""
-        models: dict[str, Any] = {}
-        if self.teacher.models and self.rows.teacher.test is not None:
-            models["teacher"] = self.teacher.judged()
-        else:
-            logger.info("the test rows lack what the teacher reads, or its answers, so it is not measured")
-        models |= {step.name: self._load(step.result) for step in (self.student, self.baseline) if step is not None}
-        for model in models.values():
-            model.to(self.state.device)
-        return models
-
-    @cached_property
-    def _readings(self) -> dict[str, Reading]:
-        """How the models read the test rows."""
-        return readings_of_run(self.plan, self.rows.student, self.rows.teacher if "teacher" in self._models else None)
+    def _measured(self) -> Measured:
+        """What is measured, on the device of the main process."""
+        folders = {step.name: step.result for step in (self.student, self.baseline) if step is not None}
+        return Measured(self.plan, self.rows, self.teacher, folders, has_graphs=bool(self.exports))
 
     # ---- The model card and the report ----
 
