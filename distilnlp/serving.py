@@ -147,8 +147,12 @@ class OnnxPredictor:
         self.pad = int(self.config.get("pad_token_id") or 0)
         return tokenizer
 
+    @property
+    def head(self) -> str:
+        """What the student is for, as its class is called after `For`."""
+        return str((self.config.get("architectures") or [""])[0]).partition("For")[2]
+
     def _way_of_answering(self) -> Any:
-        head = (self.config.get("architectures") or [""])[0].partition("For")[2]
         ways = {
             "SequenceClassification": self._classify,
             "TokenClassification": self._tag,
@@ -156,11 +160,11 @@ class OnnxPredictor:
             "MultipleChoice": self._choose,
             "MaskedLM": self._fill,
         }
-        if head not in ways:
+        if self.head not in ways:
             raise ValueError(
-                f"expected a model for one of {', '.join(ways)}, but the config says {head!r}. Export one."
+                f"expected a model for one of {', '.join(ways)}, but the config says {self.head!r}. Export one."
             )
-        return ways[head]
+        return ways[self.head]
 
     # ---- Running ----
 
@@ -193,6 +197,18 @@ class OnnxPredictor:
             rows, fill = columns[name]
             feed[name] = np.array([[*row, *[fill] * (length - len(row))] for row in rows], dtype=np.int64)
         return feed
+
+    def prepare(self, texts: Sequence[str], pairs: Sequence[Any] | None = None) -> dict[str, NDArray]:
+        """Return what the student reads of a batch of texts, as `run_session` takes it.
+
+        Args:
+            texts, pairs: as in a call; lists of choices must be of one length, and of long contexts the start is read.
+        """
+        if self.head != "MultipleChoice" or pairs is None:
+            return self._feed(self._encoded(texts, pairs))
+        firsts = [text for text, own in zip(texts, pairs, strict=True) for _ in own]
+        feed = self._feed(self._encoded(firsts, [choice for own in pairs for choice in own]))
+        return {name: rows.reshape(len(texts), -1, rows.shape[-1]) for name, rows in feed.items()}
 
     def _logits(self, encodings: Sequence[Encoding]) -> list[NDArray]:
         """Return the first output of each encoding, in their order."""
@@ -308,9 +324,7 @@ class OnnxPredictor:
             raise ValueError("expected a list of choices for each prompt as pairs, but there are none. Give them.")
         answers = []
         for prompt, own in zip(prompts, choices, strict=True):
-            feed = self._feed(self._encoded([prompt] * len(own), list(own)))
-            feed = {name: rows[None] for name, rows in feed.items()}  # the choices of one prompt are a row of rows
-            scores = softmax(self.run_session(feed)[0][0])
+            scores = softmax(self.run_session(self.prepare([prompt], [own]))[0][0])
             answers.append({"choice": int(scores.argmax()), "scores": [float(score) for score in scores]})
         return answers
 

@@ -81,11 +81,11 @@ def test_a_killed_command_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: 
     predict_saved(student, data, tmp_path / "whole.parquet")
     original, calls = predicting._answers, []
 
-    def dying(inputs: Any, predictor: Any) -> Any:
-        calls.append(len(inputs[0]))
+    def dying(first: Any, others: Any, predictor: Any) -> Any:
+        calls.append(len(first))
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return original(inputs, predictor)
+        return original(first, others, predictor)
 
     monkeypatch.setattr(predicting, "_answers", dying)
     with pytest.raises(KeyboardInterrupt):

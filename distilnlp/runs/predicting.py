@@ -12,7 +12,7 @@ import torch
 from datasets import Dataset
 from transformers import AutoTokenizer, PreTrainedModel
 
-from distilnlp.data import DataConfig, Part, load_source
+from distilnlp.data import DataConfig, Layout, Part, load_source
 from distilnlp.data.splits import as_meant
 from distilnlp.errors import DistillationError, shown
 from distilnlp.export.graph import LOGITS
@@ -92,7 +92,7 @@ def predict_saved(
     kind = find_task(task, student, trusted)
     if not kind.rows.needs_labels:
         raise DistillationError(f"a student of {kind.name} has no answer to a row. Fine-tune it for a task first.")
-    rows = _rows_of(data, kind)
+    rows, layout = rows_of(data, kind)
     predictor, identity = _predictor(folder, kind, data, trusted, runtime)
     parts = output.with_name(output.name + PARTIAL)
     answered = {"student": identity, "rows": rows._fingerprint, "count": len(rows), "columns": rows.column_names}
@@ -101,7 +101,7 @@ def predict_saved(
             shutil.rmtree(parts, ignore_errors=True)
             parts.mkdir(parents=True)
             write_record(parts / RECORD, answered)
-        files = list(_answered_parts(rows, kind, data, predictor, parts))
+        files = list(_answered_parts(rows, kind, layout, predictor, parts))
         whole = output.with_name(f"{output.name}{PARTIAL}.whole")
         WRITERS[output.suffix](files, whole)
         whole.replace(output)
@@ -111,16 +111,30 @@ def predict_saved(
     return len(rows)
 
 
-def _rows_of(data: DataConfig, task: Task) -> Dataset:
-    """Return the rows of the only split, or of the one that is named."""
+def rows_of(data: DataConfig, task: Task) -> tuple[Dataset, Layout]:
+    """Return the rows of the only split, or of the one that is named, and what is where in them.
+
+    Raises:
+        DistillationError: there is no such split, or no column with what the task reads.
+    """
     splits = load_source(data.source, data.config, form=data.file_form)
     name = data.test_split or (next(iter(splits)) if len(splits) == 1 else None)
     if name not in splits:
         raise DistillationError(f"the data has the splits {shown(list(splits))}. Name one in data.test_split.")
     found = as_meant(splits[name], task.rows, data)
-    label = data.label_column or task.rows.usual_labels[0]
-    task.rows.find_layout(found, data, label)  # it refuses what it does not find
-    return found
+    return found, task.rows.find_layout(found, data, data.label_column or task.rows.usual_labels[0])
+
+
+def asked(rows: Dataset, start: int, task: Task, layout: Layout) -> tuple[list[Any], list[Any] | None]:
+    """Return what a predictor is called with for rows: texts, and what belongs to each, if something does."""
+    content = task.rows.read_inputs(Part(rows, start), layout)
+    inputs = [content[name] for name in task.rows.inputs if name in content]
+    first = [" ".join(own) if isinstance(own, list) else own for own in inputs[0]]
+    if len(inputs) == 3:  # what every choice begins with, and the choices
+        return first, [
+            [f"{begin} {own}" for own in choices] for begin, choices in zip(inputs[1], inputs[2], strict=True)
+        ]
+    return first, inputs[1] if len(inputs) == 2 else None
 
 
 def _predictor(
@@ -142,18 +156,14 @@ def _predictor(
     return OnnxPredictor(folder, max_length=length), name
 
 
-def _answered_parts(
-    rows: Dataset, task: Task, data: DataConfig, predictor: OnnxPredictor, parts: Path
-) -> Iterator[Path]:
+def _answered_parts(rows: Dataset, task: Task, layout: Layout, predictor: OnnxPredictor, parts: Path) -> Iterator[Path]:
     """Yield the files of the parts, in order; those that are not there are answered first."""
-    layout = task.rows.find_layout(rows, data, data.label_column or task.rows.usual_labels[0])
     with progress("Answering", len(rows)) as bar:
         for start in range(0, len(rows), ROWS):
             part = rows.select(range(start, min(start + ROWS, len(rows))))
             path = parts / f"{start:012d}.parquet"
             if not path.is_file():
-                content = task.rows.read_inputs(Part(part, start), layout)
-                columns = _answers([content[name] for name in task.rows.inputs if name in content], predictor)
+                columns = _answers(*asked(part, start, task, layout), predictor)
                 table = part.with_format("arrow")[:]
                 for name, values in columns.items():
                     kept = name if name not in table.column_names else f"predicted_{name}"
@@ -165,16 +175,12 @@ def _answered_parts(
             yield path
 
 
-def _answers(inputs: list[list[Any]], predictor: OnnxPredictor) -> Answers:
+def _answers(first: list[Any], others: list[Any] | None, predictor: OnnxPredictor) -> Answers:
     """Return the columns of the answers; null where a row is blank."""
-    first = [" ".join(own) if isinstance(own, list) else own for own in inputs[0]]
-    others = inputs[1:]
-    if len(others) == 2:  # what every choice begins with, and the choices
-        others = [[[f"{begin} {own}" for own in choices] for begin, choices in zip(*others, strict=True)]]
     filled = [place for place, text in enumerate(first) if isinstance(text, str) and text.strip()]
-    pairs = [[own[place] for place in filled] for own in others]
+    pairs = None if others is None else [others[place] for place in filled]
     options = {"top_k": None} if predictor.is_of_labels else {}
-    found = predictor([first[place] for place in filled], *pairs[:1], **options)
+    found = predictor([first[place] for place in filled], pairs, **options)
     columns: Answers = {}
     for place, answer in zip(filled, found, strict=True):
         for name, value in _fields(answer, predictor).items():
