@@ -36,7 +36,7 @@ format: $(INSTALLED)
 # A site that needs nothing beside itself, in build/site; a link that leads nowhere fails.
 docs: export NO_MKDOCS_2_WARNING = 1
 docs: $(INSTALLED)
-	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/mkdocs build --strict
 
 # The source distribution, and the wheel made of it, in build/dist. The wheel serves a student where there is no torch; what
 # is in both, and the command in an environment of its own, are looked at by tests/test_package.py.

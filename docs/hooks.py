@@ -15,6 +15,7 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).resolve().parents[1]
 START, DOCS, SOURCE = "README.md", "docs", "source"
 LINK = re.compile(r"(?<=\]\()(?!https?:|#)([^)\s#]+)")
+IN_LINE = re.compile(r"`[^`\n]+`")
 CODE = re.compile(r"(^```.*?^```$)", flags=re.MULTILINE | re.DOTALL)
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".yml": "yaml", ".toml": "toml"}
 UNSEARCHED = "---\nsearch: {exclude: true}\n---\n"
@@ -46,8 +47,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
             return match[1]
         return relpath(page_of(target), PurePosixPath(page.file.src_uri).parent)
 
+    def shown(match: re.Match[str]) -> str:
+        return match[0].replace("\\|", "|")  # GitHub wants a bar in a cell to be marked, this Markdown does not
+
     parts = CODE.split(markdown)
-    return "".join(part if part.startswith("```") else LINK.sub(moved, part) for part in parts)
+    return "".join(part if part.startswith("```") else IN_LINE.sub(shown, LINK.sub(moved, part)) for part in parts)
 
 
 def links(markdown: str) -> list[str]:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.repository import ROOT, copy_repository, tracked_files
 from tests.tiny import TOPICS, tiny_model, tiny_rows, tiny_tokenizer
 
-ROOT = Path(__file__).resolve().parent.parent
 SITE = next(Path(path) for path in sys.path if path.endswith("site-packages"))
 WITHOUT_INDEX = {"PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONPATH": "", "HF_HUB_OFFLINE": "1"}
 
@@ -30,11 +30,7 @@ def run(*words: str | Path, folder: Path) -> str:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the source distribution, and the wheel that is built from it."""
     out = tmp_path_factory.mktemp("dist")
-    source = out.parent / "source"  # a copy: nothing that lies about in the working tree decides what is packed
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, tracked.split("\0")):
-        (source / name).parent.mkdir(parents=True, exist_ok=True)
-        (source / name).write_bytes((ROOT / name).read_bytes())
+    source = copy_repository(tmp_path_factory.mktemp("source"))
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", out, folder=source)
     return out
 
@@ -76,9 +72,8 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_the_wheel_holds_the_package_and_all_its_files_and_nothing_else(wheel: Path) -> None:
-    tracked = subprocess.run(["git", "ls-files", "distilnlp"], cwd=ROOT, capture_output=True, text=True, check=True)
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    assert packed == set(tracked.stdout.split())
+    assert packed == set(tracked_files("distilnlp"))
     assert {"distilnlp/py.typed", "distilnlp/recipe/schema.json", "distilnlp/runs/model_card.md"} <= packed
 
 
