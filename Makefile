@@ -12,7 +12,7 @@ export HF_HUB_OFFLINE = 1
 export HF_HUB_DISABLE_TELEMETRY = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: install quickstart test lint format clean
+.PHONY: install quickstart test lint format docs package clean
 
 install: $(INSTALLED)
 
@@ -32,6 +32,18 @@ lint: $(INSTALLED)
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# A site that needs nothing beside itself, in build/site; a link that leads nowhere fails.
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: $(INSTALLED)
+	$(BIN)/mkdocs build --strict
+
+# The source distribution, and the wheel made of it, in build/dist. The wheel serves a student where there is no torch; what
+# is in both, and the command in an environment of its own, are looked at by tests/test_package.py.
+package: $(INSTALLED)
+	rm -rf build/dist
+	$(BIN)/python -m build --outdir build/dist
+	PYTHON=$(BIN)/python .ci/bare_serving
 
 clean:
 	rm -rf $(VENV) .cache out build *.egg-info

@@ -1,11 +1,15 @@
 """The documentation: complete, true where it can be checked, and every example in it works."""
 
+import ast
 import json
 import re
+import shlex
+import tomllib
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import fields
 from io import StringIO
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +20,10 @@ import yaml
 from datasets import Features, Value
 from transformers import AutoModelForMultipleChoice, AutoModelForQuestionAnswering
 
+import distilnlp
 from distilnlp import DistillationTrainer, DistillationTrainingArguments, losses
 from distilnlp.augmentation import METHODS
+from distilnlp.cli.commands import parser_of, read_words
 from distilnlp.data import DataConfig, prepare_data
 from distilnlp.objective import LOSSES, Schedule
 from distilnlp.objective.layer_mapping import resolve_layer_mapping
@@ -34,7 +40,9 @@ from tests.tiny import TOPICS, tiny_model, tiny_rows, tiny_tokenizer
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+TASK_PAGES = DOCS / "tasks"
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 LEAST = {"output": "out", "teacher": {"model": "teacher"}, "data": {"source": "train.jsonl"}}
 TEXTS = Features({"text": Value("string"), "label": Value("string")})
 LENGTH = 125
@@ -164,26 +172,30 @@ def test_the_layer_mappings_of_the_table_are_those_that_are_computed() -> None:
 # ---- Tasks ----
 
 
+def rows_of_task(page: Path, name: str) -> list[list[str]]:
+    return [row for row in rows(text(page)) if f"`{name}`" in row[0]]
+
+
 def test_every_task_is_in_the_tables() -> None:
-    page = text(DOCS / "tasks.md")
-    assert [heading.strip("`") for heading in headings(DOCS / "tasks.md", "###")] == list(TASKS)
     for name, task in TASKS.items():
-        mine = [row for row in rows(page) if row[0] == f"`{name}`"]
-        assert len(mine) == 3  # losses, metrics, columns
+        losses_row, metrics_row = rows_of_task(DOCS / "tasks.md", name)
+        assert f"(tasks/{name}.md)" in losses_row[0]
         served = task.auto_class.__name__ if task.pipeline_options is None else task.pipeline_tag
-        assert f"`{served}`" in mine[1][2]
+        assert f"`{served}`" in metrics_row[2]
+        assert len(rows_of_task(TASK_PAGES / "in_python.md", name)) == 1  # its columns
+    assert {page.stem for page in TASK_PAGES.glob("*.md")} == {*TASKS, "in_python", "adding"}
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_the_metrics_in_the_table_are_those_that_are_computed(name: str) -> None:
-    row = [row for row in rows(text(DOCS / "tasks.md")) if row[0] == f"`{name}`"][1]
+    row = rows_of_task(DOCS / "tasks.md", name)[1]
     computed = TASKS[name].evaluation.scores(*ANSWERS[name]).values()
     assert re.findall(r"`(\w+)`", row[1]) == list(computed)
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_the_rows_of_a_task_are_read_and_the_last_has_no_label(name: str, tmp_path: Path) -> None:
-    part, file = section(DOCS / "tasks.md", f"### `{name}`"), tmp_path / "rows.jsonl"
+    part, file = text(TASK_PAGES / f"{name}.md"), tmp_path / "rows.jsonl"
     [(_, fragment)], [(_, lines)] = blocks(part, "yaml"), blocks(part, "json")
     file.write_text(lines, encoding="utf-8")
     values = yaml.safe_load(fragment)
@@ -203,7 +215,7 @@ def test_the_usual_names_of_a_task_s_labels_are_documented(name: str) -> None:
 
 
 def test_every_field_of_a_task_is_documented() -> None:
-    table = rows(section(DOCS / "tasks.md", "## Adding a task"))[1:]
+    table = rows(text(TASK_PAGES / "adding.md"))[1:]
     defaults = {row[0].strip("`"): row[2] for row in table}
     assert defaults.keys() == {name for name in {*vars(Task), *Task.__annotations__} if not name.startswith("_")}
     without = {name for name in Task.__annotations__ if not hasattr(Task, name)} | Task.__abstractmethods__
@@ -285,10 +297,11 @@ def test_every_recipe_in_the_text_is_valid(block: str, tmp_path: Path) -> None:
     recipe = parse_section(Recipe, merged)
     args = build_arguments(distill_values(recipe), recipe.seed, tmp_path)
     shape = {"label_names": TOPICS, "num_labels": 3, "num_heads": 12, "model_type": "bert"}
-    student = SignalProfile(num_hidden_states=3, hidden_size=24, **shape)
-    teacher = SignalProfile(num_hidden_states=7, hidden_size=48, **shape)
+    student = SignalProfile(num_hidden_states=7, hidden_size=24, **shape)
+    teacher = SignalProfile(num_hidden_states=13, hidden_size=48, **shape)
     objective = args.build_objective(TASKS[recipe.task or "single_label_classification"], student, teacher)
-    assert len(objective.components) == 2 + len(args.parsed_losses)
+    expected = (args.hard_loss_weight > 0) + (args.soft_loss_weight > 0) + len(args.parsed_losses)
+    assert len(objective.components) == expected
 
 
 @pytest.fixture
@@ -299,6 +312,7 @@ def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     student, config = tiny_student(), tiny_model(labels=("start", "end")).config
     models = {
         "out/student": student,
+        "out/quickstart/student": student,
         "out/squad/student": AutoModelForQuestionAnswering.from_config(config),
         "out/swag/student": AutoModelForMultipleChoice.from_config(config),
     }
@@ -308,7 +322,7 @@ def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     tiny_model(num_hidden_layers=2).save_pretrained("my-classifier")
     tiny_tokenizer().save_pretrained("my-classifier")
     tiny_rows(40).map(lambda row: {"label": TOPICS[row["label"]]}, features=TEXTS).to_csv("train.csv", index=False)
-    [(_, tagged)] = blocks(section(DOCS / "tasks.md", "### `token_classification`"), "json")
+    [(_, tagged)] = blocks(text(TASK_PAGES / "token_classification.md"), "json")
     for split in ("train", "test"):
         Path(f"{split}.jsonl").write_text(tagged, encoding="utf-8")
     train = tiny_data(8, unlabelled=4)
@@ -349,19 +363,86 @@ def test_there_are_examples() -> None:
     assert {page.name for page in python_pages()} == {
         "README.md",
         "deployment.md",
+        "in_python.md",
+        "migration.md",
+        "kept-answers.md",
+        "multiple_choice.md",
+        "question_answering.md",
+        "start.md",
         "students.md",
-        "tasks.md",
         "teachers.md",
+        "unlabelled.md",
     }
     assert len(yaml_blocks()) > 12
 
 
+def said_in_code() -> list[re.Pattern[str]]:
+    """Every text in the package that is long enough to be a message; what is put into it may be anything."""
+    found = []
+    for file in (ROOT / "distilnlp").rglob("*.py"):
+        for node in ast.walk(ast.parse(text(file))):
+            parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+            fixed = [part.value if isinstance(part, ast.Constant) else "%s" for part in parts]
+            if all(isinstance(part, str) for part in fixed) and len("".join(fixed).replace("%s", "")) > 12:
+                pieces = re.split(r"%[\d.,]*[sdfg]", " ".join("".join(fixed).split()))
+                found.append(re.compile(".*?".join(map(re.escape, pieces))))
+    return found
+
+
+def test_messages_that_are_quoted_are_those_of_the_code() -> None:
+    known = said_in_code()
+    quoted = [" ".join(block.split()) for _, block in blocks(text(DOCS / "troubleshooting.md"), "text")]
+    assert len(quoted) > 10
+    assert [said for said in quoted if not any(each.fullmatch(said) for each in known)] == []
+
+
+def shell_lines() -> list[Any]:
+    """Every command in a bash block, and every `distilnlp ...` in the text, by its page."""
+    return [
+        pytest.param(line, id=f"{page.name}-{' '.join(line.split()[:4])}")
+        for page in PAGES
+        for line in [
+            *(line for _, block in blocks(text(page), "bash") for line in block.replace("\\\n", "").splitlines()),
+            *(" ".join(code.split()) for code in re.findall(r"`(distilnlp [^`]+)`", prose(page))),
+        ]
+    ]
+
+
+@pytest.mark.parametrize("line", shell_lines())
+def test_every_command_in_the_text_can_be_given(line: str) -> None:
+    words = list(takewhile(lambda word: word not in (">", "|"), shlex.split(line, comments=True)))
+    for word in words:
+        path = word.startswith(("recipes/", "accelerate_configs/", "benchmarks/"))
+        assert not path or (ROOT / word.partition(":")[0]).exists(), f"{line}: there is no {word}"
+        for extra in re.findall(r"distilnlp\[([\w,]+)\]", word):
+            assert set(extra.split(",")) <= set(PROJECT["optional-dependencies"])
+    if words[0] == "make":
+        assert all(f"\n{target}:" in text(ROOT / "Makefile") for target in words[1:])
+    if words[0] != "distilnlp" or words[1] in ("--help", "--version"):
+        return
+    command, *rest = words[1:]
+    parser = parser_of(command)  # there is such a command
+    if {"-h", "--help"}.isdisjoint(rest) and rest:
+        read_words(parser, rest)
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_every_augmentation_is_documented_with_its_defaults(name: str) -> None:
-    row = named_rows(section(DOCS / "teachers.md", "## More text"))[name]
+    row = named_rows(section(DOCS / "unlabelled.md", "## More text out of the rows"))[name]
     said = dict(re.findall(r"`(\w+)` \(([^)]+)\)", row[2]))
     for key, default in said.items():
         assert str(METHODS[name].model_fields[key].default) == default
+
+
+def test_the_api_page_has_every_public_name_and_no_other() -> None:
+    named = re.findall(r"^::: distilnlp\.([\w.]+)$", text(DOCS / "api.md"), flags=re.MULTILINE)
+    assert sorted(named) == sorted([*(set(distilnlp.__all__) - {"TASKS"}), "serving.OnnxPredictor"])
+    assert "`distilnlp.TASKS`" in text(DOCS / "api.md")
+
+
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    listed = re.findall(r"[\w/-]+\.md", text(ROOT / "mkdocs.yml"))
+    assert sorted(listed) == sorted(["index.md", *(str(page.relative_to(DOCS)) for page in PAGES[1:])])
 
 
 # ---- Links and form ----
@@ -386,8 +467,8 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_lines_are_short(page: Path) -> None:
-    long = [line for line in text(page).splitlines() if len(line) > LENGTH and not line.startswith("|")]
-    assert not long
+    may_be_long = re.compile(r"\||\[\w+\]: https://")  # rows of tables, addresses
+    assert [line for line in text(page).splitlines() if len(line) > LENGTH and not may_be_long.match(line)] == []
 
 
 def test_every_line_of_json_is_json() -> None:

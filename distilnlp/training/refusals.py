@@ -177,7 +177,7 @@ def check_tokens(dataset: object, split: str, limits: Mapping[str, int], may_be_
         raise DistillationError(
             f"the {split} data must be tokenised, but has no column {absent[0]!r}, only {shown(names)}. For texts: "
             "data.map(lambda rows: tokenizer(rows['text'], truncation=True), batched=True); for other rows see "
-            "docs/tasks.md, for two tokenizers docs/students.md."
+            "docs/tasks/in_python.md, for two tokenizers docs/students.md."
         )
     for name in (name for name in needed if name in names and isinstance(dataset, Dataset)):
         if not may_be_text:
