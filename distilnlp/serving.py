@@ -202,7 +202,8 @@ class OnnxPredictor:
         """Return what the student reads of a batch of texts, as `run_session` takes it.
 
         Args:
-            texts, pairs: as in a call; lists of choices must be of one length, and of long contexts the start is read.
+            texts: as in a call.
+            pairs: as in a call; lists of choices must be of one length, and of long contexts the start is read.
         """
         if self.head != "MultipleChoice" or pairs is None:
             return self._feed(self._encoded(texts, pairs))
