@@ -11,7 +11,7 @@ import onnx
 import pytest
 import torch
 from datasets import Dataset
-from transformers import AutoTokenizer, pipeline
+from transformers import AutoTokenizer, BertTokenizer, pipeline
 
 from distilnlp.cli.commands import main
 from distilnlp.data import DataConfig
@@ -19,6 +19,7 @@ from distilnlp.errors import DistillationError
 from distilnlp.export import EXECUTORCH, ONNX, OPENVINO, ExportConfig, Int8, Runtime, export_graph, precision, quantize
 from distilnlp.export.graph import check_logits
 from distilnlp.export.runtimes import layer_of
+from distilnlp.export.with_tokenizer import TextGraph
 from distilnlp.files import checksums
 from distilnlp.models.families import FAMILIES
 from distilnlp.runs import export_saved
@@ -154,6 +155,71 @@ def test_int8_that_agrees_too_little_leaves_no_file(tmp_path: Path) -> None:
     target = tmp_path / "int8.onnx"
     made = quantize(graph_of(tmp_path), target, lambda path: 0.5, 0.99)
     assert (made.is_accepted, made.agreement, target.exists()) == (False, 0.5, False)
+
+
+def test_static_int8_is_made_of_the_ranges_of_calibration_rows(tmp_path: Path) -> None:
+    student = saved(tmp_path / "student", tiny_model(num_hidden_layers=1))
+    config = ExportConfig(min_agreement=0, quantization="static")
+    (made,) = export_saved(student, config, rows_file(tmp_path, "single_label_classification"))
+    assert made.int8 is not None
+    kinds = {node.op_type for node in onnx.load(tmp_path / "student" / INT8).graph.node}
+    assert "QuantizeLinear" in kinds
+    assert "DynamicQuantizeLinear" not in kinds
+    own, whole = (OnnxPredictor(student, precision=name)(TEXTS, top_k=None) for name in ("int8", "fp32"))
+    for mine, theirs in zip(own, whole, strict=True):
+        scores = {one["label"]: one["score"] for one in theirs}
+        assert all(abs(one["score"] - scores[one["label"]]) < 0.05 for one in mine)
+
+
+# ---- The tokenizer inside ----
+
+
+def bert_student(folder: Path) -> str:
+    student = saved(folder, tiny_model(num_hidden_layers=1))
+    BertTokenizer(vocab=tiny_tokenizer().get_vocab(), model_max_length=40).save_pretrained(folder)
+    return student
+
+
+@pytest.mark.parametrize("is_pair", [False, True])
+def test_a_graph_that_reads_text_gives_what_the_other_does(tmp_path: Path, is_pair: bool) -> None:
+    pytest.importorskip("onnxruntime_extensions", reason="onnxruntime_extensions is not installed")
+    student = bert_student(tmp_path / "student")
+    rows = [{"text": text, **({"other": text[::-1]} if is_pair else {})} for text in TEXTS]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    length = 40 if is_pair else 6  # the package does not cut a pair
+    data = DataConfig(source=str(tmp_path / "rows.jsonl"), text_columns=list(rows[0]), max_length=length)
+    (made,) = export_saved(student, ExportConfig(formats=["onnx"], tokenizer=True), data)
+    assert made.with_tokenizer == 1.0
+    graph = TextGraph(tmp_path / "student" / "onnx" / "model_with_tokenizer.onnx")
+    predict = OnnxPredictor(student, max_length=length)
+    for row in rows:
+        pairs = [row["other"]] if is_pair else None
+        np.testing.assert_allclose(
+            graph(*row.values())[0], predict.run_session(predict.prepare([row["text"]], pairs))[0]
+        )
+
+
+def test_a_tokenizer_that_reads_otherwise_inside_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("onnxruntime_extensions", reason="onnxruntime_extensions is not installed")
+    student = bert_student(tmp_path / "student")
+    (tmp_path / "more.txt").write_text("\n".join([*TEXTS, "[MASK] a special token is letters there"]))
+    config = ExportConfig(formats=["onnx"], tokenizer=True)
+    data = DataConfig(source=str(tmp_path / "more.txt"))
+    (made,) = export_saved(student, config, data)
+    assert made.with_tokenizer == 0.8
+    assert "gives the same for 80.0% of 5 texts, 99.0% are asked" in caplog.text
+    assert not (tmp_path / "student" / "onnx" / "model_with_tokenizer.onnx").exists()
+    labels = ("O", "B-P", "I-P")
+    tagger = saved(tmp_path / "tagger", task_model("token_classification", labels=labels, num_hidden_layers=1))
+    with pytest.raises(DistillationError, match="are more than that"):
+        export_saved(tagger, config, rows_file(tmp_path, "token_classification"))
+    with pytest.raises(DistillationError, match="a TokenizersBackend cannot be put into a graph"):
+        export_saved(saved(tmp_path / "other", tiny_model(num_hidden_layers=1)), config, data)
+    monkeypatch.setattr("distilnlp.export.with_tokenizer.find_spec", lambda name: None)
+    with pytest.raises(DistillationError, match=r"pip install 'distilnlp\[extensions\]'"):
+        export_saved(student, config)
 
 
 # ---- The folder ----

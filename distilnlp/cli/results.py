@@ -56,6 +56,8 @@ def export_lines(made: Any, folder: str) -> list[str]:
         lines[1] += f", int8: {made.int8.agreement:.1%} of {made.rows} answers as fp32{left}"
     elif made.int8 is not None:
         lines.append(f"int8 was refused: it gives {made.int8.agreement:.1%} of {made.rows} answers as fp32 does")
+    if made.with_tokenizer is not None:
+        lines.append(f"{made.with_tokenizer:.1%} of {made.rows} texts are read alike with the tokenizer in the graph")
     return [f"{made.runtime if number == 0 else '':<9} {line}" for number, line in enumerate(lines)]
 
 

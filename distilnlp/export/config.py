@@ -29,6 +29,11 @@ class ExportConfig(Section):
         description="what int8 does with activations: scaled as they come, or by what calibration rows showed",
     )
 
+    tokenizer: bool = Field(
+        default=False,
+        description="also write an ONNX graph that reads text, its tokenizer inside, for runtimes without Python",
+    )
+
     @property
     def has_int8(self) -> bool:
         """Whether a graph in int8 is wanted."""

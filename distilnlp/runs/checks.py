@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, default_data_collator
 
 from distilnlp.errors import DistillationError, did_you_mean, shown
 from distilnlp.recipe.defaults import LABELS_ALONE, baseline_values, build_arguments, distill_values, finetune_values
+from distilnlp.runs.exporting import check_packages
 from distilnlp.runs.findings import Check, Finding
 from distilnlp.runs.lengths import misfits
 from distilnlp.runs.members import column_teacher
@@ -141,6 +142,11 @@ def metrics(plan: Plan) -> None:
     _ = plan.metrics
 
 
+def exports(plan: Plan) -> None:
+    """The packages that graphs need which are asked for by name."""
+    check_packages(plan.recipe.export)
+
+
 def teacher_worth(plan: Plan) -> Iterator[Finding]:
     """What a finished teacher answers to some labelled rows."""
     recipe = plan.recipe
@@ -169,6 +175,7 @@ PLAN_CHECKS: tuple[Check[Plan], ...] = (
     views,
     validation,
     objective,
+    exports,
     teacher_worth,
 )
 

@@ -27,6 +27,9 @@ from distilnlp.export import (
     inputs_of,
     quantize,
 )
+from distilnlp.export.with_tokenizer import FILE as TEXT_FILE
+from distilnlp.export.with_tokenizer import TextGraph, add_tokenizer, share_alike
+from distilnlp.export.with_tokenizer import check_package as check_tokenizer_package
 from distilnlp.files import PARTIAL, read_record, remove, write_record
 from distilnlp.metrics.prediction import collate_for
 from distilnlp.models.loading import load_pretrained
@@ -56,6 +59,8 @@ class Export:
         graphs: bytes of each graph, by its path in the student's folder; the first is fp32 with the student's logits.
         int8: what became of int8; None = it was not asked for.
         rows: that int8 was tried on.
+        with_tokenizer: share of them for which the graph with the tokenizer inside gives the same; None = it was not
+            asked for, or there is none.
         refused: why there is no graph at all; None = there is.
     """
 
@@ -63,6 +68,7 @@ class Export:
     graphs: dict[str, int]
     int8: Int8 | None = None
     rows: int = 0
+    with_tokenizer: float | None = None
     refused: str | None = None
 
     @classmethod
@@ -119,6 +125,7 @@ def export_saved(
     if data is not None:
         rows = evaluation_split(data, kind.rows, label_list(model, kind), may_be_unlabelled=True)
         reader = Reader(kind, data, tokenizer, readable_length(data.max_length, tokenizer, model))
+    check_packages(config)
     made = []
     for runtime in runtimes_of(config):
         own = folder / Path(runtime.file).parent
@@ -171,14 +178,17 @@ def export(
         )
     within = Path(runtime.file).parent.name
     fp32 = export_graph(model.cpu().float(), tokenizer, task, folder / Path(runtime.file).name, runtime)
-    graphs, int8, count = [fp32], None, 0
-    if runtime is ONNX and config.has_int8 and rows is not None and reader is not None:
+    graphs, int8, alike, count = [fp32], None, None, 0
+    if runtime is ONNX and rows is not None and reader is not None:
         chosen = spread(rows, ROWS)
-        graph = folder / Path(INT8).name
-        int8, count = _quantize(fp32, graph, chosen, reader, config), len(chosen)
-        if int8.is_accepted:
-            graphs.append(load_graph(graph, model, tokenizer))
-    made = Export(runtime.title, {f"{within}/{own.path.name}": own.bytes for own in graphs}, int8, count)
+        count = len(chosen)
+        if config.has_int8:
+            int8 = _quantize(fp32, folder / Path(INT8).name, chosen, reader, config)
+            if int8.is_accepted:
+                graphs.append(load_graph(folder / Path(INT8).name, model, tokenizer))
+        if config.tokenizer:
+            alike = _add_tokenizer(graphs[-1], folder / TEXT_FILE, chosen, reader, config)
+    made = Export(runtime.title, {f"{within}/{own.path.name}": own.bytes for own in graphs}, int8, count, alike)
     write_record(folder / RECORD, asdict(made))
     return made
 
@@ -213,6 +223,37 @@ def load_graph(file: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenize
     graph = ONNX.load(file, model.config, inputs_of(model, tokenizer))
     graph.size = replace(measure_size(model), bytes=graph.bytes)
     return graph
+
+
+def _add_tokenizer(graph: GraphModel, target: Path, rows: Dataset, reader: Reader, config: ExportConfig) -> float:
+    """Write a graph that reads text, kept if it gives the same for enough rows, and return for which share it does."""
+    task_rows = reader.task.rows
+    if not task_rows.are_texts:
+        raise DistillationError(
+            f"a tokenizer inside of a graph reads a text or a pair, but the rows of {reader.task.name} are more than "
+            "that. Leave export.tokenizer out."
+        )
+    add_tokenizer(graph.path, reader.tokenizer, reader.max_length, target)
+    columns = [rows[name][:] for name in task_rows.inputs if name in rows.column_names]
+    texts = [[text for text in row if text is not None] for row in zip(*columns, strict=True)]
+    alike = share_alike(TextGraph(target), graph, reader.tokenizer, reader.max_length, texts)
+    if alike < config.min_agreement:
+        target.unlink()
+        logger.warning(
+            "no graph with the tokenizer inside: it gives the same for %.1f%% of %d texts, %.1f%% are asked",
+            100 * alike,
+            len(texts),
+            100 * config.min_agreement,
+        )
+    return alike
+
+
+def check_packages(config: ExportConfig) -> None:
+    """Refuse what is asked for by name and needs a package that is missing."""
+    for runtime in runtimes_of(config):
+        runtime.check_packages()
+    if config.tokenizer:
+        check_tokenizer_package()
 
 
 def _quantize(fp32: Any, target: Path, rows: Dataset, reader: Reader, config: ExportConfig) -> Int8:
