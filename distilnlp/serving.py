@@ -60,6 +60,7 @@ class OnnxPredictor:
         max_length: int | None = None,
     ) -> None:
         self.folder, self.batch_size = Path(folder), batch_size
+        self.precision = precision or "fp32"  # of the graph that answers
         if precision not in (None, "int8", "fp32"):
             raise ValueError(f"precision must be int8 or fp32, or None, but it is {precision!r}. Give one of these.")
         self.config = self._read("config.json")
@@ -108,6 +109,7 @@ class OnnxPredictor:
         import onnxruntime
 
         use_int8 = precision == "int8" or (precision is None and (self.folder / INT8).is_file())
+        self.precision = "int8" if use_int8 else "fp32"
         options = onnxruntime.SessionOptions()
         if threads is not None:
             options.intra_op_num_threads = threads
@@ -168,8 +170,17 @@ class OnnxPredictor:
 
     # ---- Running ----
 
-    def _encoded(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[Encoding]:
-        self.tokenizer.enable_truncation(self.max_length)
+    def encode(
+        self, texts: Sequence[str], pairs: Sequence[str] | None = None, direction: str = "right"
+    ) -> list[Encoding]:
+        """Return texts as tokens, cut where the student reads no more; what was cut off is in their `overflowing`.
+
+        Args:
+            texts: texts, or the first ones of pairs.
+            pairs: the second ones.
+            direction: where a text is cut, `right` or `left`.
+        """
+        self.tokenizer.enable_truncation(self.max_length, direction=direction)
         inputs: Any = texts if pairs is None else list(zip(texts, pairs, strict=True))
         return self.tokenizer.encode_batch(inputs)
 
@@ -206,12 +217,12 @@ class OnnxPredictor:
             pairs: as in a call; lists of choices must be of one length, and of long contexts the start is read.
         """
         if self.head != "MultipleChoice" or pairs is None:
-            return self._feed(self._encoded(texts, pairs))
+            return self._feed(self.encode(texts, pairs))
         firsts = [text for text, own in zip(texts, pairs, strict=True) for _ in own]
-        feed = self._feed(self._encoded(firsts, [choice for own in pairs for choice in own]))
+        feed = self._feed(self.encode(firsts, [choice for own in pairs for choice in own]))
         return {name: rows.reshape(len(texts), -1, rows.shape[-1]) for name, rows in feed.items()}
 
-    def _logits(self, encodings: Sequence[Encoding]) -> list[NDArray]:
+    def logits(self, encodings: Sequence[Encoding]) -> list[NDArray]:
         """Return the first output of each encoding, in their order."""
         found: list[Any] = [None] * len(encodings)
         for places, outputs in self._batches(encodings):
@@ -222,22 +233,23 @@ class OnnxPredictor:
     # ---- The heads ----
 
     def _classify(self, texts: list[str], pairs: list[str] | None, top_k: int | None = 1) -> list[Any]:
-        answers = []
-        for logits in self._logits(self._encoded(texts, pairs)):
-            if self.is_of_labels:
-                scores = 1 / (1 + np.exp(-logits.astype(np.float64)))
-            elif len(logits) == 1:
-                scores = logits
-            else:
-                scores = softmax(logits)
-            order = np.argsort(-scores, kind="stable")
-            best = [{"label": self.labels[int(index)], "score": float(scores[index])} for index in order]
-            answers.append(best[0] if top_k == 1 else best[:top_k])
-        return answers
+        ranked = [self.ranked(self.scores(logits)) for logits in self.logits(self.encode(texts, pairs))]
+        return [best[0] if top_k == 1 else best[:top_k] for best in ranked]
+
+    def scores(self, logits: NDArray) -> NDArray:
+        """Return the probabilities of the labels of a text; of one label its value."""
+        if self.is_of_labels:
+            return np.asarray(1 / (1 + np.exp(-logits.astype(np.float64))))
+        return logits if len(logits) == 1 else softmax(logits)
+
+    def ranked(self, scores: NDArray) -> list[Answer]:
+        """Return the labels with their scores, the best first."""
+        order = np.argsort(-scores, kind="stable")
+        return [{"label": self.labels[int(index)], "score": float(scores[index])} for index in order]
 
     def _tag(self, texts: list[str], pairs: None) -> list[list[Answer]]:
-        encodings = self._encoded(texts)
-        found = zip(texts, encodings, self._logits(encodings), strict=True)
+        encodings = self.encode(texts)
+        found = zip(texts, encodings, self.logits(encodings), strict=True)
         return [self._entities(text, encoding, softmax(logits)) for text, encoding, logits in found]
 
     def _entities(self, text: str, encoding: Encoding, chances: NDArray) -> list[Answer]:
@@ -331,8 +343,8 @@ class OnnxPredictor:
 
     def _fill(self, texts: list[str], pairs: None, top_k: int = 5) -> list[list[Answer]]:
         mask = self.tokenizer.token_to_id(_content(self._read("tokenizer_config.json").get("mask_token", "[MASK]")))
-        encodings, answers = self._encoded(texts), []
-        for text, encoding, logits in zip(texts, encodings, self._logits(encodings), strict=True):
+        encodings, answers = self.encode(texts), []
+        for text, encoding, logits in zip(texts, encodings, self.logits(encodings), strict=True):
             if mask not in encoding.ids:
                 raise ValueError(
                     f"expected a text with the mask of the tokenizer, but got {text!r:.100}. Put it there."

@@ -382,7 +382,7 @@ def test_the_tokenizer_file_serves_as_it_is(tmp_path: Path) -> None:
     student = saved(tmp_path / "student", tiny_model(num_hidden_layers=2))
     export_saved(student)
     tokenizer = AutoTokenizer.from_pretrained(student)
-    own = OnnxPredictor(student)._encoded(TEXTS)
+    own = OnnxPredictor(student).encode(TEXTS)
     assert [encoding.ids for encoding in own] == tokenizer(TEXTS)["input_ids"]
 
 

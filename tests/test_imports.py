@@ -20,7 +20,7 @@ PACKAGE = Path(distilnlp.__file__).parent
 # From the ground up. A new module or folder of the package gets its place here, as low as it can stand.
 FLOORS = [
     {"errors", "screen", "serving"},
-    {"files", "losses"},
+    {"files", "losses", "server"},
     {"validation", "signals"},
     {"labels", "models"},
     {"data", "metrics"},

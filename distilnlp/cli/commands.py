@@ -26,6 +26,7 @@ COMMANDS = {
     "evaluate": "distilnlp.cli.evaluate",
     "export": "distilnlp.cli.export",
     "predict": "distilnlp.cli.predict",
+    "serve": "distilnlp.cli.serve",
     "benchmark": "distilnlp.cli.benchmark",
     "compare": "distilnlp.cli.compare",
     "report": "distilnlp.cli.report",
