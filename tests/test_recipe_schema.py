@@ -11,11 +11,12 @@ from distilnlp.cli.flags import recipe_keys
 from distilnlp.data import DataConfig
 from distilnlp.export import ExportConfig
 from distilnlp.recipe.schema import FILE, recipe_schema
-from distilnlp.recipe.sections import EvaluationConfig, Recipe, StudentConfig, TeacherConfig
+from distilnlp.recipe.sections import EvaluationConfig, PushConfig, Recipe, StudentConfig, TeacherConfig
 from distilnlp.training.arguments import DistillationTrainingArguments
 
 SECTIONS: dict[str, type[BaseModel]] = {
     "export": ExportConfig,
+    "push_to_hub": PushConfig,
     "data": DataConfig,
     "teacher": TeacherConfig,
     "student": StudentConfig,

@@ -29,7 +29,7 @@ def test_the_next_commands_can_be_given_as_they_stand(config: dict[str, int], fl
     assert smaller == f"distilnlp distill '{output}'/recipe.yaml {flag} --output '{output}'-smaller"
     assert evaluate == f"distilnlp evaluate '{output}'/student --data MORE.csv"
     assert export == f"distilnlp export '{output}'/student --data MORE.csv"
-    assert upload == f"hf upload USER/NAME '{output}'/student"
+    assert upload == f"distilnlp push '{output}' USER/NAME"
 
 
 @pytest.mark.parametrize("task", ["single_label_classification", "masked_lm"])

@@ -30,6 +30,7 @@ COMMANDS = {
     "benchmark": "distilnlp.cli.benchmark",
     "compare": "distilnlp.cli.compare",
     "report": "distilnlp.cli.report",
+    "push": "distilnlp.cli.push",
     "launch": "distilnlp.cli.launch",
     "completion": "distilnlp.cli.completion",
 }

@@ -27,7 +27,8 @@ def show_results(results: Mapping[str, Any], output: str, mode: str) -> None:
         return
     show_reports(results["models"], results["verdict"])
     paths = {"student": "student", "report": "report.html", "figures": "results.json"}
-    print("", *(f"{what:<9} {output}/{name}" for what, name in paths.items()), *_exported(output), "", "next", sep="\n")
+    lines = [f"{what:<9} {output}/{name}" for what, name in paths.items()]
+    print("", *lines, *_exported(output), *_pushed(output), "", "next", sep="\n")
     print(*(f"  {command}" for command in next_commands(output)), sep="\n")
 
 
@@ -38,6 +39,11 @@ def _exported(output: str) -> list[str]:
     records = sorted((Path(output) / "student").glob(f"*/{RECORD}"))
     made = filter(None, (Export.read(record.parent) for record in records))
     return [line for one in made for line in export_lines(one, f"{output}/student")]
+
+
+def _pushed(output: str) -> list[str]:
+    file = Path(output) / "pushed.json"
+    return [f"pushed    {json.loads(file.read_text(encoding='utf-8'))['url']}"] if file.is_file() else []
 
 
 def export_lines(made: Any, folder: str) -> list[str]:
@@ -74,7 +80,7 @@ def next_commands(output: str) -> list[str]:
         f"distilnlp predict {folder}/student --data TEXTS.csv --output ANSWERS.csv"
         if (student / FP32).is_file()
         else f"distilnlp export {folder}/student --data MORE.csv",
-        f"hf upload USER/NAME {folder}/student",
+        f"distilnlp push {folder} USER/NAME",
     ]
 
 

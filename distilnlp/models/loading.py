@@ -109,7 +109,10 @@ def hub_errors() -> Iterator[None]:
     """Raise a `DistillationError` for what a push raises: no network, no login, no right to write."""
     try:
         yield
-    except (HTTPError, OSError) as error:  # OSError: also a missing token and an environment that is offline
+    except DistillationError:
+        raise
+    # OSError: also a missing token and an environment that is offline. The others: an upload that failed on its way.
+    except (HTTPError, OSError, RuntimeError, ValueError) as error:
         raise DistillationError(
             f"the model was not pushed to the Hub: {type(error).__name__}: {error}. Log in with "
             "`hf auth login`, see that the Hub can be reached, and try again; save_model keeps the model on disk."

@@ -1,7 +1,7 @@
 """The arguments of a training that a recipe cannot set, because the runner decides them."""
 
 # Each with what to use instead.
-PUSHED = "after the run: hf upload USER/NAME OUTPUT/student"
+PUSHED = "set `push_to_hub` of the recipe, or after the run: distilnlp push OUTPUT USER/NAME"
 RESERVED_ARGUMENTS = {
     "output_dir": "set `output` of the recipe",
     "resume_from_checkpoint": "run the same command again: it goes on where it stopped",

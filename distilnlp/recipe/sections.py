@@ -184,6 +184,20 @@ class EvaluationConfig(Section):
         return [{"name": entry} if isinstance(entry, str) else entry for entry in entries]
 
 
+class PushConfig(Section):
+    """Where the student goes on the Hub when all else is done."""
+
+    enabled: bool = Field(default=False, description="push the student, its graphs, card, recipe, results and report")
+    repo_id: str | None = Field(
+        default=None, description="`name` or `owner/name` of the repository; null = the last part of output"
+    )
+    private: bool = Field(default=False, description="make the repository private, if it is made")
+    revision: str | None = Field(default=None, description="branch; null = main")
+    licence: str | None = Field(
+        default=None, description="of the student, for its card, as apache-2.0; null = that of the teacher's card"
+    )
+
+
 class Recipe(Section):
     """All of a run. `training` holds every argument of DistillationTrainingArguments."""
 
@@ -206,6 +220,7 @@ class Recipe(Section):
     )
     evaluation: EvaluationConfig = EvaluationConfig()
     export: ExportConfig = ExportConfig()
+    push_to_hub: PushConfig = PushConfig()
     trust_remote_code: Annotated[list[PathOrName], ONE_OR_MORE] = Field(
         default_factory=list,
         description="models and metrics of this recipe, as it names them, whose own Python code may run",
@@ -239,6 +254,15 @@ class Recipe(Section):
         if isinstance(value, bool):
             return {} if value else {"formats": []}
         return {"formats": value} if isinstance(value, list) else value
+
+    @field_validator("push_to_hub", mode="before")
+    @classmethod
+    def _as_push(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            return {"enabled": value}
+        if isinstance(value, str):
+            return {"enabled": True, "repo_id": value}
+        return {"enabled": True, **value} if isinstance(value, dict) and value else value
 
     @field_validator("data")
     @classmethod

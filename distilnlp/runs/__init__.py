@@ -6,6 +6,7 @@ from distilnlp.runs.exporting import export_saved
 from distilnlp.runs.measurement import evaluate_saved
 from distilnlp.runs.plan import Plan
 from distilnlp.runs.predicting import predict_saved
+from distilnlp.runs.pushing import push_saved
 from distilnlp.runs.runner import cache, dry_run, make_plan, run
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "export_saved",
     "make_plan",
     "predict_saved",
+    "push_saved",
     "run",
 ]

@@ -20,6 +20,7 @@ from distilnlp.runs.lengths import misfits
 from distilnlp.runs.members import column_teacher
 from distilnlp.runs.models import load_finished, new_head
 from distilnlp.runs.plan import Plan, evaluates
+from distilnlp.runs.pushing import is_offline, may_push, repository
 from distilnlp.runs.rows import RunRows
 from distilnlp.runs.teacher_worth import doubts_of_teacher
 from distilnlp.signals import ANSWER, CHOICES, SOURCE_ROW, TEACHER_TEXT
@@ -147,6 +148,17 @@ def exports(plan: Plan) -> None:
     check_packages(plan.recipe.export)
 
 
+def hub(plan: Plan) -> Iterator[Finding]:
+    """Whether the student may be pushed where it is to go."""
+    config = plan.recipe.push_to_hub
+    if not config.enabled or not PartialState().is_main_process:
+        return
+    if is_offline():  # a dry run is too
+        yield Finding("warning", "push_to_hub", "the Hub was not asked whether the student may be pushed there")
+        return
+    may_push(repository(config, Path(plan.recipe.output)))
+
+
 def teacher_worth(plan: Plan) -> Iterator[Finding]:
     """What a finished teacher answers to some labelled rows."""
     recipe = plan.recipe
@@ -176,6 +188,7 @@ PLAN_CHECKS: tuple[Check[Plan], ...] = (
     validation,
     objective,
     exports,
+    hub,
     teacher_worth,
 )
 

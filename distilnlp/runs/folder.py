@@ -26,7 +26,20 @@ FOLDS = "teacher_folds"
 MEMBERS = "teachers"
 HISTORY = "history"  # of runs of version 0.1: now it lies beside each model
 REPORT = "report.html"
-OUTPUTS = {"teacher", FOLDS, MEMBERS, CACHE, "student", "baseline", PREDICTIONS, "results.json", REPORT, HISTORY}
+PUSHED = "pushed.json"  # where the student lies on the Hub
+OUTPUTS = {
+    "teacher",
+    FOLDS,
+    MEMBERS,
+    CACHE,
+    "student",
+    "baseline",
+    PREDICTIONS,
+    "results.json",
+    REPORT,
+    PUSHED,
+    HISTORY,
+}
 OWN_FILES = {MARK, RECIPE_FILE, f"{RECIPE_FILE}{PARTIAL}", WORK, *OUTPUTS}
 
 

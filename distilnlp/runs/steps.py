@@ -20,14 +20,15 @@ from distilnlp.export import ONNX, Runtime
 from distilnlp.files import remove, write_json, write_text
 from distilnlp.models.identity import model_fingerprint
 from distilnlp.report import write_report
-from distilnlp.runs.exporting import export_of_run, runtimes_of, tried_on
-from distilnlp.runs.folder import CACHE, FOLDS, MEMBERS, REPORT
+from distilnlp.runs.exporting import Export, export_of_run, runtimes_of, tried_on
+from distilnlp.runs.folder import CACHE, FOLDS, MEMBERS, PUSHED, REPORT
 from distilnlp.runs.graph import Step
 from distilnlp.runs.measured import Measured
 from distilnlp.runs.model_card import write_model_card
 from distilnlp.runs.models import cut_student, load_labelled, new_head
 from distilnlp.runs.plan import Plan
 from distilnlp.runs.provenance import provenance
+from distilnlp.runs.pushing import push_of_run
 from distilnlp.runs.rows import RunRows
 from distilnlp.runs.teacher import RunTeacher
 from distilnlp.runs.teacher_worth import warn_of_teacher
@@ -87,26 +88,15 @@ class Steps:
         self.exports = [self._export(runtime) for runtime in runtimes_of(self.recipe.export)]
         made = [*self.trainings, *self.exports]
         self.predictions = self._step("predictions", PREDICTIONS, self._predictions_key, self._predict, lambda: made)
-        asked = [*made, self.predictions]
-        self.evaluation = self._step("evaluation", "results.json", self._evaluation_key, self._evaluate, lambda: asked)
-        self.card = self._step(
-            "card",
-            f"student/{CARD}",
-            self._results_key,
-            self._write_card,
-            needs=lambda: [self.evaluation],
-            find_damage=_none_edited,
-            title="model card",
+        self.evaluation = self._step(
+            "evaluation", "results.json", self._evaluation_key, self._evaluate, lambda: [*made, self.predictions]
         )
-        self.report = self._step(
-            "report",
-            REPORT,
-            self._results_key,
-            self._write_report,
-            needs=lambda: [self.evaluation],
-            title="report",
-        )
+        key, ask = self._results_key, lambda: [self.evaluation]
+        self.card = self._step("card", f"student/{CARD}", key, self._write_card, ask, find_damage=_none_edited)
+        self.report = self._step("report", REPORT, key, self._write_report, ask)
         measured = [*self.exports, self.predictions, self.evaluation, self.card, self.report]
+        if self.recipe.push_to_hub.enabled:
+            measured.append(self._step("push", PUSHED, self._push_key, self._push, lambda: measured[:-1]))
         self.ends = [*self.trainings, *measured]  # what a user reads or deploys
         self.all = [*teachers, self.initial_student, *baseline, self.answers, self.student, *measured]
 
@@ -318,8 +308,7 @@ class Steps:
                 export_of_run(self.plan, self._load(self.student.result), runtime, work / within)
             return work / within
 
-        title = f"export to {runtime.title}"
-        return self._step(within, f"student/{within}", key, make, needs=lambda: [self.student], title=title)
+        return self._step(within, f"student/{within}", key, make, lambda: [self.student], f"export to {runtime.title}")
 
     # ---- The evaluation ----
 
@@ -362,13 +351,24 @@ class Steps:
 
     def _write_card(self, work: Path) -> Path:
         if self.state.is_main_process:
-            write_model_card(work / CARD, self.plan, self._results)
+            write_model_card(work / CARD, self.plan, self._results, Export.read(self.student.result / "onnx"))
         return work / CARD
 
     def _write_report(self, work: Path) -> Path:
         if self.state.is_main_process:
             write_report([self.folder], work / REPORT)
         return work / REPORT
+
+    # ---- The Hub ----
+
+    def _push_key(self) -> dict[str, Any]:
+        made = {step.name: step.content for step in (self.student, *self.exports, self.evaluation)}
+        return {**made, "push": self.recipe.push_to_hub.model_dump()}
+
+    def _push(self, work: Path) -> Path:
+        if self.state.is_main_process:
+            write_json(work / PUSHED, push_of_run(self.recipe.push_to_hub, self.folder))
+        return work / PUSHED
 
     # ---- What the steps share ----
 
