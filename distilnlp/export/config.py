@@ -29,6 +29,10 @@ class ExportConfig(Section):
         description="what int8 does with activations: scaled as they come, or by what calibration rows showed",
     )
 
+    distil_int8: bool = Field(
+        default=False,
+        description="train the student on for an epoch, rounded as int8 will round it, at a tenth of the learning rate",
+    )
     tokenizer: bool = Field(
         default=False,
         description="also write an ONNX graph that reads text, its tokenizer inside, for runtimes without Python",

@@ -17,7 +17,7 @@ from distilnlp.evaluation.latency import DEFAULT_PLAN
 from distilnlp.models.running import in_eval_mode, seconds_of
 from distilnlp.runs.describe import wrapped
 from distilnlp.runs.graph import Step
-from distilnlp.runs.plan import Plan
+from distilnlp.runs.plan import IN_INT8, Plan
 from distilnlp.runs.rows import EncodedRows
 from distilnlp.runs.steps import Steps
 from distilnlp.screen import as_time, current
@@ -95,7 +95,8 @@ def expected_seconds(steps: Steps, left: Sequence[Step]) -> dict[str, float]:
             seconds[step.title] = _training(plan.trainings["baseline"], len(plan.data.labelled), own)
         else:
             beside = replace(own, row=own.row + asking * is_live)
-            seconds[step.title] = _training(plan.trainings["student"], len(plan.data.train), beside)
+            parts = (plan.trainings[name] for name in ("student", IN_INT8) if name in plan.trainings)
+            seconds[step.title] = sum(_training(values, len(plan.data.train), beside) for values in parts)
     answers = [asking, *[own.answer] * (1 if steps.baseline is None else 2)]  # of each measured model, for a row
     is_timed, limit = plan.recipe.evaluation.speed, DEFAULT_PLAN.max_seconds
     timed = sum(min(limit, DEFAULT_PLAN.rows * each) for each in answers) if is_timed else 0.0

@@ -38,6 +38,7 @@ from distilnlp.training.stopping import (
     stopping_arguments,
 )
 
+IN_INT8 = "int8"  # the training that a student goes on with, rounded as int8 will round it
 USUAL_WIDTH = 768  # of an encoder whose config does not say it
 
 
@@ -151,7 +152,7 @@ class Plan:
 
     @settled
     def trainings(self) -> dict[str, dict[str, Any]]:
-        """The arguments of each training, of `student` and perhaps `teacher`, `baseline`; all lengths are settled."""
+        """The arguments of each training, of `student` and perhaps `teacher`, `baseline`, `int8`, of settled length."""
         recipe, labelled = self.recipe, len(self.data.labelled)
         trainings = {"student": distill_values(recipe)}
         if (recipe.teacher.finetune or recipe.baseline) and labelled == 0:
@@ -177,10 +178,18 @@ class Plan:
             epochs = math.ceil(values["num_train_epochs"] * len(self.data.train) / labelled)
             is_settled = values.get("max_steps", -1) > 0 or "num_train_epochs" in _own_keys(recipe.baseline)
             trainings["baseline"] = values if is_settled else {**values, "num_train_epochs": epochs}
+        if recipe.export.distil_int8:
+            shorter = {"learning_rate": objective["learning_rate"] / 10, "num_train_epochs": 1, "max_steps": -1}
+            trainings[IN_INT8] = objective | shorter
         metric = next(iter(self.task.evaluation.training_metrics(self._untrimmed[0].config)), "loss")
         for name in self.stopped:
             trainings[name] |= stopping_arguments(metric)
         return trainings
+
+    def arguments_of(self, name: str) -> Any:
+        """Return the arguments that a finished model was trained with; the student's in int8 with those of both."""
+        own = self.trainings[name]
+        return [own, self.trainings[IN_INT8]] if name == "student" and IN_INT8 in self.trainings else own
 
     @settled
     def stopped(self) -> dict[str, str]:

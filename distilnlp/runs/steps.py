@@ -189,7 +189,7 @@ class Steps:
         def key() -> dict[str, Any]:
             rows = plan.data.labelled if name == "baseline" else plan.data.train
             answers = {} if name == "baseline" else {"answers": "kept" if plan.keeping.folder else "live"}
-            start = {"initial_student": self.initial_student.digest, "arguments": plan.trainings[name]}
+            start = {"initial_student": self.initial_student.digest, "arguments": plan.arguments_of(name)}
             return {**start, **answers, **self._data_key(rows)}
 
         def needs() -> list[Step]:

@@ -10,9 +10,11 @@ from transformers import PreTrainedModel, PrinterCallback, ProgressCallback
 
 from distilnlp.answers.keeping import OFF
 from distilnlp.data import labelled_rows
+from distilnlp.export.rounding import rounded
 from distilnlp.files import remove
 from distilnlp.recipe.defaults import build_arguments
-from distilnlp.runs.plan import Plan
+from distilnlp.runs.models import load_labelled
+from distilnlp.runs.plan import IN_INT8, Plan
 from distilnlp.runs.rows import EncodedRows, RunRows
 from distilnlp.runs.stages import HISTORY
 from distilnlp.signals import TEACHER
@@ -53,7 +55,7 @@ def learn_labels(
 
 
 def distil(plan: Plan, work: Path, model: PreTrainedModel, teacher: Teacher, rows: RunRows) -> Path:
-    """Train a student on a teacher's answers and on the labels.
+    """Train a student on a teacher's answers and on the labels, and on as int8 will compute it where that is asked.
 
     Args:
         plan: of the run.
@@ -65,14 +67,23 @@ def distil(plan: Plan, work: Path, model: PreTrainedModel, teacher: Teacher, row
     Returns:
         The folder of the finished student.
     """
+    finished = _distil(plan, "student", work, model, teacher, rows)
+    if IN_INT8 not in plan.trainings:
+        return finished
+    again = load_labelled(finished, plan.task, plan.data.label_names, plan.recipe.trust_remote_code)
+    with rounded(again):
+        return _distil(plan, IN_INT8, work / IN_INT8, again, teacher, rows)
+
+
+def _distil(plan: Plan, name: str, work: Path, model: PreTrainedModel, teacher: Teacher, rows: RunRows) -> Path:
     # Whether answers are kept was decided before, once, and is not decided again by the trainer.
-    values, student = {**plan.trainings["student"], "teacher_cache": OFF}, rows.student
+    values, student = {**plan.trainings[name], "teacher_cache": OFF}, rows.student
     data: dict[str, Any] = {"train_dataset": rows.train, "eval_dataset": rows.validation}
     data["data_collator"] = student.collate
     if plan.has_two_views:
         data["data_collator"] = DistillationCollator(student.collate, {TEACHER: rows.teacher.collate})
         data["teacher_processing_class"] = rows.teacher.tokenizer
-    return _train(plan, "student", work, student, values, model=model, teacher_model=teacher, **data)
+    return _train(plan, name, work, student, values, model=model, teacher_model=teacher, **data)
 
 
 def _train(plan: Plan, name: str, work: Path, encoded: EncodedRows, values: dict[str, Any], **options: Any) -> Path:
