@@ -7,19 +7,13 @@ from typing import Any
 
 from distilnlp.cli.begin import begin
 from distilnlp.cli.flags import RecipeFlags
+from distilnlp.cli.predict import SECTIONS, SHORT
 from distilnlp.cli.recipe import trusted_names
 from distilnlp.errors import DistillationError, shown
 from distilnlp.files import check_can_be_written, expanded, write_json
 from distilnlp.recipe.text import recipe_values
 
 HELP = "time models in every runtime they have: latency, throughput, memory, cost"
-SECTIONS = ("task", "data", "trust_remote_code")
-SHORT = {
-    "data": "data.source",
-    "split": "data.test_split",
-    "text-column": "data.text_columns",
-    "max-length": "data.max_length",
-}
 SECONDS_OF_HOUR = 3600
 
 
