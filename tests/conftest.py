@@ -48,10 +48,13 @@ def no_network() -> Iterator[None]:
     patch.undo()
 
 
-@pytest.fixture(autouse=True)
-def no_usual_exports(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="session")
+def no_usual_exports() -> Iterator[None]:
     """Export only where a recipe says so: an export takes seconds, and hundreds of tests run a recipe."""
-    monkeypatch.setattr(steps, "runtimes_of", lambda config: [] if config.formats is None else runtimes_of(config))
+    patch = pytest.MonkeyPatch()
+    patch.setattr(steps, "runtimes_of", lambda config: [] if config.formats is None else runtimes_of(config))
+    yield
+    patch.undo()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub.constants
-import huggingface_hub.hf_api
 import pytest
 import torch
+import transformers.utils.hub
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
@@ -37,7 +37,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     with hub_server.running() as running:
         for name, value in (("ENDPOINT", running.url), ("HF_HUB_OFFLINE", False), ("HF_HUB_DISABLE_XET", True)):
             monkeypatch.setattr(huggingface_hub.constants, name, value)
-        monkeypatch.setattr(huggingface_hub.hf_api.api, "endpoint", running.url)  # whose functions the Trainer takes
+        monkeypatch.setattr(transformers.utils.hub, "_hf_api", None)  # a client that knows another endpoint
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         yield running
 

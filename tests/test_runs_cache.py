@@ -11,7 +11,7 @@ from distilnlp.answers import read_manifest
 from distilnlp.cli.commands import main
 from distilnlp.errors import DistillationError
 from distilnlp.recipe.sections import Recipe
-from distilnlp.runs import cache, run, steps, teacher
+from distilnlp.runs import cache, measured, run, steps, teacher
 from tests import test_runs
 from tests.test_cache import flip_a_byte
 from tests.tiny import WORDS
@@ -33,7 +33,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(Path(path).name)
         return original(path, *args, **options)
 
-    for module in (steps, teacher):
+    for module in (steps, measured, teacher):
         monkeypatch.setattr(module, "load_labelled", load)
     return names
 
