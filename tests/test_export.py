@@ -442,6 +442,7 @@ def test_a_missing_package_is_named_with_the_extra(
         (["student", "--min-agreement", "2"], "'export.min_agreement' = 2 does not fit"),
         (["student", "--min-agreement", "x"], "'export.min_agreement' = 'x' does not fit"),
         (["student", "--formats", "tflite"], "export.formats"),
+        (["student", "--export.distil_int8", "true"], "set it in the recipe of the run"),
         (["student", "--data", "nothing.csv"], "no file nothing.csv"),
         (["student", "--teacher", "x"], "--teacher"),
     ],

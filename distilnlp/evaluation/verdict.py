@@ -307,7 +307,7 @@ def _in_int8(results: Mapping[str, ModelReport]) -> Said:
     said = f"In int8 the student has {_pair(results, INT8_STUDENT, 'student')}, and is "
     said += f"{amount(student['bytes'] / graph['bytes'])}× smaller"
     if (before := student["speed"]) and (now := graph["speed"]):
-        said += f" and {amount(before['latency_ms_median'] / now['latency_ms_median'])}× as fast, {LATENCY}"
+        said += f" and {amount(before['latency_ms_median'] / now['latency_ms_median'])}× as fast ({LATENCY})"
     yield Rank.BAD if is_below else Rank.PLAIN, f"{said}."
 
 

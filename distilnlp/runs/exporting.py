@@ -115,6 +115,10 @@ def export_saved(
             missing.
     """
     config = config or ExportConfig()
+    if config.distil_int8:
+        raise DistillationError(
+            "export.distil_int8 trains, which takes a teacher and rows: set it in the recipe of the run, and run that."
+        )
     if config.formats is None:
         config = config.model_copy(update={"formats": list(USUAL)})
     folder = student_folder(student)
