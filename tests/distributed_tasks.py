@@ -38,6 +38,7 @@ LOSS_TASKS: dict[str, tuple[str, dict[str, Any]]] = {
     "neuron_selectivity": ("token_classification", {}),
     "attention_mse": ("multiple_choice", {}),
     "attention_kl": ("question_answering", {"layer_mapping": [[1, 4]]}),
+    "activation_boundary": ("masked_lm", {"layer_mapping": [[1, 2], [2, 2]]}),
     "minilm": ("token_classification", {}),
     "minilmv2": ("multiple_choice", {"num_relation_heads": 4}),
     "rkd_distance": ("multiple_choice", {}),

@@ -94,6 +94,22 @@ def naive_pkd(student: Tensor, teacher: Tensor, mask: Tensor) -> Vector:
     return [distance(unit(student[i].tolist()), unit(teacher[i].tolist())) ** 2 for i in places(mask)]
 
 
+def naive_activation_boundary(student: Tensor, teacher: Tensor, mask: Tensor, margin: float) -> Vector:
+    """By the paper's formula: the hinge of each side times whether the teacher's neuron is on, or off."""
+
+    def of_neuron(own: float, other: float) -> float:
+        on = 1.0 if other > 0 else 0.0
+        return (on * max(0.0, margin - own) + (1 - on) * max(0.0, margin + own)) ** 2
+
+    values = []
+    for own, other, row in zip(student, teacher, mask, strict=True):
+        for place in places(row):
+            values.append(
+                mean([of_neuron(a, b) for a, b in zip(own[place].tolist(), other[place].tolist(), strict=True)])
+            )
+    return values
+
+
 def naive_neuron_selectivity(student: Tensor, teacher: Tensor, mask: Tensor) -> Vector:
     """The squared maximum mean discrepancy by its definition: means of the kernel over all pairs of neurons."""
 

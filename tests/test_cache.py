@@ -179,6 +179,11 @@ def test_attention_maps_are_not_kept(tmp_path: Path) -> None:
         write(tmp_path, request=SignalRequest(attentions=frozenset({1})))
 
 
+def test_pre_activations_are_not_kept(tmp_path: Path) -> None:
+    with pytest.raises(DistillationError, match="pre-activations are not kept"):
+        write(tmp_path, request=SignalRequest(pre_activations=frozenset({1})))
+
+
 def test_numbers_beyond_float16_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def loud(self: Any, batch: Any, request: Any) -> Signals:
         return Signals(logits=torch.full((len(batch["input_ids"]), 3), 1e5))

@@ -101,6 +101,26 @@ def naive_qkv(model: PreTrainedModel, family: str, layer: int, states: tuple[Ten
 
 
 @every_family
+def test_pre_activations_are_what_the_activation_function_reads(family: str) -> None:
+    model, read = build(family).eval(), []
+    for layer in layers_of(model):
+        for module in layer.modules():
+            if type(module).__module__ == "transformers.activations" or isinstance(module, nn.GELU | nn.SiLU):
+                module.register_forward_pre_hook(lambda _module, args: read.append(args[0]))
+    captured = capture(model, pre_activations=ALL_LAYERS).pre_activations
+    assert list(captured) == list(ALL_LAYERS)
+    assert len(read) == LAYERS
+    for index, given in zip(ALL_LAYERS, read, strict=True):
+        assert torch.equal(captured[index], given)
+        assert captured[index].shape == (len(LENGTHS), max(LENGTHS), SHAPE["intermediate_size"])
+
+
+def test_pre_activations_of_a_network_in_chunks_are_refused() -> None:
+    with pytest.raises(DistillationError, match=r"chunk_size_feed_forward: 4\. Set it to 0"):
+        capture(tiny_model("bert", chunk_size_feed_forward=4), pre_activations=[1])
+
+
+@every_family
 @torch.no_grad()
 def test_queries_keys_and_values_are_the_layers_own(family: str) -> None:
     model = build(family)
@@ -148,7 +168,7 @@ def test_capturing_changes_no_output(family: str) -> None:
     model, eager = build(family), build(family)
     eager.set_attn_implementation("eager")
     expected, expected_eager = model(**padded_batch()).logits, eager(**padded_batch()).logits
-    with capturing(model, qkv=ALL_LAYERS):
+    with capturing(model, qkv=ALL_LAYERS, pre_activations=ALL_LAYERS):
         assert torch.equal(model(**padded_batch()).logits, expected)
     with eager_attention(model), capturing(model, attentions=ALL_LAYERS, qkv=[2]):
         outputs = model(**padded_batch())
@@ -172,7 +192,8 @@ def test_the_last_pass_wins() -> None:
 
 def loss_of(captures: Captures) -> Tensor:
     parts = [part for layer in captures.qkv.values() for part in layer]
-    return torch.stack([value.square().sum() for value in (*parts, *captures.attentions.values())]).sum()
+    parts += [*captures.attentions.values(), *captures.pre_activations.values()]
+    return torch.stack([value.square().sum() for value in parts]).sum()
 
 
 def gradients(model: nn.Module) -> dict[str, Tensor]:
@@ -199,7 +220,7 @@ def test_checkpointed_layers_give_the_same_captures_and_gradients(family: str, i
         if is_checkpointed:
             model.activation_checkpointing_enable()
         with eager_attention(model):
-            with capturing(model, ALL_LAYERS, ALL_LAYERS) as captures:
+            with capturing(model, ALL_LAYERS, ALL_LAYERS, ALL_LAYERS) as captures:
                 loss = model(**padded_batch()).logits.square().sum() + loss_of(captures)
                 if is_backward_inside:
                     loss.backward()

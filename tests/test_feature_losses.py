@@ -14,6 +14,7 @@ from torch import Tensor
 
 from distilnlp.losses import (
     QueryKeyValue,
+    activation_boundary,
     attention_kl,
     attention_mse,
     minilm,
@@ -104,6 +105,12 @@ CASES = {
     "attention_kl": Case(attention_kl, naive.naive_attention_kl, MAPS, 2, 2),
     "attention_kl, other heads": Case(attention_kl, naive.naive_attention_kl, MAPS, 3, 2),
     "pkd": Case(pkd, naive.naive_pkd, VECTORS, 4, 4),
+    "activation_boundary": Case(
+        activation_boundary, partial(naive.naive_activation_boundary, margin=1.0), STATES, 4, 4
+    ),
+    "activation_boundary, nearer": Case(
+        partial(activation_boundary, margin=0.25), partial(naive.naive_activation_boundary, margin=0.25), STATES, 4, 4
+    ),
     "neuron_selectivity": Case(neuron_selectivity, naive.naive_neuron_selectivity, STATES, 3, 5),
     "minilm": Case(of_qkv(minilm), naive.naive_minilm, QKV, (2, 3), (2, 5)),
     "minilmv2": minilmv2_case((2, 2), (3, 4), 4),
@@ -148,8 +155,9 @@ def test_calls_that_share_a_count_add_up_to_the_mean(case: Case, one: list[int],
     assert total.item() == pytest.approx(naive.mean(items), rel=1e-9, abs=1e-11)
 
 
-@every_loss
-def test_the_loss_of_equal_sides_is_zero(case: Case) -> None:
+@pytest.mark.parametrize("name", [name for name in CASES if not name.startswith("activation_boundary")])
+def test_the_loss_of_equal_sides_is_zero(name: str) -> None:
+    case = CASES[name]
     mask = mask_for(case, LENGTHS)
     student, _ = case.sides(mask)
     assert case.loss(student, student, mask).item() == pytest.approx(0, abs=1e-14)
@@ -295,6 +303,17 @@ def test_pkd_of_a_zero_vector_is_one_with_a_modest_gradient() -> None:
     assert value.item() == pytest.approx(1)
     assert student.grad.norm(dim=-1).tolist() == pytest.approx([1, 1])
     assert pkd(teacher, torch.zeros(2, 4)).item() == pytest.approx(1)
+
+
+def test_activation_boundary_asks_for_the_side_and_a_margin_and_for_no_strength() -> None:
+    mask = torch.ones(1, 1).bool()
+    teacher = torch.tensor([[[3.0, -0.1, 0.0, 5.0]]])  # on, off, off, on
+    sides = torch.where(teacher > 0, 1.0, -1.0)
+    assert activation_boundary(sides, teacher, mask).item() == 0
+    assert activation_boundary(7 * sides, teacher, mask).item() == 0
+    assert activation_boundary(0.5 * sides, teacher, mask).item() == 0.25
+    assert activation_boundary(-sides, teacher, mask).item() == 4
+    assert activation_boundary(0.5 * sides, teacher, mask, margin=0.5).item() == 0
 
 
 def test_neuron_selectivity_knows_neither_order_nor_scale_nor_number_of_equal_neurons() -> None:

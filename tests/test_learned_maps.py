@@ -9,12 +9,38 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from distilnlp import DistillationTrainer
 from distilnlp.errors import DistillationError
 from distilnlp.objective import Objective, parse_losses
 from distilnlp.signals import SignalProfile, Signals
 from distilnlp.tasks import SINGLE_LABEL_CLASSIFICATION
 from tests.test_loss_fit import trainer_of
+from tests.tiny_tasks import task_student
 from tests.trainer_tools import assert_same, copy_of
+
+# ---- The connector of neurons ----
+
+
+def test_a_connector_of_neurons_is_trained_and_kept(tmp_path: Path) -> None:
+    options = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2}
+    losses = [{"name": "activation_boundary"}, {"name": "hidden_state_mse"}]
+    task = "single_label_classification"
+
+    def trainer() -> DistillationTrainer:
+        return trainer_of(tmp_path, losses, task, task_student(task, intermediate_size=24), **options)
+
+    first = trainer()
+    before = copy_of(dict(first.distillation_objective.projections.named_parameters()))
+    connectors = [tuple(weight.shape) for name, weight in before.items() if "activation_boundary" in name]
+    assert sorted(connectors) == [(32,), (32,), (32, 24), (32, 24)]
+    first.train()
+    after = copy_of(dict(first.distillation_objective.projections.named_parameters()))
+    assert all((after[name] != weight).any() for name, weight in before.items()), "each is trained"
+    resumed = trainer()
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert_same(dict(resumed.distillation_objective.projections.named_parameters()), after)
+    assert_same(resumed.model.state_dict(), first.model.state_dict())
+
 
 # ---- The learned layer mapping ----
 

@@ -171,9 +171,9 @@ def test_layers_that_are_not_there_are_refused(tmp_path: Path, loss: str, mappin
         trainer_of(tmp_path, [{"name": loss, "layer_mapping": mapping}])
 
 
-@pytest.mark.parametrize("loss", ["attention_mse", "attention_kl"])
+@pytest.mark.parametrize("loss", ["attention_mse", "attention_kl", "activation_boundary"])
 @pytest.mark.parametrize("pair", [[0, 0], [0, 1], [1, 0]])
-def test_the_embeddings_have_no_attention(tmp_path: Path, loss: str, pair: list[int]) -> None:
+def test_the_embeddings_have_no_attention_and_no_neurons(tmp_path: Path, loss: str, pair: list[int]) -> None:
     with pytest.raises(DistillationError, match=rf"{loss}: layer_mapping pair .* names the embeddings"):
         trainer_of(tmp_path, [{"name": loss, "layer_mapping": [[1, 1], pair]}])
 
@@ -237,7 +237,7 @@ def test_minilm_names_the_families_that_can(tmp_path: Path, family: str, side: s
     assert "mpnet" not in str(caught.value).replace(f"'{family}'", "")
 
 
-@pytest.mark.parametrize("loss", ["minilm", "minilmv2", "attention_mse"])
+@pytest.mark.parametrize("loss", ["minilm", "minilmv2", "attention_mse", "activation_boundary"])
 def test_an_unknown_family_is_refused_with_those_that_can(tmp_path: Path, loss: str) -> None:
     model = task_model("single_label_classification", "albert", embedding_size=16)
     with pytest.raises(DistillationError, match=r"bert.*got 'albert'"):
@@ -245,7 +245,7 @@ def test_an_unknown_family_is_refused_with_those_that_can(tmp_path: Path, loss: 
 
 
 @pytest.mark.parametrize("family", CAPTURED)
-@pytest.mark.parametrize("loss", ["minilmv2", "attention_kl", "hidden_state_mse"])
+@pytest.mark.parametrize("loss", ["minilmv2", "attention_kl", "hidden_state_mse", "activation_boundary"])
 def test_every_family_learns_from_a_bert_teacher(tmp_path: Path, family: str, loss: str) -> None:
     student = task_student("token_classification", family)
     options = {"max_steps": 6, "learning_rate": 1e-2, "lr_scheduler_type": "constant", "max_grad_norm": 0.0}
@@ -272,7 +272,7 @@ def test_a_model_without_states_of_each_token_is_refused(tmp_path: Path, loss: s
             trainer_of(tmp_path, [{"name": loss}], **models)
 
 
-@pytest.mark.parametrize("loss", ["attention_kl", "minilm", "minilmv2"])
+@pytest.mark.parametrize("loss", ["attention_kl", "minilm", "minilmv2", "activation_boundary"])
 def test_a_model_without_attention_is_refused_by_name(tmp_path: Path, loss: str) -> None:
     with pytest.raises(DistillationError, match=r"captured from the families .*got 'fnet'. .*on hidden states"):
         trainer_of(tmp_path, [{"name": loss}], teacher=tiny_model("fnet"))

@@ -98,6 +98,7 @@ def _described(request: SignalRequest) -> str:
         "hidden states": request.hidden_states,
         "attention maps": request.attentions,
         "queries, keys and values": request.qkv,
+        "pre-activations": request.pre_activations,
     }
     named = [f"{name} of the layers {sorted(layers)}" for name, layers in parts.items() if layers]
     return " and ".join(named) or "nothing"

@@ -341,11 +341,16 @@ def check_cache_folder(folder: Path) -> Manifest | None:
 
 
 def check_request(request: SignalRequest) -> None:
-    """Refuse to keep attention maps, which have a number for each pair of tokens of each head."""
+    """Refuse to keep what is too large: attention maps, a number for each pair of tokens of a head, and neurons."""
     if request.attentions:
         raise DistillationError(
             "attention maps are not kept on disk: they take heads x length x length numbers a layer. Use the relations "
             "of minilm or minilmv2, which are kept as queries, keys and values, or set teacher_cache to off."
+        )
+    if request.pre_activations:
+        raise DistillationError(
+            "pre-activations are not kept on disk: a layer has several times as many as a hidden state has numbers. "
+            "Use a loss on hidden states, or set teacher_cache to off."
         )
 
 

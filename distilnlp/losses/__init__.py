@@ -2,6 +2,7 @@
 
 from distilnlp.losses.attention_relation import QueryKeyValue, minilm, minilmv2
 from distilnlp.losses.feature import (
+    activation_boundary,
     attention_kl,
     attention_mse,
     hidden_state_cosine,
@@ -24,6 +25,7 @@ from distilnlp.losses.response import dist, dkd, forward_kl, jensen_shannon, log
 
 __all__ = [
     "QueryKeyValue",
+    "activation_boundary",
     "attended_layers",
     "attention_kl",
     "attention_mse",

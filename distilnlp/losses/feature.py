@@ -119,6 +119,29 @@ def attention_kl(student: Tensor, teacher: Tensor, mask: Tensor, num_items: Tens
     return mean_over_items(per_key.sum(dim=-1).mean(dim=1), mask, num_items)
 
 
+def activation_boundary(
+    student: Tensor, teacher: Tensor, mask: Tensor, num_items: Tensor | int | None = None, margin: float = 1.0
+) -> Tensor:
+    """How far neurons are from being on and off as the teacher's are: over the neurons, then the tokens that count.
+
+    Transfer of activation boundaries (arXiv 1811.03233): a squared hinge, max(0, margin − s)² where the teacher's
+    neuron is on (t > 0), else max(0, margin + s)². How strongly a neuron is on makes no difference.
+
+    Args:
+        student: pre-activations `[batch, length, neurons]`.
+        teacher: pre-activations `[batch, length, neurons]`; no gradient flows to it.
+        mask: bool `[batch, length]`, True for real tokens.
+        num_items: see `mean_over_items`; None = the number of real tokens.
+        margin: how far beyond the boundary the student's neurons should be.
+
+    Returns:
+        A scalar, in squared units of the student's pre-activations.
+    """
+    student, teacher = comparable(student, teacher, mask)
+    beyond = torch.where(teacher > 0, student, -student)
+    return mean_over_items((margin - beyond).clamp(min=0).square().mean(dim=-1), mask, num_items)
+
+
 def comparable(student: Tensor, teacher: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return both in one precision, float32 at least, the teacher without gradient and 0 where nothing counts.
 

@@ -1,7 +1,7 @@
-"""Captures: queries, keys, values and attention maps of chosen layers, read by hooks that leave the model as it is."""
+"""Captures: what is inside chosen layers (attention, neurons), read by hooks that leave the model as it is."""
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from distilnlp.errors import DistillationError
 from distilnlp.losses import QueryKeyValue
-from distilnlp.models.families import FAMILIES, Family
+from distilnlp.models.families import FAMILIES, Family, num_neurons
 
 logger = logging.getLogger(__name__)
 
@@ -30,14 +30,16 @@ class Captures:
         attentions: probabilities `[batch, heads, length, length]`; the last dimension is over the keys and sums to 1.
         qkv: queries, keys and values, each `[batch, heads, length, head_dim]`; where positions rotate queries and keys,
             before the rotation.
+        pre_activations: `[batch, length, neurons]`, what the activation of the feed-forward network reads.
     """
 
     attentions: dict[int, Tensor] = field(default_factory=dict)
     qkv: dict[int, QueryKeyValue] = field(default_factory=dict)
+    pre_activations: dict[int, Tensor] = field(default_factory=dict)
 
 
 def check_capturable(model_type: str | None, *, needs_plain_scores: bool = False) -> Family:
-    """Return the family of a model whose queries, keys, values and attention maps can be captured.
+    """Return the family of a model whose layers can be captured.
 
     Args:
         model_type: the family as the model's config calls it; None for anything but a transformers model.
@@ -50,7 +52,8 @@ def check_capturable(model_type: str | None, *, needs_plain_scores: bool = False
     able = [name for name, own in FAMILIES.items() if own.qkv and (own.scores_are_qk or not needs_plain_scores)]
     if model_type is None or model_type not in FAMILIES or not FAMILIES[model_type].qkv:
         raise DistillationError(
-            f"queries, keys, values and attention maps can be captured from the families {', '.join(able)}; got "
+            "queries, keys, values, attention maps and pre-activations can be captured from the families "
+            f"{', '.join(able)}; got "
             f"{model_type!r}. Use a model of one of them, or a loss on logits or on hidden states."
         )
     if model_type not in able:
@@ -82,7 +85,12 @@ def layers_of(model: nn.Module) -> list[nn.Module]:
 
 
 @contextmanager
-def capturing(model: nn.Module, attentions: Collection[int] = (), qkv: Collection[int] = ()) -> Iterator[Captures]:
+def capturing(
+    model: nn.Module,
+    attentions: Collection[int] = (),
+    qkv: Collection[int] = (),
+    pre_activations: Collection[int] = (),
+) -> Iterator[Captures]:
     """Record chosen layers during the forward passes inside the block; the last pass wins.
 
     Gradients flow through what is captured, also where activations are checkpointed (not re-entrant) and under
@@ -94,6 +102,7 @@ def capturing(model: nn.Module, attentions: Collection[int] = (), qkv: Collectio
             wanted, any model.
         attentions: hidden-state indices of the layers whose attention maps are wanted.
         qkv: hidden-state indices of the layers whose queries, keys and values are wanted.
+        pre_activations: hidden-state indices of the layers whose neurons are wanted.
 
     Yields:
         The captures, filled by the forward pass.
@@ -104,21 +113,27 @@ def capturing(model: nn.Module, attentions: Collection[int] = (), qkv: Collectio
             map do not sum to 1 or a layer did not run.
     """
     captures = Captures()
+    wanted = {"attentions": {*attentions}, "qkv": {*qkv}, "pre_activations": {*pre_activations}}
     with ExitStack() as hooks:
-        if attentions or qkv:  # else any model will do
-            _set_hooks(hooks, captures, bare_model(model), set(attentions), set(qkv))
+        if any(wanted.values()):  # else any model will do
+            _set_hooks(hooks, captures, bare_model(model), **wanted)
         yield captures
-        _check_captures(captures, {*attentions}, {*qkv})
+        _check_captures(captures, wanted)
 
 
 def _set_hooks(
-    hooks: ExitStack, captures: Captures, model: PreTrainedModel, attentions: set[int], qkv: set[int]
+    hooks: ExitStack,
+    captures: Captures,
+    model: PreTrainedModel,
+    attentions: set[int],
+    qkv: set[int],
+    pre_activations: set[int],
 ) -> None:
     family, layers = check_capturable(model.config.model_type), layers_of(model)
-    for index in sorted(attentions | qkv):
+    for index in sorted(attentions | qkv | pre_activations):
         if not 1 <= index <= len(layers):
             raise DistillationError(
-                f"attention is captured by hidden-state index, between 1 (the first layer's) and {len(layers)} (the "
+                f"layers are captured by hidden-state index, between 1 (the first layer's) and {len(layers)} (the "
                 f"last one's); got {index}{', the embeddings, which have no attention' if index == 0 else ''}."
             )
     for index in sorted(attentions):
@@ -129,6 +144,15 @@ def _set_hooks(
     for index in sorted(qkv):
         put = partial(_keep_qkv, captures.qkv, index, model.config.num_attention_heads)
         _LayerPass(family.qkv, put).follow(layers[index - 1], hooks)
+    chunk = getattr(model.config, "chunk_size_feed_forward", 0)
+    if pre_activations and chunk:
+        raise DistillationError(
+            "pre-activations are captured where a layer's feed-forward network runs once, but this model's config has "
+            f"chunk_size_feed_forward: {chunk}. Set it to 0."
+        )
+    for index in sorted(pre_activations):
+        neurons = partial(_keep_neurons, captures.pre_activations, index, num_neurons(model.config))
+        _LayerPass([family.activation_input], neurons).follow(layers[index - 1], hooks)
 
 
 def _ask_for_map(attention: nn.Module, args: Any, kwargs: Any) -> tuple[tuple[object, ...], dict[str, object]]:
@@ -198,9 +222,13 @@ def _keep_qkv(qkv: dict[int, QueryKeyValue], index: int, heads: int, outputs: li
     qkv[index] = QueryKeyValue(*(part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in parts))
 
 
-def _check_captures(captures: Captures, attentions: set[int], qkv: set[int]) -> None:
+def _keep_neurons(pre_activations: dict[int, Tensor], index: int, size: int, outputs: list[Tensor]) -> None:
+    pre_activations[index] = outputs[0][..., :size]  # a gate may be computed beside them
+
+
+def _check_captures(captures: Captures, wanted: Mapping[str, set[int]]) -> None:
     """Refuse missing captures, and maps whose rows do not sum to 1. A NaN is the model's own and shows in the loss."""
-    absent = sorted((attentions - captures.attentions.keys()) | (qkv - captures.qkv.keys()))
+    absent = sorted(set().union(*(layers - getattr(captures, kind).keys() for kind, layers in wanted.items())))
     if absent:
         raise DistillationError(
             f"nothing was captured for the hidden states {absent}: no forward pass of the model ran in the block, or "

@@ -49,6 +49,12 @@ class Family:
     has_shared_layers: bool = False
     first_layer: Callable[[PreTrainedConfig], str | None] = lambda config: None
 
+    @property
+    def activation_input(self) -> str:
+        """The linear layer whose outputs, the first ones if it gives a gate too, the activation function reads."""
+        assert self.ffn is not None  # of every family with `qkv`
+        return (*self.ffn_gates, self.ffn[0])[0]
+
 
 # What such encoders are called by is `llama`'s: rotary positions, and a gate in the feed-forward network.
 GATED = Family(
@@ -128,6 +134,12 @@ FAMILIES = {
     **dict.fromkeys(("eurobert", "jina_embeddings_v3"), Family("layers", attention="self_attn")),
     "xlnet": Family("layer", attention="rel_attn", ffn_size="d_inner"),
 }
+
+
+def num_neurons(config: PreTrainedConfig) -> int:
+    """Return how many neurons the feed-forward network of a layer has; 0 where the family does not say."""
+    family = FAMILIES.get(config.model_type)
+    return int(getattr(config, family.ffn_size)) if family and family.ffn else 0
 
 
 def find_family(model_type: str) -> Family:

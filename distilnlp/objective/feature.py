@@ -1,4 +1,4 @@
-"""Feature losses: hidden states and attention maps, layer by layer."""
+"""Feature losses: hidden states, attention maps and neurons, layer by layer."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -80,16 +80,38 @@ class AttentionConfig(LayersConfig):
 
     def build(self, models: ModelPair) -> "AttentionLoss":
         student, teacher = models.student, models.teacher
-        mapping = resolve_layer_mapping(self.layer_mapping, student.num_hidden_states, teacher.num_hidden_states)
-        for own, other in mapping:
-            if 0 in (own, other):
-                raise DistillationError(
-                    f"{self.name}: layer_mapping pair ({own}, {other}) names the embeddings (index 0), which have no "
-                    "attention. The first layer is 1."
-                )
-        for profile in (student, teacher):
-            check_capturable(profile.model_type)
+        mapping = _captured_layers(self, models, "attention")
         return AttentionLoss(self, _learnable(self, mapping, student.attention_windows, teacher.attention_windows))
+
+
+class ActivationBoundaryConfig(LayersConfig):
+    """An entry of `losses` that compares which neurons are on."""
+
+    name: Literal["activation_boundary"]
+    margin: float = Field(
+        default=1.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="how far beyond the boundary the student's pre-activations should be",
+    )
+
+    def build(self, models: ModelPair) -> "ActivationBoundaryLoss":
+        return ActivationBoundaryLoss(self, _captured_layers(self, models, "neurons"), models)
+
+
+def _captured_layers(config: LayersConfig, models: ModelPair, what: str) -> LayerMapping:
+    """Return the pairs of a loss that reads the insides of layers, which the embeddings and some models lack."""
+    student, teacher = models.student, models.teacher
+    mapping = resolve_layer_mapping(config.layer_mapping, student.num_hidden_states, teacher.num_hidden_states)
+    for own, other in mapping:
+        if 0 in (own, other):
+            raise DistillationError(
+                f"{config.name}: layer_mapping pair ({own}, {other}) names the embeddings (index 0), which have no "
+                f"{what}. The first layer is 1."
+            )
+    for profile in (student, teacher):
+        check_capturable(profile.model_type)
+    return mapping
 
 
 @dataclass(frozen=True)
@@ -246,6 +268,40 @@ class AttentionLoss(Component):
         values = [
             compute(student.attentions[own], teacher.attentions[other], mask, num_items) for own, other in self._mapping
         ]
+        return torch.stack(values).mean()
+
+
+class ActivationBoundaryLoss(Component):
+    """The hinge on which neurons are on, averaged over the pairs of a layer mapping; every real token counts."""
+
+    compares_tokens = True
+
+    def __init__(self, config: ActivationBoundaryConfig, mapping: LayerMapping, models: ModelPair) -> None:
+        self.name, self.weight = config.name, config.weight
+        self.student_request = SignalRequest(pre_activations=frozenset(own for own, _ in mapping))
+        self.teacher_request = SignalRequest(pre_activations=frozenset(other for _, other in mapping))
+        self._mapping, self._margin = mapping, config.margin
+        sizes = models.student.num_neurons, models.teacher.num_neurons
+        if sizes[0] != sizes[1]:
+            self.projections = {
+                projection_key(self.name, own): Projection(own, nn.Linear(*sizes), of_neurons=True)
+                for own in sorted({own for own, _ in mapping})
+            }
+
+    def count(self, batch: Batch) -> Tensor:
+        return token_mask(batch).sum()
+
+    def __call__(
+        self, student: Signals, teacher: Signals, batch: Batch, num_items: Tensor | int | None, temperature: float
+    ) -> Tensor:
+        mask = same_tokens(self.name, student, teacher)
+        values = []
+        for own, other in self._mapping:
+            projected = student.projected.get(projection_key(self.name, own))
+            neurons = student.pre_activations[own] if projected is None else projected
+            values.append(
+                losses.activation_boundary(neurons, teacher.pre_activations[other], mask, num_items, self._margin)
+            )
         return torch.stack(values).mean()
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from distilnlp.errors import DistillationError
 from distilnlp.objective.component import LossConfig
-from distilnlp.objective.feature import AttentionConfig, EmbeddingsConfig, HiddenStatesConfig
+from distilnlp.objective.feature import ActivationBoundaryConfig, AttentionConfig, EmbeddingsConfig, HiddenStatesConfig
 from distilnlp.objective.relation import MiniLMConfig, MiniLMv2Config, TextRelationConfig
 from distilnlp.objective.response import DISTConfig, DKDConfig, ResponseConfig
 from distilnlp.validation import Entries
@@ -17,6 +17,7 @@ ENTRIES: Entries[LossConfig] = Entries(
     | HiddenStatesConfig
     | EmbeddingsConfig
     | AttentionConfig
+    | ActivationBoundaryConfig
     | MiniLMConfig
     | MiniLMv2Config
     | TextRelationConfig,

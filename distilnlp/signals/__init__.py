@@ -107,11 +107,13 @@ class SignalRequest:
         hidden_states: those of these indices; a model may give more.
         attentions: attention maps of these layers, by hidden-state index (the first layer is 1).
         qkv: queries, keys and values of these layers, likewise.
+        pre_activations: of the neurons of these layers' feed-forward networks, likewise.
     """
 
     hidden_states: frozenset[int] = frozenset()
     attentions: frozenset[int] = frozenset()
     qkv: frozenset[int] = frozenset()
+    pre_activations: frozenset[int] = frozenset()
 
     @property
     def names(self) -> list[str]:
@@ -119,9 +121,7 @@ class SignalRequest:
         return [field.name for field in fields(self) if getattr(self, field.name)]
 
     def __or__(self, other: "SignalRequest") -> "SignalRequest":
-        return SignalRequest(
-            self.hidden_states | other.hidden_states, self.attentions | other.attentions, self.qkv | other.qkv
-        )
+        return SignalRequest(*(getattr(self, field.name) | getattr(other, field.name) for field in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,9 @@ class Signals:
             requested ones: a mapping, or a sequence that has them all; None where none was requested.
         attentions: attention maps `[texts, heads, length, length]` by hidden-state index, if requested.
         qkv: queries, keys and values, each `[texts, heads, length, head width]`, by hidden-state index, if requested.
-        projected: the student's hidden states in the teacher's width, by projection key; empty where none is needed.
+        pre_activations: what the activation of each feed-forward network reads, `[texts, length, neurons]`, by
+            hidden-state index, if requested.
+        projected: the student's states in the teacher's width, by projection key; empty where none is needed.
     """
 
     logits: Tensor
@@ -144,6 +146,7 @@ class Signals:
     hidden_states: Sequence[Tensor] | Mapping[int, Tensor] | None = None
     attentions: Mapping[int, Tensor] = field(default_factory=dict)
     qkv: Mapping[int, QueryKeyValue] = field(default_factory=dict)
+    pre_activations: Mapping[int, Tensor] = field(default_factory=dict)
     projected: Mapping[str, Tensor] = field(default_factory=dict)
 
 
@@ -157,6 +160,7 @@ class SignalProfile:
         num_hidden_states: layers + 1 (index 0 = embeddings); 0 for a model that emits none.
         hidden_size: width of a hidden state; 0 for a model that emits none.
         num_heads: attention heads of a layer; 0 for a model that has none.
+        num_neurons: of a layer's feed-forward network; 0 where they cannot be captured.
         model_type: the family, as its config calls it; None for anything but a transformers model.
         task: the name of its task; None = whatever the other side's is.
         temperature: the one temperature at which its logits may be softened; None = any.
@@ -168,6 +172,7 @@ class SignalProfile:
     num_hidden_states: int = 0
     hidden_size: int = 0
     num_heads: int = 0
+    num_neurons: int = 0
     model_type: str | None = None
     task: str | None = None
     temperature: float | None = None

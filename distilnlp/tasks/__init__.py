@@ -5,6 +5,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from distilnlp.errors import DistillationError, did_you_mean
+from distilnlp.models.families import num_neurons
 from distilnlp.models.shapes import hidden_states_of
 from distilnlp.signals import SignalProfile, label_names_of
 from distilnlp.tasks.collators import Row, RowCollator, other_tokens, refuse_outside
@@ -156,6 +157,7 @@ def profile_of(model: PreTrainedModel) -> SignalProfile:
         num_hidden_states=num_hidden_states,
         hidden_size=hidden_size,
         num_heads=getattr(config, "num_attention_heads", 0),
+        num_neurons=num_neurons(config),
         model_type=config.model_type,
         task=task.name,
         attention_windows=tuple(0 if kind == "full_attention" else int(window) for kind in kinds),

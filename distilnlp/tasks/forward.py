@@ -38,7 +38,7 @@ def forward(
     """
     positions = None if whole_head else task.head_positions(batch)
     with (
-        capturing(model, request.attentions, request.qkv) as captures,
+        capturing(model, request.attentions, request.qkv, request.pre_activations) as captures,
         nullcontext() if positions is None else head_on(model, positions),
     ):
         inputs = select_inputs(batch, names)
@@ -50,6 +50,7 @@ def forward(
         hidden_states=_of_each_token(model, outputs, mask, request.hidden_states) if request.hidden_states else None,
         attentions=captures.attentions,
         qkv=captures.qkv,
+        pre_activations=captures.pre_activations,
     )
     return signals, outputs
 

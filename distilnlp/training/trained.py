@@ -8,7 +8,7 @@ from typing import Any
 from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
 
-from distilnlp.models.captures import eager_attention
+from distilnlp.models.captures import capturing, eager_attention
 from distilnlp.objective import Objective
 from distilnlp.signals import Batch, SignalRequest, Signals, named_inputs
 from distilnlp.tasks import Task
@@ -44,10 +44,10 @@ class Trained(nn.Module):
             return getattr(student, name)
 
     def forward(self, **inputs: Any) -> tuple[Any, dict[str, Tensor]]:
-        """Return the student's own outputs, and its projected hidden states by projection key."""
-        outputs = self.student(**inputs)
-        states = outputs.get("hidden_states")
-        return outputs, {} if states is None else self.projections(states)
+        """Return the student's own outputs, and its projected states by projection key."""
+        with capturing(self.student, pre_activations=self.projections.neurons.values()) as captures:
+            outputs = self.student(**inputs)
+        return outputs, self.projections(outputs.get("hidden_states"), captures.pre_activations)
 
     def is_in(self, model: nn.Module) -> bool:
         """Whether a model is this module, possibly wrapped for parallel training or compilation."""

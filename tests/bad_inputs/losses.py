@@ -66,6 +66,8 @@ CASES = [
     loss("a teacher's layer too many", "teacher's index", "{name: pkd, layer_mapping: [[1, 3]]}"),
     loss("a negative layer", "student's index", "{name: pkd, layer_mapping: [[-1, 2]]}"),
     loss("learned where it cannot be", "learned works with hidden_state_mse", "{name: pkd, layer_mapping: learned}"),
+    loss("margin of nothing", "greater than 0", "{name: activation_boundary, margin: 0}"),
+    loss("neurons of the embeddings", "embeddings", "{name: activation_boundary, layer_mapping: [[0, 1]]}"),
     loss("attention of the embeddings", "embeddings", "{name: attention_kl, layer_mapping: [[0, 1]]}"),
     loss("an unknown projection", "projection", "{name: pkd, projection: none}"),
     loss(
