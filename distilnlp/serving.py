@@ -11,6 +11,7 @@ and onnxruntime (`pip install 'distilnlp[onnx]'`).
 """
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from tokenizers import Encoding, Tokenizer
 
 FP32, INT8 = "onnx/model.onnx", "onnx/model_quantized.onnx"
 MAX_ANSWER_LENGTH = 30  # pieces of an answer
+CHARACTERS = 12  # of a long text's start, for each token that is read: more than nearly all texts need
+SPARE = 24  # tokens of a start beyond what is read, so that its end cannot matter
 BEGINS, ENDS = set("BSUW"), set("ELSUW")  # prefixes of tags: of the first and of the last word of an entity
 Answer = dict[str, Any]
 
@@ -173,7 +176,7 @@ class OnnxPredictor:
     def encode(
         self, texts: Sequence[str], pairs: Sequence[str] | None = None, direction: str = "right"
     ) -> list[Encoding]:
-        """Return texts as tokens, cut where the student reads no more; what was cut off is in their `overflowing`.
+        """Return texts as tokens, cut where the student reads no more; `overflowing` has some of what is cut off.
 
         Args:
             texts: texts, or the first ones of pairs.
@@ -181,8 +184,22 @@ class OnnxPredictor:
             direction: where a text is cut, `right` or `left`.
         """
         self.tokenizer.enable_truncation(self.max_length, direction=direction)
-        inputs: Any = texts if pairs is None else list(zip(texts, pairs, strict=True))
-        return self.tokenizer.encode_batch(inputs)
+        if pairs is not None:
+            inputs: Any = list(zip(texts, pairs, strict=True))
+            return self.tokenizer.encode_batch(inputs)
+        # Of a long text the start is enough, if it fills more than what is read: pieces do not cross white space, where
+        # it ends, but for tokenizers that do not take a text apart first.
+        most = CHARACTERS * self.max_length if direction == "right" and self.tokenizer.pre_tokenizer else sys.maxsize
+        starts = [text if len(text) <= most else text[: text.rfind(" ", 0, most) + 1] for text in texts]
+        encodings = self.tokenizer.encode_batch(starts)
+        again = [
+            place
+            for place, own in enumerate(encodings)
+            if starts[place] is not texts[place] and sum(len(cut.ids) for cut in own.overflowing) < SPARE
+        ]
+        for place, own in zip(again, self.tokenizer.encode_batch([texts[place] for place in again]), strict=True):
+            encodings[place] = own
+        return encodings
 
     def _batches(self, encodings: Sequence[Encoding]) -> Iterator[tuple[list[int], list[NDArray]]]:
         """Yield the places of a batch's encodings, from the shortest to the longest, and the model's outputs."""

@@ -1,6 +1,7 @@
 """Students as ONNX graphs: the logits of torch for every task and family, int8 that is accepted or not, serving."""
 
 import json
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import onnx
 import pytest
 import torch
 from datasets import Dataset
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, BertTokenizer, pipeline
 
 from distilnlp.cli.commands import main
@@ -384,6 +386,46 @@ def test_the_tokenizer_file_serves_as_it_is(tmp_path: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(student)
     own = OnnxPredictor(student).encode(TEXTS)
     assert [encoding.ids for encoding in own] == tokenizer(TEXTS)["input_ids"]
+
+
+WORDS = ["the", "film", "unbelievably", "goal!", "x" * 70, "日本語のテキスト", "naïve", "[MASK]", "  ", "\n", "é" * 9]
+
+
+def _bert() -> tuple[Tokenizer, Any]:
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    return tokenizer, trainers.WordPieceTrainer(vocab_size=80, special_tokens=["[UNK]", "[MASK]"])
+
+
+def _bytes() -> tuple[Tokenizer, Any]:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    return tokenizer, trainers.BpeTrainer(vocab_size=300, special_tokens=["[MASK]"])
+
+
+def _unigram() -> tuple[Tokenizer, Any]:
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.NFKC(), pre_tokenizers.Metaspace()
+    return tokenizer, trainers.UnigramTrainer(vocab_size=60, unk_token="<unk>", special_tokens=["<unk>", "[MASK]"])
+
+
+@pytest.mark.parametrize("kind", [_bert, _bytes, _unigram])
+@pytest.mark.parametrize("direction", ["right", "left"])
+def test_the_start_of_a_long_text_gives_the_tokens_of_the_whole(tmp_path: Path, kind: Any, direction: str) -> None:
+    student = saved(tmp_path / "student", tiny_model(num_hidden_layers=1))
+    export_saved(student)
+    draw = random.Random(0)
+    texts = [draw.choice(["", " "]).join(draw.choices(WORDS, k=draw.randint(0, 400))) for _ in range(300)]
+    tokenizer, trainer = kind()
+    tokenizer.train_from_iterator(texts, trainer)
+    for length in (4, 9, 40):
+        predict = OnnxPredictor(student, max_length=length)
+        predict.tokenizer = tokenizer
+        own = predict.encode(texts, direction=direction)
+        whole = tokenizer.encode_batch(texts)
+        assert [each.ids for each in own] == [each.ids for each in whole]
+        assert [each.offsets for each in own] == [each.offsets for each in whole]
+        assert [bool(each.overflowing) for each in own] == [bool(each.overflowing) for each in whole]
 
 
 # ---- The command ----
