@@ -53,8 +53,8 @@ def check_capturable(model_type: str | None, *, needs_plain_scores: bool = False
     if model_type is None or model_type not in FAMILIES or not FAMILIES[model_type].qkv:
         raise DistillationError(
             "queries, keys, values, attention maps and pre-activations can be captured from the families "
-            f"{', '.join(able)}; got "
-            f"{model_type!r}. Use a model of one of them, or a loss on logits or on hidden states."
+            f"{', '.join(able)}; got {model_type!r}. Use a model of one of them, or a loss on logits or on "
+            "hidden states."
         )
     if model_type not in able:
         raise DistillationError(
